@@ -1,0 +1,73 @@
+PYTHON ?= python3
+PYTEST_ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+# Each stamp records one finished step in the shared environment. A step that
+# installs more than the plain package also counts as having installed it.
+VENV_STAMP := $(VENV)/.stamp-venv
+RUN_STAMP := $(VENV)/.stamp-run
+TEST_STAMP := $(VENV)/.stamp-test
+LINT_STAMP := $(VENV)/.stamp-lint
+INSTALL_DEPS := $(VENV_STAMP) setup.cfg constraints.txt
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+.PHONY: help demo test test-all lint figures bench clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+demo: $(RUN_STAMP) ## run the three-ball paradigm; output goes to results/three-ball
+	$(BIN)/activebmr run three-ball --out results/three-ball
+
+test: $(TEST_STAMP) ## run the tests, except the slow scientific checks
+	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+
+test-all: $(TEST_STAMP) ## run all the tests
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(LINT_STAMP) ## check style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+figures: $(RUN_STAMP) ## run every script in figures/
+	@set -e; for script in $(sort $(wildcard figures/*.py)); do \
+		echo "$$script"; MPLBACKEND=Agg $(BIN)/python "$$script"; \
+	done
+
+bench: $(TEST_STAMP) ## run every script in benchmarks/
+	@set -e; for script in $(sort $(wildcard benchmarks/*.py)); do \
+		echo "$$script"; MPLBACKEND=Agg $(BIN)/python "$$script"; \
+	done
+
+clean: ## remove the environment, results, caches and build artefacts
+	rm -rf $(VENV) results build dist *.egg-info
+	rm -rf .pytest_cache .hypothesis .ruff_cache
+	find . -name .git -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +
+
+$(VENV_STAMP):
+	@command -v "$(PYTHON)" >/dev/null 2>&1 || { \
+		echo "error: $(PYTHON) not found; activebmr needs Python 3.10 or newer (set PYTHON=...)" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+		echo "error: $$("$(PYTHON)" --version 2>&1) is too old; activebmr needs Python 3.10 or newer (set PYTHON=...)" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "error: $(PYTHON) cannot create environments: its venv or ensurepip module is missing" >&2; \
+		echo "(on Debian and Ubuntu, install the python3-venv package)" >&2; exit 1; }
+	"$(PYTHON)" -m venv $(VENV)
+	@touch $@
+
+$(RUN_STAMP): $(INSTALL_DEPS)
+	$(PIP_INSTALL) -e .
+	@touch $@
+
+$(TEST_STAMP): $(INSTALL_DEPS)
+	$(PIP_INSTALL) -e '.[test]'
+	@touch $(RUN_STAMP) $@
+
+$(LINT_STAMP): $(INSTALL_DEPS)
+	$(PIP_INSTALL) -e '.[lint]'
+	@touch $(RUN_STAMP) $@

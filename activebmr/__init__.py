@@ -1,0 +1,33 @@
+"""Active inference with Bayesian model reduction: agents that reason about the structure of their world."""
+
+__version__ = "0.1.0"
+
+from activebmr.agent import Agent, AgentState, Learning, Selection, StepInfo, TrialInfo
+from activebmr.hypotheses import ColumnTable, HypothesisSpace, context_rules
+from activebmr.models import POMDP
+from activebmr.planning import Planner
+from activebmr.processes import GymnasiumProcess, ModelProcess
+from activebmr.replay import load_recording, replay
+from activebmr.results import Result
+from activebmr.simulate import Paradigm, simulate
+
+__all__ = [
+    "POMDP",
+    "Agent",
+    "AgentState",
+    "ColumnTable",
+    "GymnasiumProcess",
+    "HypothesisSpace",
+    "Learning",
+    "ModelProcess",
+    "Paradigm",
+    "Planner",
+    "Result",
+    "Selection",
+    "StepInfo",
+    "TrialInfo",
+    "context_rules",
+    "load_recording",
+    "replay",
+    "simulate",
+]

@@ -1,0 +1,184 @@
+"""Dirichlet distributions over the columns of a table of counts.
+
+Every function takes arrays of concentration parameters ("counts") with the outcomes on axis 0, so that a likelihood of any
+number of factors, ``(n_outcomes, n_states_0, n_states_1, ...)``, is one table of columns. A count of exactly zero is a
+*structural zero*: that outcome is impossible, and it takes no part in any sum. All numbers are natural (nats).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import digamma, gammaln, xlogy
+
+__all__ = [
+    "COUNT_FLOOR",
+    "LOG_FLOOR",
+    "as_counts",
+    "expected_log",
+    "information_gain",
+    "kl_categorical",
+    "kl_divergence",
+    "log_beta",
+    "mean",
+    "mutual_information",
+    "mutual_information_gradient",
+    "neg_entropy",
+    "safe_log",
+]
+
+LOG_FLOOR = -32.0
+"""Smallest logarithm that inference ever sees: impossible is e^-32, about 1e-14 (SPM's ``spm_log``)."""
+
+COUNT_FLOOR = float(np.exp(-16.0))
+"""Smallest count that `kl_divergence` distinguishes from zero by default, about 1e-7 (SPM)."""
+
+
+def as_counts(value: ArrayLike, name: str) -> NDArray[np.float64]:
+    """``value`` as a float64 array of counts, or a ValueError that names it.
+
+    Raises:
+        ValueError: if it has no axis, holds a negative number, a nan or an infinity.
+    """
+    counts = np.asarray(value, dtype=np.float64)
+    if counts.ndim == 0:
+        raise ValueError(f"{name} must be an array with the outcomes on axis 0; got the single number {counts}")
+    if not np.isfinite(counts).all():
+        raise ValueError(f"{name} must be finite; got {counts[~np.isfinite(counts)][0]}")
+    if counts.size and counts.min() < 0:
+        where = tuple(int(i) for i in np.unravel_index(counts.argmin(), counts.shape))
+        raise ValueError(f"{name} must not be negative; entry {where} is {counts.min():.6g}")
+    return counts
+
+
+def safe_log(p: ArrayLike) -> NDArray[np.float64]:
+    """max(log p, -32): the logarithm that SPM uses throughout, finite at zero."""
+    return np.log(np.maximum(p, np.exp(LOG_FLOOR)))
+
+
+def mean(counts: ArrayLike) -> NDArray[np.float64]:
+    """Expected probabilities E[A] = a / sum(a), column by column; a column without any counts is uniform."""
+    counts = np.asarray(counts, dtype=np.float64)
+    total = counts.sum(axis=0, keepdims=True)
+    return np.divide(counts, total, out=np.full_like(counts, 1.0 / len(counts)), where=total > 0)
+
+
+def log_beta(counts: ArrayLike) -> NDArray[np.float64]:
+    """Log multivariate beta function per column, ``sum_i lnG(a_i) - lnG(sum_i a_i)`` over the non-zero entries.
+
+    Returns:
+        array of the shape of ``counts`` without axis 0.
+    """
+    counts = np.asarray(counts, dtype=np.float64)
+    held = counts > 0
+    logs = gammaln(np.where(held, counts, 1.0))
+    total = counts.sum(axis=0)
+    return logs.sum(axis=0, where=held) - gammaln(np.where(total > 0, total, 1.0))
+
+
+def expected_log(counts: ArrayLike) -> NDArray[np.float64]:
+    """E[log A] = psi(a) - psi(sum a); -inf at structural zeros."""
+    counts = np.asarray(counts, dtype=np.float64)
+    held = counts > 0
+    logs = digamma(np.where(held, counts, 1.0)) - digamma(np.maximum(counts.sum(axis=0, keepdims=True), 1e-300))
+    return np.where(held, logs, -np.inf)
+
+
+def kl_divergence(q: ArrayLike, p: ArrayLike, floor: float = COUNT_FLOOR) -> NDArray[np.float64]:
+    """KL divergence KL[Dir(q) || Dir(p)] of Dirichlet distributions, column by column.
+
+    Args:
+        q: counts of the first distribution, outcomes on axis 0.
+        p: counts of the second one, same shape.
+        floor: counts below it are raised to it, so that a structural zero that only one of the two has costs much instead of
+            infinitely much. The default, e^-16, is SPM's (``spm_KL_dir``); it shifts the divergence of tables with zeros by
+            about 1e-6 nats. With 0, entries that are zero in both are left out, exactly.
+
+    Returns:
+        array of the shape of ``q`` without axis 0, nats, >= 0. Sum it for the divergence of whole tables.
+
+    Raises:
+        ValueError: on negative or non-finite counts, shapes that differ or, with ``floor=0``, a zero in only one of the two.
+    """
+    q, p = as_counts(q, "q"), as_counts(p, "p")
+    if q.shape != p.shape:
+        raise ValueError(f"q and p must have the same shape; got {q.shape} and {p.shape}")
+    if floor > 0:
+        q, p = np.maximum(q, floor), np.maximum(p, floor)
+    elif ((q > 0) != (p > 0)).any():
+        at = tuple(int(i) for i in np.argwhere((q > 0) != (p > 0))[0])
+        raise ValueError(f"q and p must share their zeros when floor is 0; at {at} q is {q[at]:.6g} and p is {p[at]:.6g}")
+    held = q > 0
+    psi = digamma(np.where(held, q, 1.0)) - digamma(np.where(held.any(axis=0), q.sum(axis=0), 1.0))
+    divergence = log_beta(p) - log_beta(q) + ((q - p) * psi).sum(axis=0, where=held)
+    return np.maximum(divergence, 0.0)
+
+
+def kl_categorical(p: ArrayLike, q: ArrayLike) -> NDArray[np.float64]:
+    """KL divergence of the categorical distributions p from q per column, sum_o p (log p - log q), logs floored at -32."""
+    p, q = np.asarray(p, dtype=np.float64), np.asarray(q, dtype=np.float64)
+    return (p * (safe_log(p) - safe_log(q))).sum(axis=0)
+
+
+def neg_entropy(p: ArrayLike) -> NDArray[np.float64]:
+    """Negative entropy sum_o p log p of each column, nats, <= 0; its expectation is minus the ambiguity of a likelihood."""
+    p = np.asarray(p, dtype=np.float64)
+    return xlogy(p, p).sum(axis=0)
+
+
+def information_gain(counts: ArrayLike) -> NDArray[np.float64]:
+    """W: how much the belief about a column's parameters would move if outcome o were seen in it, in nats.
+
+    W[o, s] = KL[Dir(a_s + e_o) || Dir(a_s)] up to the approximation used throughout the field (Friston et al. 2025, novelty):
+    ``log a0 - log a + 1/a - 1/a0 + psi(a) - psi(a0)`` with ``a0`` the sum of the column. It is in fact exactly
+    that KL divergence of the column after one more observation; computed here as
+    ``[psi(a + 1) - log a] - [psi(a0 + 1) - log a0]``, the same number without the cancellation at small counts.
+
+    Args:
+        counts: outcomes on axis 0.
+
+    Returns:
+        array of the same shape, >= 0, and 0 at structural zeros.
+
+    Raises:
+        ValueError: on negative or non-finite counts.
+    """
+    counts = as_counts(counts, "counts")
+    return column_information_gain(counts, axis=0)
+
+
+def column_information_gain(counts: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+    """`information_gain` with the outcomes on any axis, unchecked."""
+    held = counts > 0
+    total = counts.sum(axis=axis, keepdims=True)
+    gain = _novelty(np.where(held, counts, 1.0)) - _novelty(np.where(total > 0, total, 1.0))
+    return np.where(held, np.maximum(gain, 0.0), 0.0)
+
+
+def _novelty(a: NDArray[np.float64]) -> NDArray[np.float64]:
+    return digamma(a + 1.0) - np.log(a)
+
+
+def _joint(counts: ArrayLike) -> NDArray[np.float64]:
+    joint = as_counts(counts, "counts")
+    if not joint.sum() > 0:
+        raise ValueError("counts must hold some mass; all of them are zero")
+    return joint / joint.sum()
+
+
+def mutual_information(counts: ArrayLike) -> float:
+    """Mutual information (nats) between outcomes (axis 0) and columns, of the joint distribution that the counts imply.
+
+    The measure of a likelihood's structure that Friston et al. (2025) and SPM's ``spm_MDP_MI`` use.
+    """
+    joint = _joint(counts)
+    joint = joint.reshape(joint.shape[0], -1)
+    marginals = xlogy(joint.sum(axis=0), joint.sum(axis=0)).sum() + xlogy(joint.sum(axis=1), joint.sum(axis=1)).sum()
+    return float(xlogy(joint, joint).sum() - marginals)
+
+
+def mutual_information_gradient(counts: ArrayLike) -> NDArray[np.float64]:
+    """Derivative of `mutual_information` with respect to the normalised joint, log(A / (row x column)) - 1, logs floored at -32."""
+    joint = _joint(counts)
+    rows = joint.sum(axis=tuple(range(1, joint.ndim)), keepdims=True)
+    return safe_log(joint) - safe_log(rows) - safe_log(joint.sum(axis=0, keepdims=True)) - 1.0

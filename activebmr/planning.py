@@ -1,0 +1,210 @@
+"""`Planner`: what every policy is worth, by expected free energy and sophisticated search, and the posterior over policies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from activebmr.dirichlet import LOG_FLOOR
+from activebmr.efe import Prediction, Terms, one_step_terms
+from activebmr.inference import INFERENCE, Beliefs, Tables, predict_under
+from activebmr.models import POMDP
+from activebmr.reduction import softmax
+from activebmr.sparse import Floats, Ints, product_of_marginals
+
+__all__ = ["GAINS", "Evaluation", "Planner", "View", "log_preferences", "sample"]
+
+GAINS = ("state", "param", "model")
+"""Names of the information gains that a planner can add to expected utility."""
+
+
+def log_preferences(model: POMDP, t: int) -> list[Floats]:
+    """log softmax(C) per modality for outcomes at time step t, floored at -32 (SPM)."""
+    out = []
+    for c in model.C:  # type: ignore[union-attr]
+        row = c[min(t, len(c) - 1)] if c.ndim == 2 else c
+        shifted = row - row.max()
+        out.append(np.maximum(shifted - np.log(np.exp(shifted).sum()), LOG_FLOOR))
+    return out
+
+
+def sample(probabilities: Floats, uniform: Floats) -> Ints:
+    """First index whose cumulative probability exceeds uniform x total, row by row; ``uniform`` in [0, 1), ``(rows,)``."""
+    cumulative = np.cumsum(probabilities, axis=1)
+    return (cumulative <= (uniform * cumulative[:, -1])[:, None]).sum(axis=1).clip(max=probabilities.shape[1] - 1)
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """What planning needs to know about a batch of agents: their model, tables, inference, preferences and time."""
+
+    model: POMDP
+    tables: Tables
+    inference: str
+    preferences: Callable[[int], Sequence[Floats]]
+    trial_length: int | None
+
+
+@dataclass(eq=False)
+class Evaluation:
+    """Worth of the policies for a batch of rows: arrays ``(rows, n_policies)``.
+
+    Attributes:
+        terms: the one-step (or summed, for longer policies) terms.
+        neg_efe: negative expected free energy, with what the deeper search adds; without the prior over policies.
+        q_pi: posterior over policies, softmax(gamma x neg_efe + log E).
+        log_prior: the log prior over policies that was used ``(n_policies,)``.
+    """
+
+    terms: Terms
+    neg_efe: Floats
+    q_pi: Floats
+    log_prior: Floats
+
+    @classmethod
+    def merge(cls, parts: Sequence[Evaluation], order: Ints) -> Evaluation:
+        """Evaluations of parts of a batch, put one after the other and then in ``order``."""
+        together = lambda arrays: np.concatenate(list(arrays))[order]  # noqa: E731
+        terms = Terms(*(together(getattr(p.terms, f.name) for p in parts) for f in fields(Terms)))
+        return cls(terms, together(p.neg_efe for p in parts), together(p.q_pi for p in parts), parts[0].log_prior)
+
+
+@dataclass(frozen=True)
+class Planner:
+    """How an agent plans.
+
+    Attributes:
+        depth: how many further steps the sophisticated search looks ahead, 0 for none (Friston et al. 2021). Needs policies of
+            one step. The search never looks beyond the end of the trial, if the agent knows when that is.
+        gains: which information gains count beside expected utility, among ``"state"``, ``"param"``, ``"model"``.
+        model_gain: ``"exact"``, the mutual information of model and outcome, or ``"plug-in"``, one update with expected counts
+            (SPM and the paper).
+        gamma: precision of the posterior over policies, > 0.
+        alpha: precision of action selection: actions are drawn from softmax(alpha x neg_efe); ``None`` picks the best.
+        habit: whether the prior over policies counts at the ``"first"`` step of a trial (SPM) or ``"always"`` (pymdp).
+        policy_cutoff: the search expands policies whose one-step posterior exceeds this share of the best one's.
+        state_cutoff: ... and joint states whose factors have a marginal probability above this,
+        max_states: ... at most so many, the most probable first.
+        penalty: policies that are cut get the best one-step value minus this.
+        novelty_cutoff: an agent whose every column has a count of at least this expects no more gain about parameters (SPM).
+    """
+
+    depth: int = 0
+    gains: Sequence[str] = GAINS
+    model_gain: str = "exact"
+    gamma: float = 1.0
+    alpha: float | None = 512.0
+    habit: str = "first"
+    policy_cutoff: float = 1 / 16
+    state_cutoff: float = float(np.exp(-8.0))
+    max_states: int = 4
+    penalty: float = 512.0
+    novelty_cutoff: float = 256.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "gains", tuple(self.gains))
+        if int(self.depth) != self.depth or self.depth < 0:
+            raise ValueError(f"depth of Planner must be a whole number >= 0; got {self.depth}")
+        unknown = [g for g in self.gains if g not in GAINS]
+        if unknown or len(set(self.gains)) != len(self.gains):
+            raise ValueError(f"gains of Planner must be different names among {list(GAINS)}; got {list(self.gains)}")
+        for name, value, allowed in (
+            ("model_gain", self.model_gain, ("exact", "plug-in")),
+            ("habit", self.habit, ("first", "always")),
+        ):
+            if value not in allowed:
+                raise ValueError(f"{name} of Planner must be one of {list(allowed)}; got {value!r}")
+        for name in ("gamma", "penalty", "novelty_cutoff"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} of Planner must be > 0; got {getattr(self, name)}")
+        if self.alpha is not None and not self.alpha > 0:
+            raise ValueError(f"alpha of Planner must be > 0, or None for the best action; got {self.alpha}")
+        for name in ("policy_cutoff", "state_cutoff"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} of Planner must lie in [0, 1); got {getattr(self, name)}")
+        if int(self.max_states) != self.max_states or self.max_states < 1:
+            raise ValueError(f"max_states of Planner must be a whole number >= 1; got {self.max_states}")
+
+    def evaluate(self, view: View, agents: Ints, qs: Beliefs, t: int, model_posterior: Floats | None = None) -> Evaluation:
+        """Evaluate all policies from beliefs ``qs`` (rows, S_f) at time step ``t`` of a trial."""
+        model = view.model
+        log_prior = model.log_policy_prior if (t == 0 or self.habit == "always") else np.zeros(len(model.policies))
+        if model.policy_length == 1:
+            prediction = Prediction(model, qs, model.policies[:, 0])
+            terms = self._terms(view, prediction, agents, t, model_posterior)
+            value = terms.value(self.gains)
+            if self.depth > 0 and (view.trial_length is None or t + 1 < view.trial_length):
+                value = self._search(view, prediction, agents, t, value + log_prior, self.depth) - log_prior
+        else:
+            terms = self._sequence_terms(view, agents, qs, t, model_posterior)
+            value = terms.value(self.gains)
+        return Evaluation(terms, value, softmax(self.gamma * value + log_prior), log_prior)
+
+    def act(self, evaluation: Evaluation, uniform: Floats) -> Ints:
+        """Draw a policy for each row: softmax(alpha x (neg_efe + log prior)); the first of equals if alpha is None."""
+        worth = evaluation.neg_efe + evaluation.log_prior
+        return worth.argmax(axis=1) if self.alpha is None else sample(softmax(self.alpha * worth), uniform)
+
+    def _terms(self, view: View, prediction: Prediction, agents: Ints, t: int, model_posterior: Floats | None) -> Terms:
+        return one_step_terms(
+            prediction, view.tables, agents, view.preferences(t + 1), self.gains, model_posterior, self.model_gain
+        )
+
+    def _sequence_terms(self, view: View, agents: Ints, qs: Beliefs, t: int, model_posterior: Floats | None) -> Terms:
+        """Terms of policies of several steps, summed over the steps of each policy (beliefs are predicted, never updated)."""
+        model, n_policies = view.model, len(view.model.policies)
+        rows = len(agents)
+        beliefs = [np.repeat(q, n_policies, axis=0) for q in qs]
+        who = np.repeat(agents, n_policies)
+        models = None if model_posterior is None else np.repeat(model_posterior, n_policies, axis=0)
+        total = Terms(*(np.zeros((rows, n_policies)) for _ in range(4)))
+        for h in range(model.policy_length):
+            beliefs = predict_under(model, beliefs, np.tile(model.policies[:, h], (rows, 1)))
+            step = self._terms(view, Prediction.given(model, beliefs), who, t + h, models)
+            for f in fields(Terms):
+                getattr(total, f.name).__iadd__(getattr(step, f.name).reshape(rows, n_policies))
+        return total
+
+    def _search(self, view: View, prediction: Prediction, agents: Ints, t: int, value: Floats, depth: int) -> Floats:
+        """Add to each promising policy what the best continuations are worth, over the states it may lead to."""
+        posterior = softmax(value)
+        kept = posterior > self.policy_cutoff * posterior.max(axis=1, keepdims=True)
+        deep = np.where(kept, value, value.max(axis=1, keepdims=True) - self.penalty)
+        rows, policies = np.nonzero(kept)
+        predicted = prediction.marginals(rows, policies)
+        branch, weight, outcomes = self._imagine(view, agents[rows], predicted)
+        who = agents[rows][branch]
+        beliefs, _ = INFERENCE[view.inference](view.model, view.tables, who, [q[branch] for q in predicted], outcomes)
+        ahead = Prediction(view.model, beliefs, view.model.policies[:, 0])
+        worth = self._terms(view, ahead, who, t + 1, None).value(self.gains)
+        if self.habit == "always":
+            worth += view.model.log_policy_prior
+        if depth > 1 and (view.trial_length is None or t + 2 < view.trial_length):
+            worth = self._search(view, ahead, who, t + 1, worth, depth - 1)
+        backed_up = (softmax(worth) * worth).sum(axis=1)
+        deep[rows, policies] += np.bincount(branch, weights=weight * backed_up, minlength=len(rows))
+        return deep
+
+    def _imagine(self, view: View, agents: Ints, predicted: Beliefs) -> tuple[Ints, Floats, list[np.ndarray]]:
+        """The most probable joint states of each row, their weights, and the outcomes that each would bring."""
+        model = view.model
+        relevant = sorted({f for deps in model.A_dependencies for f in deps})  # type: ignore[union-attr]
+        joint = product_of_marginals([predicted[f] for f in relevant], self.state_cutoff, first_fastest=True)
+        joint_row, index, weight = joint.row, joint.index, joint.weight
+        if (np.diff(joint.start) > self.max_states).any():
+            # most probable first; probabilities that differ by rounding alone are ties, broken by the order of the states
+            order = np.lexsort((np.arange(len(index)), -np.round(weight, 12), joint_row))
+            rank = np.arange(len(index)) - joint.start[:-1][joint_row]
+            order = order[rank < self.max_states]
+            joint_row, index, weight = joint_row[order], index[order], weight[order]
+        total = np.bincount(joint_row, weights=weight, minlength=len(agents))
+        states = dict(zip(relevant, np.unravel_index(index, [model.num_states[f] for f in relevant], order="F"), strict=True))
+        outcomes: list[np.ndarray] = []
+        for m, table in enumerate(view.tables):
+            deps = model.A_dependencies[m]  # type: ignore[index]
+            column = np.ravel_multi_index([states[f] for f in deps], [model.num_states[f] for f in deps])
+            offset = table.offset(agents[joint_row])
+            outcomes.append(table.likelihood[column if offset is None else column + offset, :-1])
+        return joint_row, weight / total[joint_row], outcomes

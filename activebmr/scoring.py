@@ -1,0 +1,159 @@
+"""Scores of a whole hypothesis space from per-agent counts: only what differs between hypotheses is ever computed.
+
+Two hypotheses that put the same reduced prior on a column score that column alike, and what all hypotheses share cancels in
+their posterior. So per column one reduced prior is the *baseline*, and every other one is a *feature*: a score difference that
+counts for the hypotheses that have it. Features with the same set of hypotheses share a row of one small matrix.
+
+The difference of two reduced priors is lnG(x + r1) - lnG(x + r0) summed over outcomes; where r1 - r0 is a whole
+number it is the logarithm of a product, and no gamma function is evaluated at all.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+from scipy.special import gammaln
+
+from activebmr.hypotheses import ColumnTable
+from activebmr.sparse import Floats, Ints
+
+__all__ = ["ModelScorer"]
+
+_LONGEST_PRODUCT = 16
+
+
+class _Pair:
+    """Score of one reduced column over another one, as a function of the evidence counts in that column."""
+
+    def __init__(self, base: Floats, alternative: Floats, offset: float) -> None:
+        self.base, self.alternative = base + offset, alternative + offset
+        if (self.base <= 0).any() or (self.alternative <= 0).any():
+            raise ValueError(
+                "offset must be positive when hypotheses hold zeros: an outcome that a hypothesis calls impossible would refute it "
+                f"for ever; got offset={offset}"
+            )
+        self.total_base, self.total_alternative = self.base.sum(), self.alternative.sum()
+        self.same_total = bool(np.isclose(self.total_base, self.total_alternative, rtol=1e-14))
+        steps = self.alternative - self.base
+        self.steps = np.rint(steps).astype(int)
+        self.whole = bool(np.all(np.abs(steps - self.steps) < 1e-12) and np.abs(self.steps).max() <= _LONGEST_PRODUCT)
+        self.constant = 0.0
+        self.constant = float(self.difference(np.zeros((1, len(base))))[0])
+        # outcomes that the two may predict differently, and so the only ones that tell models apart
+        self.telling = np.arange(len(base)) if not self.same_total else np.flatnonzero(base != alternative)
+
+    def difference(self, evidence: Floats) -> Floats:
+        """Log evidence of the alternative minus that of the base for evidence counts (entries, outcomes)."""
+        outcomes = np.flatnonzero(self.alternative != self.base)
+        if self.whole:
+            up, down = None, None
+            for o in outcomes:
+                low = evidence[:, o] + min(self.base[o], self.alternative[o])
+                product = low.copy()
+                for i in range(1, abs(int(self.steps[o]))):
+                    product *= low + i
+                if self.steps[o] > 0:
+                    up = product if up is None else up * product
+                else:
+                    down = product if down is None else down * product
+            ratio = up if down is None else (1.0 / down if up is None else up / down)
+            score = np.log(ratio)
+        else:
+            score = np.zeros(len(evidence))
+            for o in outcomes:
+                score += gammaln(evidence[:, o] + self.alternative[o]) - gammaln(evidence[:, o] + self.base[o])
+        if not self.same_total:
+            total = evidence.sum(axis=1)
+            score -= gammaln(total + self.total_alternative) - gammaln(total + self.total_base)
+        return score - self.constant
+
+
+class ModelScorer:
+    """Compiled hypotheses about one modality.
+
+    Attributes:
+        features: which hypotheses have each distinct feature, ``(n_features, n_hypotheses)`` of 0 and 1.
+        feature: row of ``features`` of the j-th alternative column at each state, ``(n_states, n_alternatives)``; -1 for none.
+        pair: which pair of reduced columns that alternative is, same shape.
+    """
+
+    def __init__(self, table: ColumnTable, prior: Floats, offset: float) -> None:
+        classes, of_state = table.column_classes
+        self.prior, self.offset = prior, offset
+        self.n_outcomes = table.columns.shape[1]
+        rows: dict[bytes, int] = {}
+        patterns: list[Floats] = []
+        pairs: dict[tuple[int, int], int] = {}
+        per_class: list[list[tuple[int, int]]] = []
+        base_of_class = np.empty(len(classes), dtype=np.intp)
+        for c, assigned in enumerate(classes):
+            present = np.unique(assigned)
+            base_of_class[c] = present[0]
+            found = []
+            for k in present[1:]:
+                pattern = (assigned == k).astype(np.float64)
+                row = rows.setdefault(pattern.tobytes(), len(rows))
+                if row == len(patterns):
+                    patterns.append(pattern)
+                found.append((row, pairs.setdefault((int(present[0]), int(k)), len(pairs))))
+            per_class.append(found)
+        width = max((len(f) for f in per_class), default=0)
+        feature = np.full((len(classes), width), -1, dtype=np.intp)
+        pair = np.full((len(classes), width), -1, dtype=np.intp)
+        for c, found in enumerate(per_class):
+            for j, (row, which) in enumerate(found):
+                feature[c, j], pair[c, j] = row, which
+        self.features = np.array(patterns).reshape(len(patterns), len(table.assignment))
+        self.feature, self.pair = feature[of_state], pair[of_state]
+        self.pairs = [_Pair(table.columns[a], table.columns[b], offset) for a, b in pairs]
+        self.base = table.columns[base_of_class[of_state]] + offset
+        self.telling_states = (self.feature >= 0).any(axis=1)
+        self.telling_outcomes = sorted({int(o) for p in self.pairs for o in p.telling})
+
+    def evidence(self, counts: Floats, states: Ints) -> Floats:
+        """Evidence counts n = counts - prior of columns ``states``; without the reduced prior and the offset."""
+        return counts - self.prior[states]
+
+    def differences(self, evidence: Floats, states: Ints) -> Floats:
+        """Score of each alternative column over the baseline, ``(entries, n_alternatives)``; 0 where there is none."""
+        out = np.zeros((len(states), self.feature.shape[1]))
+        for j in range(out.shape[1]):
+            which = self.pair[states, j]
+            for g, pair in enumerate(self.pairs):
+                if len(self.pairs) == 1 and (which == 0).all():
+                    out[:, j] = pair.difference(evidence)
+                    continue
+                entries = np.flatnonzero(which == g)
+                if len(entries):
+                    out[entries, j] = pair.difference(evidence[entries])
+        return out
+
+    def predictions(self, evidence: Floats, states: Ints) -> tuple[Floats, Floats]:
+        """Predicted outcomes under the baseline ``(entries, outcomes)``, and how each alternative's differ ``(entries, alternatives, outcomes)``."""
+        base = evidence + self.base[states]
+        base /= base.sum(axis=1, keepdims=True)
+        change = np.zeros((len(states), self.feature.shape[1], self.n_outcomes))
+        for j in range(change.shape[1]):
+            which = self.pair[states, j]
+            for g, pair in enumerate(self.pairs):
+                entries = np.flatnonzero(which == g)
+                if len(entries):
+                    other = evidence[entries] + pair.alternative
+                    change[entries, j] = other / other.sum(axis=1, keepdims=True) - base[entries]
+        return base, change
+
+    def collect(self, start: Ints, states: Ints, values: Floats) -> Floats:
+        """Sum per-entry alternatives' values ``(entries, n_alternatives)`` over rows into scores of hypotheses ``(rows, n_hypotheses)``."""
+        out = np.zeros((len(start) - 1, self.features.shape[1]))
+        for j in range(self.feature.shape[1]):
+            feature = self.feature[states, j]
+            value = np.where(feature >= 0, values[:, j], 0.0)
+            matrix = csr_array((value, np.maximum(feature, 0), start), shape=(len(out), len(self.features)))
+            out += matrix @ self.features
+        return out
+
+
+def segments(rows: Ints, n_rows: int) -> NDArray[np.intp]:
+    """Start of each row's entries for entries sorted by row, ``(n_rows + 1,)``."""
+    return np.searchsorted(rows, np.arange(n_rows + 1))

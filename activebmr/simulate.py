@@ -1,0 +1,398 @@
+"""`simulate`: run the agents of a paradigm, in batches, on any number of cores, with the same numbers whatever the batches."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from activebmr.agent import Agent, AgentState, StepInfo, TrialInfo
+from activebmr.dirichlet import safe_log
+from activebmr.hypotheses import HypothesisSpace
+from activebmr.models import POMDP
+from activebmr.processes import ModelProcess
+from activebmr.results import DIMENSIONS, Result, read_npz, write_npz
+from activebmr.sparse import Floats, Ints
+
+__all__ = ["Paradigm", "Recorder", "simulate"]
+
+BATCH = 64
+"""Agents that are simulated together: enough to spread Python's overhead, few enough for their tables to stay in cache."""
+
+_DISCOVERED = 1.0  # nats of divergence from the true likelihood, summed over columns, at which the truth counts as unknown
+
+
+@dataclass(frozen=True)
+class Paradigm:
+    """An experiment under one scheme: who acts, in what world, for how long, and what counts as success.
+
+    Attributes:
+        name: name of the paradigm.
+        scheme: name of the way its agents reason.
+        agent: the agents.
+        model: the world's model (transitions, initial states, likelihoods that no hypothesis speaks about).
+        hypotheses: structures that the world may have; None if it is the model itself.
+        truth: index of the true hypothesis, or ``"random"`` for another one per agent.
+        trial_length: observations per trial.
+        score: per modality the worth of its outcomes ``{modality: (worth of outcome 0, ...)}``; positive ones are wins and
+            negative ones losses.
+        settings: further settings, kept with the result.
+    """
+
+    name: str
+    scheme: str
+    agent: Agent
+    model: POMDP
+    trial_length: int
+    hypotheses: HypothesisSpace | None = None
+    truth: int | str | None = None
+    score: dict[int, Sequence[float]] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.trial_length < 1:
+            raise ValueError(f"trial_length must be at least 1; got {self.trial_length}")
+        if (self.hypotheses is None) != (self.truth is None):
+            raise ValueError("hypotheses and truth must be given together, or neither of them")
+        if self.hypotheses is not None and self.truth != "random":
+            limit = len(self.hypotheses) - 1
+            if isinstance(self.truth, (str, float)) or not 0 <= int(self.truth) <= limit:  # type: ignore[arg-type]
+                raise ValueError(f"truth must be 'random' or lie in 0..{limit}; got {self.truth!r}")
+
+    def truths(self, seed: int, agents: Ints) -> Ints | None:
+        """The true hypothesis of each agent; a random one depends on the seed and the agent's number alone."""
+        if self.hypotheses is None:
+            return None
+        if self.truth != "random":
+            return np.full(len(agents), int(self.truth))  # type: ignore[arg-type]
+        draws = [_stream(seed, int(k), 1).integers(len(self.hypotheses)) for k in agents]
+        return np.array(draws, dtype=np.intp)
+
+
+def _stream(seed: int, agent: int, purpose: int) -> np.random.Generator:
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(agent, purpose)))
+
+
+class Recorder:
+    """Keeps every step of some agents: `simulate(..., trace=True)` and `replay` hand its arrays out."""
+
+    def __init__(self, model: POMDP) -> None:
+        self.model = model
+        self.steps: list[dict[str, NDArray[Any]]] = []
+        self.trials: list[dict[str, NDArray[Any]]] = []
+
+    def step(self, info: StepInfo, outcomes: Ints, states: Ints) -> None:
+        names = self.model.labels["factor"]
+        row = {f"qs_{name}": q for name, q in zip(names, info.qs, strict=True)}
+        for name in ("free_energy", "neg_efe", "utility", "state_info_gain", "param_info_gain", "model_info_gain", "q_pi"):
+            row[name] = getattr(info, name)
+        row |= {"confidence": info.confidence, "policy": info.policy, "controls": info.controls}
+        row |= {"outcomes": outcomes, "states": states}
+        if info.model_posterior is not None:
+            row["model_posterior"] = info.model_posterior
+        self.steps.append(row)
+
+    def trial(self, info: TrialInfo, divergence: Floats) -> None:
+        """Fold the steps since the last trial into one and add what the trial changed."""
+        folded = {name: np.stack([s[name] for s in self.steps], axis=1) for name in self.steps[0]}
+        self.steps.clear()
+        for m, counts in info.counts.items():
+            name = self.model.labels["modality"][m]
+            folded[f"pA_{name}"] = np.swapaxes(counts, 1, 2).reshape(len(counts), *self.model.A[m].shape).copy()
+        if info.log_odds is not None:
+            folded["log_odds"] = info.log_odds
+        folded["kl_to_truth"] = divergence
+        self.trials.append(folded)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """All records: axes (agent, trial, ...), and (agent, trial, time, ...) for what changes within a trial."""
+        return {name: np.stack([t[name] for t in self.trials], axis=1) for name in self.trials[0]}
+
+
+def divergence_from(agent: Agent, state: AgentState, process: ModelProcess, counts: dict[int, Floats]) -> Floats:
+    """KL divergence of the agents' learned likelihoods from the world's, summed over columns ``(n_agents,)``, nats."""
+    total = np.zeros(state.n_agents)
+    for m, held in counts.items():
+        truth = process.likelihood(m)
+        expected = held / held.sum(axis=2, keepdims=True)
+        gap = truth * (safe_log(truth) - safe_log(expected))
+        total += gap.reshape(state.n_agents, -1).sum(axis=1)
+    return total
+
+
+def run_batch(
+    paradigm: Paradigm,
+    agents: Ints,
+    n_trials: int,
+    seed: int,
+    trace: bool = False,
+    tick: Callable[[int], None] | None = None,
+) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
+    """Simulate some agents (by number) through all trials: measures with axes (agent, trial), and the trace if wanted."""
+    agent, length = paradigm.agent, paradigm.trial_length
+    truths = paradigm.truths(seed, agents)
+    process = ModelProcess(paradigm.model, paradigm.hypotheses, truths)
+    streams = [_stream(seed, int(k), 0) for k in agents]
+    state = agent.init(len(agents))
+    n_models = len(agent.hypotheses) if agent.hypotheses is not None else 0
+    measures = _empty(len(agents), n_trials, n_models)
+    recorder = Recorder(paradigm.model) if trace else None
+    for i in range(n_trials):
+        uniforms = np.stack([s.random((length, process.n_uniforms + 1)) for s in streams])
+        controls: Ints | None = None
+        for t in range(length):
+            world = uniforms[:, t, :-1]
+            states, outcomes = process.reset(world) if controls is None else process.step(controls, world)
+            info = agent._advance(state, list(outcomes.T), uniforms[:, t, -1], None)
+            controls = info.controls
+            measures["confidence"][:, i] += info.confidence
+            measures["free_energy"][:, i] += info.free_energy
+            for m, worth in paradigm.score.items():
+                value = np.asarray(worth)[outcomes[:, m]]
+                measures["wins"][:, i] += value > 0
+                measures["losses"][:, i] += value < 0
+                measures["score"] += value
+            if recorder is not None:
+                recorder.step(info, outcomes, states)
+        done = agent._conclude(state)
+        divergence = divergence_from(agent, state, process, done.counts)
+        measures["kl_to_truth"][:, i] = divergence
+        if done.model_posterior is not None and truths is not None:
+            measures["model_posterior"][:, i] = done.model_posterior
+            measures["log_odds"][:, i], measures["best_model"][:, i] = done.log_odds, done.best_model
+            measures["true_model_posterior"][:, i] = done.model_posterior[np.arange(len(agents)), truths]
+            first = (state.adopted >= 0) & (measures["adopted_model"] < 0)
+            measures["adopted_model"] = np.where(first, state.adopted, measures["adopted_model"])
+            measures["adoption_trial"] = np.where(first, i, measures["adoption_trial"])
+        if recorder is not None:
+            recorder.trial(done, divergence)
+        if tick is not None:
+            tick(len(agents))
+    measures["discovery_trials"] = (measures["kl_to_truth"] > _DISCOVERED).sum(axis=1)
+    return measures, recorder.arrays() if recorder is not None else {}
+
+
+def _empty(n_agents: int, n_trials: int, n_models: int) -> dict[str, NDArray[Any]]:
+    shape = (n_agents, n_trials)
+    measures: dict[str, NDArray[Any]] = {name: np.zeros(shape) for name in ("confidence", "free_energy", "kl_to_truth")}
+    measures |= {name: np.zeros(shape, dtype=np.int32) for name in ("wins", "losses")}
+    measures |= {name: np.full(shape, np.nan) for name in ("log_odds", "true_model_posterior")}
+    measures |= {"best_model": np.full(shape, -1, dtype=np.int32), "model_posterior": np.full((*shape, n_models), np.nan)}
+    measures |= {name: np.full(n_agents, -1) for name in ("adopted_model", "adoption_trial")}
+    measures["score"] = np.zeros(n_agents)
+    return measures
+
+
+def simulate(
+    paradigm: Paradigm | Sequence[Paradigm],
+    n_agents: int = 64,
+    n_trials: int = 32,
+    seed: int = 0,
+    *,
+    jobs: int = 1,
+    progress: bool = False,
+    trace: bool = False,
+    checkpoint: str | Path | None = None,
+) -> Result:
+    """Simulate a paradigm under one or more schemes.
+
+    Agent k of every scheme lives through the same random numbers, so schemes can be compared in pairs, and its numbers depend
+    neither on how many agents there are, nor on ``jobs``.
+
+    Args:
+        paradigm: one paradigm, or several schemes of one.
+        n_agents: agents per scheme, >= 1.
+        n_trials: trials of each agent, >= 1.
+        seed: whole number >= 0.
+        jobs: processes to use, >= 1, or -1 for all cores.
+        progress: show a progress bar on standard error.
+        trace: keep every step in ``result.trace`` (memory grows with everything).
+        checkpoint: folder where finished batches are kept, so that an interrupted run can go on from there; they are
+            removed when the run is complete.
+
+    Returns:
+        the measures. After Ctrl-C, those of the agents that had finished under all schemes (``settings["interrupted"]`` is true).
+
+    Raises:
+        ValueError, TypeError: on arguments out of range.
+        KeyboardInterrupt: if interrupted before any agent had finished.
+    """
+    schemes = [paradigm] if isinstance(paradigm, Paradigm) else list(paradigm)
+    _check(schemes, n_agents, n_trials, seed, jobs)
+    size = BATCH if jobs == 1 else max(1, min(BATCH, -(-n_agents // _cores(jobs))))
+    batches = [np.arange(a, min(a + size, n_agents)) for a in range(0, n_agents, size)]
+    work = [(s, b) for b in range(len(batches)) for s in range(len(schemes))]
+    settings = _settings(schemes, n_agents, n_trials, seed)
+    store = _Checkpoint(checkpoint, settings) if checkpoint is not None and not trace else None
+    done: dict[tuple[int, int], Any] = {}
+    interrupted = False
+    with _progress(progress, len(schemes) * n_agents * n_trials) as tick:
+        for s, b in work:
+            found = store.load(s, batches[b]) if store else None
+            if found is not None:
+                done[s, b] = found, {}
+                tick(len(batches[b]) * n_trials)
+        todo = [(s, b, schemes[s], batches[b], n_trials, seed, trace) for s, b in work if (s, b) not in done]
+        try:
+            for s, b, outcome in _run(todo, jobs, tick):
+                done[s, b] = outcome
+                if store:
+                    store.save(s, batches[b], outcome[0])
+        except KeyboardInterrupt:
+            interrupted = True
+    complete = [b for b in range(len(batches)) if all((s, b) in done for s in range(len(schemes)))]
+    if not complete:
+        raise KeyboardInterrupt
+    if store and not interrupted:
+        store.clear()
+    result = _assemble(schemes, seed, settings | {"interrupted": interrupted}, done, [(b, batches[b]) for b in complete])
+    return result
+
+
+def _check(schemes: list[Paradigm], n_agents: int, n_trials: int, seed: int, jobs: int) -> None:
+    if not schemes or not all(isinstance(s, Paradigm) for s in schemes):
+        raise TypeError(f"paradigm must be a Paradigm or a list of them; got {schemes!r}")
+    if len({s.scheme for s in schemes}) != len(schemes):
+        raise ValueError(f"schemes must differ; got {[s.scheme for s in schemes]}")
+    if len({(s.name, s.truth) for s in schemes}) != 1:
+        raise ValueError("schemes to compare must belong to one paradigm with one truth")
+    for name, value, least in (("n_agents", n_agents, 1), ("n_trials", n_trials, 1), ("seed", seed, 0)):
+        if isinstance(value, bool) or int(value) != value or value < least:
+            raise ValueError(f"{name} must be a whole number >= {least}; got {value}")
+    if jobs != -1 and (int(jobs) != jobs or jobs < 1):
+        raise ValueError(f"jobs must be a whole number >= 1, or -1 for all cores; got {jobs}")
+
+
+def _cores(jobs: int) -> int:
+    if jobs > 0:
+        return jobs
+    from joblib import cpu_count
+
+    return int(cpu_count())
+
+
+def _run(todo: list[tuple[Any, ...]], jobs: int, tick: Callable[[int], None]) -> Iterator[tuple[int, int, Any]]:
+    if jobs == 1 or len(todo) == 1:
+        for s, b, *arguments in todo:
+            yield s, b, run_batch(*arguments, tick=tick)
+        return
+    from joblib import Parallel, delayed
+
+    pool = Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1)
+    for s, b, outcome in pool(delayed(_job)(*arguments) for arguments in todo):
+        tick(outcome[0]["wins"].size)
+        yield s, b, outcome
+
+
+def _job(s: int, b: int, *arguments: Any) -> tuple[int, int, Any]:
+    return s, b, run_batch(*arguments)
+
+
+def _settings(schemes: list[Paradigm], n_agents: int, n_trials: int, seed: int) -> dict[str, Any]:
+    from activebmr import __version__
+
+    return {
+        "paradigm": schemes[0].name,
+        "schemes": {s.scheme: describe(s) for s in schemes},
+        "truth": schemes[0].truth,
+        "n_agents": int(n_agents),
+        "n_trials": int(n_trials),
+        "seed": int(seed),
+        "version": __version__,
+    }
+
+
+def describe(paradigm: Paradigm) -> dict[str, Any]:
+    """Everything that tells one scheme from another, as JSON holds it."""
+    agent = paradigm.agent
+    parts = {name: dict(vars(getattr(agent, name))) for name in ("planner", "learning", "selection")}
+    own = {"inference": agent.inference, "hypotheses": len(agent.hypotheses) if agent.hypotheses is not None else 0}
+    return json.loads(json.dumps({**own, **parts, "trial_length": paradigm.trial_length, **paradigm.settings}, default=str))
+
+
+def _assemble(
+    schemes: list[Paradigm],
+    seed: int,
+    settings: dict[str, Any],
+    done: dict[tuple[int, int], Any],
+    batches: list[tuple[int, Ints]],
+) -> Result:
+    def gather(part: int, name: str) -> NDArray[Any]:
+        rows = [np.concatenate([done[s, b][part][name] for b, _ in batches]) for s in range(len(schemes))]
+        width = max(r.shape[-1] for r in rows)
+        if name == "model_posterior":  # schemes without hypotheses have none to report
+            rows = [r if r.shape[-1] == width else np.full((*r.shape[:-1], width), np.nan) for r in rows]
+        return np.stack(rows)
+
+    arrays: dict[str, Any] = {name: gather(0, name) for name in DIMENSIONS}
+    agents = np.concatenate([a for _, a in batches])
+    space = schemes[0].hypotheses
+    truths = schemes[0].truths(seed, agents)
+    arrays |= {
+        "scheme": np.array([s.scheme for s in schemes]),
+        "model_names": np.array(space.descriptions if space is not None else [], dtype=str),
+        "model_class": space.distinct()[1] if space is not None else np.zeros(0, dtype=np.intp),
+        "true_model": -1 if truths is None else (truths if schemes[0].truth == "random" else truths[0]),
+        "seed": seed,
+        "version": settings["version"],
+        "settings": json.dumps(settings | {"n_agents": len(agents)}),
+    }
+    common = set.intersection(*(set(done[s, b][1]) for s in range(len(schemes)) for b, _ in batches))
+    return Result(arrays, {name: gather(1, name) for name in sorted(common)})
+
+
+class _Checkpoint:
+    """Finished batches on disk, in a folder of their own per set of settings."""
+
+    def __init__(self, folder: str | Path, settings: dict[str, Any]) -> None:
+        # the number of agents is left out: asking for more agents later goes on from the ones there are
+        key = json.dumps({k: v for k, v in settings.items() if k != "n_agents"}, sort_keys=True)
+        self.folder = Path(folder) / hashlib.sha256(key.encode()).hexdigest()[:16]
+
+    def _path(self, scheme: int, agents: Ints) -> Path:
+        return self.folder / f"{scheme}-{agents[0]}-{agents[-1]}.npz"
+
+    def load(self, scheme: int, agents: Ints) -> dict[str, NDArray[Any]] | None:
+        path = self._path(scheme, agents)
+        try:
+            return read_npz(path, "checkpoint", list(DIMENSIONS)) if path.is_file() else None
+        except ValueError:
+            return None  # cut off while it was written: do that batch again
+
+    def save(self, scheme: int, agents: Ints, measures: dict[str, NDArray[Any]]) -> None:
+        write_npz(self._path(scheme, agents), measures)
+
+    def clear(self) -> None:
+        for path in self.folder.glob("*.npz"):
+            path.unlink()
+        if self.folder.is_dir():
+            self.folder.rmdir()
+
+
+@contextmanager
+def _progress(show: bool, total: int) -> Iterator[Callable[[int], None]]:
+    if not show:
+        yield lambda n: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns: Iterable[Any] = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("agent-trials"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("simulating", total=total)
+        yield lambda n: bar.advance(task, n)

@@ -1,0 +1,1 @@
+"""Paradigms: worked experiments for activebmr agents."""
