@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from activebmr.beliefs import Belief
 from activebmr.hypotheses import HypothesisSpace
-from activebmr.inference import INFERENCE, Beliefs, predict_under
+from activebmr.inference import INFERENCE, columns_of, unknown_factors
+from activebmr.layout import dynamics_of, layouts_of
 from activebmr.models import POMDP
 from activebmr.planning import Evaluation, Planner, View, log_preferences
 from activebmr.reduction import log_odds, softmax
 from activebmr.scoring import ModelScorer
-from activebmr.sparse import Floats, Ints, product_of_marginals
+from activebmr.sparse import Floats, Ints
 from activebmr.tables import CountTable, KnownTable
 
 __all__ = ["Agent", "AgentState", "Learning", "Selection", "StepInfo", "TrialInfo"]
@@ -73,7 +76,7 @@ class AgentState:
         trial: trials finished.
         qs: per factor the posterior over its states after the last observation ``(n_agents, S_f)``; D before the first.
         controls: controls of the last action ``(n_agents, n_factors)``, None at the start of a trial.
-        tables: per modality what the agents know about it; the counts of learned modality m are in ``counts(m)``.
+        tables: per modality what the agents know about it; ``counts(m)`` gives the counts of a learned one.
         scores: log evidence of every hypothesis up to a constant per agent ``(n_agents, n_hypotheses)``, or None.
         model_posterior: posterior over hypotheses when policies were last evaluated, or None.
         adopted: hypothesis that each agent adopted ``(n_agents,)``, -1 for none yet.
@@ -82,7 +85,7 @@ class AgentState:
 
     t: int
     trial: int
-    qs: Beliefs
+    qs: Belief
     controls: Ints | None
     tables: list[KnownTable | CountTable]
     scores: Floats | None
@@ -95,15 +98,15 @@ class AgentState:
         return len(self.adopted)
 
     def counts(self, modality: int) -> Floats:
-        """Dirichlet counts of a learned modality ``(n_agents, n_outcomes, n_states)``, the states flattened in C order."""
+        """Dirichlet counts of a learned modality as tensors ``(n_agents, n_outcomes, n_states_0, ...)``."""
         table = self.tables[modality]
         if not isinstance(table, CountTable):
             raise ValueError(f"modality {modality} is known to the agent (its pA is None): it has no counts")
-        return table.counts.transpose(0, 2, 1)
+        return table.tensor()
 
     def copy(self) -> AgentState:
         tables = [t.copy() if isinstance(t, CountTable) else t for t in self.tables]
-        return replace(self, qs=list(self.qs), tables=tables, scores=_copy(self.scores), adopted=self.adopted.copy())
+        return replace(self, tables=tables, scores=_copy(self.scores), adopted=self.adopted.copy())
 
 
 def _copy(array: Any) -> Any:
@@ -126,7 +129,7 @@ class StepInfo:
         model_posterior: posterior over hypotheses ``(n_agents, n_hypotheses)`` before this step's outcome is learned, or None.
     """
 
-    qs: Beliefs
+    qs: Sequence[Floats]
     free_energy: Floats
     utility: Floats
     state_info_gain: Floats
@@ -161,7 +164,8 @@ class TrialInfo:
         log_odds: log odds of the best hypothesis ``(n_agents,)``, nats, or None.
         best_model: the best hypothesis ``(n_agents,)``, or None.
         adopted_now: agents whose log odds passed Occam's window after this trial ``(n_agents,)``.
-        counts: per learned modality the counts after forgetting and before any adoption ``(n_agents, n_states, n_outcomes)``.
+        counts: per learned modality the counts after forgetting and before any adoption ``(n_agents, n_states, n_outcomes)``,
+            columns in the order of the table's layout.
     """
 
     model_posterior: Floats | None
@@ -231,10 +235,11 @@ class Agent:
             )
         if hypotheses is not None:
             hypotheses.check_against(model)
-        self._known = [None if m in model.learned_modalities else KnownTable(model, m) for m in range(model.num_modalities)]
-        self._priors = {m: _by_state(model.pA[m]) for m in model.learned_modalities}  # type: ignore[index]
+        layouts = layouts_of(model)
+        learned = model.learned_modalities
+        self._known = [None if m in learned else KnownTable(a, layouts[m]) for m, a in enumerate(model.A)]
         self._scorers = {
-            m: ModelScorer(table, self._priors[m], self.selection.offset)
+            m: ModelScorer(table, layouts[m].keep(model.pA[m]), self.selection.offset, layouts[m].order)  # type: ignore[index]
             for m, table in (hypotheses.tables.items() if hypotheses is not None else ())
         }
         self._curious = replace(self.planner, depth=0)
@@ -253,7 +258,8 @@ class Agent:
             if known is not None:
                 tables.append(known)
             else:
-                tables.append(CountTable.start(self._priors[m], count, self._scorers.get(m), self.planner.novelty_cutoff))
+                scorer, cutoff = self._scorers.get(m), self.planner.novelty_cutoff
+                tables.append(CountTable.start(self.model.pA[m], layouts_of(self.model)[m], count, scorer, cutoff))  # type: ignore[index]
         scores = None
         if self.hypotheses is not None:
             scores = np.repeat(np.log(self.hypotheses.prior)[None], count, axis=0)
@@ -262,7 +268,7 @@ class Agent:
         return AgentState(
             t=0,
             trial=0,
-            qs=[np.repeat(d[None], count, axis=0) for d in self.model.D],  # type: ignore[union-attr]
+            qs=Belief.start(self.model.D, count),  # type: ignore[arg-type]
             controls=None,
             tables=tables,
             scores=scores,
@@ -310,12 +316,12 @@ class Agent:
     def posterior_counts(self, state: AgentState, modality: int | str) -> Floats:
         """Counts of a learned modality as tensors ``(n_agents, n_outcomes, n_states_0, ...)``."""
         m = self.model.modality(modality)
-        return state.counts(m).reshape(state.n_agents, *self.model.A[m].shape)
+        return state.counts(m)
 
     # --- the same in place, for simulations ------------------------------------------------------------------------------
     def _advance(self, state: AgentState, outcomes: list[np.ndarray], uniform: Floats, controls: Ints | None) -> StepInfo:
         everyone = np.arange(state.n_agents)
-        prior = state.qs if state.controls is None else predict_under(self.model, state.qs, state.controls)
+        prior = state.qs if state.controls is None else state.qs.predict(dynamics_of(self.model), state.controls)
         state.qs, evidence = INFERENCE[self.inference](self.model, state.tables, everyone, prior, outcomes)
         if state.scores is not None:
             state.model_posterior = softmax(state.scores)
@@ -365,7 +371,7 @@ class Agent:
             self.model, state.tables, self.inference, self._wants_nothing if curious else self._wants, self.trial_length
         )
         whole = len(agents) == state.n_agents
-        qs = state.qs if whole else [q[agents] for q in state.qs]
+        qs = state.qs if whole else state.qs.take(agents)
         posterior = None if state.model_posterior is None else state.model_posterior[agents]
         evaluation = planner.evaluate(view, agents, qs, state.t, posterior)
         return evaluation, planner.act(evaluation, uniform)
@@ -382,11 +388,13 @@ class Agent:
         for m in self.model.learned_modalities:
             table = state.tables[m]
             assert isinstance(table, CountTable)
-            belief = product_of_marginals([state.qs[f] for f in self.model.A_dependencies[m]], 1e-16)  # type: ignore[index]
-            outcome = outcomes[m]
-            if outcome.ndim == 1:
-                outcome = np.eye(table.n_outcomes)[outcome]
-            change = table.observe(belief, outcome, self.learning.rate)
+            layout, belief = table.layout, state.qs
+            factors = unknown_factors(layout, belief)
+            joint = belief.joint(factors)
+            columns = columns_of(layout, belief, factors, joint)
+            outcome = outcomes[m] if outcomes[m].ndim == 2 else np.eye(table.n_outcomes)[outcomes[m]]
+            amounts = outcome[joint.row] * (self.learning.rate * joint.weight)[:, None]
+            change = table.observe(joint.row, columns, amounts)
             if change is not None and state.scores is not None:
                 state.scores += change
 
@@ -402,13 +410,13 @@ class Agent:
             table = state.tables[m]
             assert isinstance(table, CountTable)
             if self.learning.retention < 1.0:
-                table.counts *= self.learning.retention
+                table.retain(self.learning.retention)
             counts[m] = table.counts
             if adopted_now.any() and m in self._scorers:
                 assert self.hypotheses is not None and state.model_posterior is not None
                 counts[m] = table.counts.copy()
                 average = self.hypotheses.tables[m].mixture(state.model_posterior[adopted_now])
-                table.counts[adopted_now] = self.selection.concentration * average
+                table.replace(adopted_now, self.selection.concentration * average[:, table.layout.order])
             changed = everyone if self.learning.retention < 1.0 else np.flatnonzero(adopted_now)
             table.renew(changed)
         if state.scores is not None:
@@ -419,7 +427,7 @@ class Agent:
             first = adopted_now & (state.adopted < 0)
             state.adopted = np.where(first, best, state.adopted)
         info = TrialInfo(state.model_posterior, odds, best, adopted_now, counts)
-        state.qs = [np.repeat(d[None], state.n_agents, axis=0) for d in self.model.D]  # type: ignore[union-attr]
+        state.qs = Belief.start(self.model.D, state.n_agents)  # type: ignore[arg-type]
         state.controls, state.t = None, 0
         state.trial += 1
         return info
@@ -481,7 +489,3 @@ class Agent:
         """First policy that starts with the given controls, -1 where there is none."""
         match = (self.model.policies[None, :, 0] == controls[:, None]).all(axis=2)
         return np.where(match.any(axis=1), match.argmax(axis=1), -1)
-
-
-def _by_state(counts: Floats) -> Floats:
-    return np.ascontiguousarray(counts.reshape(counts.shape[0], -1).T)

@@ -1,33 +1,35 @@
 """Expected free energy of policies, one step ahead: utility and the gains in information about states, parameters and models.
 
-Values are *negative* expected free energies, so that more is better; every gain is >= 0 (Friston et al. 2025). Policies that do the same to the factors that a modality depends on share the work for it.
+Values are *negative* expected free energies, so that more is better; every gain is >= 0 (Friston et al. 2025). Policies that do the
+same to the factors that a modality depends on share the work for it: each modality is evaluated per *cell*, a combination of
+where its set factors end (a column of its slab) and how its other controlled factors move.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
+from activebmr.beliefs import SUPPORT, Belief
 from activebmr.dirichlet import LOG_FLOOR
-from activebmr.inference import Beliefs, Tables, predict
+from activebmr.inference import Tables, columns_of, unknown_factors
+from activebmr.layout import Layout, dynamics_of
 from activebmr.models import POMDP
-from activebmr.scoring import ModelScorer
 from activebmr.sparse import Floats, Ints, Ragged, cross, from_marginals, repeat_rows
-from activebmr.tables import CountTable
+from activebmr.tables import CountTable, KnownTable
 
-__all__ = ["Prediction", "Terms", "entropy", "one_step_terms"]
+__all__ = ["Prediction", "Terms", "one_step_terms"]
 
-_SUPPORT = 1e-16  # joint states with smaller marginal probabilities cannot move a float64 sum
 _FLOOR = float(np.exp(LOG_FLOOR))
 _CERTAIN = 1e-14  # a model with all but this of the probability leaves no gain that float64 could show
 
 
 @dataclass(eq=False)
 class Terms:
-    """What each policy is worth and why, arrays ``(rows, n_policies)`` in nats; ``model`` is 0 where it was not asked for."""
+    """What each policy is worth and why, arrays ``(rows, n_policies)`` in nats; gains that were not asked for are 0."""
 
     utility: Floats
     state: Floats
@@ -42,79 +44,99 @@ class Terms:
         return total
 
 
-def entropy(p: Floats) -> Floats:
-    """Entropy over the last axis, nats, logs floored at -32."""
-    return -(p * np.log(np.maximum(p, _FLOOR))).sum(axis=-1)
+@dataclass(eq=False)
+class Cells:
+    """Predicted joint states of one modality's factors, for all distinct things that policies do to them.
+
+    Attributes:
+        joint: lists with rows ``(row, movement)``: states of the factors that are not set (indices into columns / slab width).
+        n_moves: distinct movements of general factors.
+        n_slab: width of a slab, the number of joint states of set factors.
+        cell: cell ``movement * n_slab + slab column`` of every policy ``(n_policies,)``.
+    """
+
+    joint: Ragged
+    n_moves: int
+    n_slab: int
+    cell: Ints
+
+    def spread(self, values: Floats) -> Floats:
+        """Per-cell values ``(rows * n_moves * n_slab,)`` to policies ``(rows, n_policies)``."""
+        return values.reshape(-1, self.n_moves * self.n_slab)[:, self.cell]
 
 
 class Prediction:
-    """Predicted marginals one step ahead, for one-step policies that all rows share.
+    """Predicted beliefs one step ahead under one-step policies ``(n_policies, n_factors)`` that all rows share."""
 
-    Factors with a single control are predicted once per row; the others once per row and control.
-    """
-
-    def __init__(self, model: POMDP, qs: Beliefs, policies: Ints) -> None:
+    def __init__(self, model: POMDP, beliefs: Belief | Sequence[Floats], policies: Ints) -> None:
         self.model, self.policies = model, policies
-        self.after = [predict(model, qs, f) for f in range(model.num_factors)]
-        self.rows = len(qs[0])
+        self.belief = Belief.of(beliefs)
+        self.rows = self.belief.rows
+        self._dynamics = dynamics_of(model)
 
-    @classmethod
-    def given(cls, model: POMDP, beliefs: Beliefs) -> Prediction:
-        """Beliefs that are predictions already: one nameless policy per row."""
-        prediction = cls.__new__(cls)
-        prediction.model, prediction.rows = model, len(beliefs[0])
-        prediction.policies = np.zeros((1, model.num_factors), dtype=np.intp)
-        prediction.after = [q[:, None, :] for q in beliefs]
-        return prediction
+    @cached_property
+    def _after(self) -> dict[int, Floats]:
+        """Marginals of the general factors under each of their controls ``(rows, U_f, S_f)``."""
+        kinds = self._dynamics.kind
+        now = list(self.belief) if "general" in kinds else []
+        return {f: self._dynamics.after(now, f) for f, kind in enumerate(kinds) if kind == "general"}
 
-    def marginals(self, rows: Ints, policies: Ints) -> Beliefs:
-        """Predicted marginals for chosen pairs of row and policy."""
-        return [after[rows, self.policies[policies, f]] for f, after in enumerate(self.after)]
-
-    def joint(self, modality: int) -> tuple[Ragged, Ints]:
-        """Predicted joint states of the factors that a modality depends on.
-
-        Returns:
-            lists with rows ``(row, distinct policy)``, and for every policy which distinct one it is.
-        """
-        model = self.model
-        deps = model.A_dependencies[modality]  # type: ignore[index]
-        moved = [f for f in deps if model.num_controls[f] > 1]
-        distinct, which = _distinct_rows(self.policies[:, moved]) if moved else (np.zeros((1, 0), dtype=np.intp), None)
-        which = np.zeros(len(self.policies), dtype=np.intp) if which is None else which
-        strides = dict(zip(deps, _strides([model.num_states[f] for f in deps]), strict=True))
-        still = [f for f in deps if model.num_controls[f] == 1]
-        joint: Ragged | None = None
-        for f in still:
-            support = from_marginals(self.after[f][:, 0], _SUPPORT)
-            if joint is None:
-                joint = Ragged(support.start, support.index * strides[f], support.weight)
+    def under(self, rows: Ints, policies: Ints) -> Belief:
+        """Predicted beliefs for chosen pairs of row and policy."""
+        belief, kinds = self.belief, self._dynamics.kind
+        controls = self.policies[policies]
+        marginals: list[Floats | None] = []
+        known: list[Ints | None] = []
+        for f, kind in enumerate(kinds):
+            target = self._dynamics.target[f]
+            state = belief.known[f]
+            if kind == "set" and target is not None:
+                state, q = target[controls[:, f]], None
+            elif kind == "general":
+                state, q = None, self._after[f][rows, controls[:, f]]
             else:
-                joint = cross(joint, support, 1, strides[f])
-        if joint is not None:
-            joint = repeat_rows(joint, len(distinct))
-        for k, f in enumerate(moved):
-            q = self.after[f][:, distinct[:, k]].reshape(-1, model.num_states[f])
-            support = from_marginals(q, _SUPPORT)
-            if joint is None:
-                joint = Ragged(support.start, support.index * strides[f], support.weight)
+                state, q = (None, belief[f][rows]) if state is None else (state[rows], None)
+            marginals.append(q)
+            known.append(state)
+        return Belief(marginals, known, belief.sizes)
+
+    def cells(self, layout: Layout) -> Cells:
+        """The distinct predictions about the factors of one modality."""
+        kinds = self._dynamics.kind
+        fixed = tuple(f for f in layout.still if kinds[f] == "fixed")
+        general = tuple(f for f in layout.still if kinds[f] == "general")
+        slab = layout.policy_columns(self.policies, self._dynamics)
+        if not general:
+            return Cells(self.belief.joint(fixed), 1, layout.n_slab, slab)
+        moved = [f for f in general if self.model.num_controls[f] > 1]
+        moves, move = np.unique(self.policies[:, moved], axis=0, return_inverse=True)
+        joint = repeat_rows(self.belief.joint(()), len(moves))
+        for f in layout.still:
+            if kinds[f] == "fixed":
+                support = repeat_rows(self.belief.support(f), len(moves))
             else:
-                joint = cross(joint, support, 1, strides[f])
-        assert joint is not None
-        return joint, which
+                control = moves[:, moved.index(f)] if f in moved else np.zeros(len(moves), dtype=np.intp)
+                support = from_marginals(self._after[f][:, control].reshape(-1, self.belief.sizes[f]), SUPPORT)
+            joint = cross(joint, support, stride_a=self.belief.sizes[f])
+        return Cells(joint, len(moves), layout.n_slab, move.reshape(-1) * layout.n_slab + slab)
 
 
-def _strides(sizes: Sequence[int]) -> list[int]:
-    return [int(np.prod(sizes[i + 1 :])) for i in range(len(sizes))]
+class Given:
+    """Beliefs that are predictions already, as those of the later steps of a policy: one nameless policy per row."""
 
+    def __init__(self, belief: Belief) -> None:
+        self.belief, self.rows = belief, belief.rows
+        self.policies = np.zeros((1, len(belief)), dtype=np.intp)
 
-def _distinct_rows(array: Ints) -> tuple[Ints, Ints]:
-    distinct, which = np.unique(array, axis=0, return_inverse=True)
-    return distinct, which.reshape(-1)
+    def cells(self, layout: Layout) -> Cells:
+        factors = unknown_factors(layout, self.belief)
+        joint = self.belief.joint(factors)
+        columns = columns_of(layout, self.belief, factors, joint)
+        return Cells(Ragged(joint.start, columns, joint.weight), 1, 1, np.zeros(1, dtype=np.intp))
 
 
 def one_step_terms(
-    prediction: Prediction,
+    prediction: Prediction | Given,
     tables: Tables,
     agents: Ints,
     log_preferences: Sequence[Floats],
@@ -122,44 +144,60 @@ def one_step_terms(
     model_posterior: Floats | None = None,
     model_gain: str = "exact",
 ) -> Terms:
-    """Utility and gains of every policy for beliefs ``prediction`` of a batch of rows.
+    """Utility and gains of every policy for the predicted beliefs of a batch of rows.
 
     Args:
         prediction: predicted beliefs.
         tables: what the agents know about each modality.
         agents: agent of each row (rows of deeper search levels share agents).
         log_preferences: log C per modality ``(O_m,)``.
-        gains: which of ``"state"``, ``"param"`` and ``"model"`` are wanted; others stay zero.
+        gains: which of ``"state"``, ``"param"`` and ``"model"`` are wanted.
         model_posterior: probability of each hypothesis per row ``(rows, n_hypotheses)``; without it no model gain.
         model_gain: ``"exact"`` (mutual information of model and outcome) or ``"plug-in"`` (SPM).
     """
     shape = (prediction.rows, len(prediction.policies))
     terms = Terms(*(np.zeros(shape) for _ in range(4)))
+    wondering = None
+    if "model" in gains and model_posterior is not None:
+        wondering = np.flatnonzero(model_posterior.max(axis=1) < 1.0 - _CERTAIN)
     for m, table in enumerate(tables):
-        joint, which = prediction.joint(m)
-        n_distinct = joint.rows // prediction.rows
-        who = np.repeat(agents, n_distinct)
-        offset = table.offset(who)
-        expected = joint.expect(table.likelihood, offset)
-        outcome = np.ascontiguousarray(expected[:, :-1])
-        spread = lambda x, n=n_distinct, w=which: x.reshape(-1, n)[:, w]  # noqa: E731
-        preference = log_preferences[m]
-        if preference.any():
-            terms.utility += spread(_dot(outcome, preference))
+        cells = prediction.cells(table.layout)
+        expected = _expect(table, table.likelihood, cells, agents)
+        outcome = expected[:, :-1]
+        if _matters(log_preferences[m]):
+            terms.utility += cells.spread(_dot(outcome, log_preferences[m]))
+        elif len(log_preferences[m]):
+            terms.utility += log_preferences[m][0]
         if "state" in gains:
             gain = -_dot(outcome, np.log(np.maximum(outcome, _FLOOR)))
             if table.ambiguous:
                 gain += expected[:, -1]
-            terms.state += spread(np.maximum(gain, 0.0))
+            terms.state += cells.spread(np.maximum(gain, 0.0))
         if not isinstance(table, CountTable):
             continue
         if "param" in gains and table.novel[agents].any():
-            novelty = _dot(outcome, joint.expect(table.novelty, offset))
-            terms.param += spread(np.where(table.novel[who], novelty, 0.0))
-        if "model" in gains and model_posterior is not None and table.scorer is not None:
-            information = _MODEL_GAINS[model_gain](table, joint, who, outcome, _Wondering(model_posterior, n_distinct))
-            terms.model += spread(information)
+            novelty = cells.spread(_dot(outcome, _expect(table, table.novelty, cells, agents)))
+            terms.param += np.where(table.novel[agents][:, None], novelty, 0.0)
+        if wondering is not None and len(wondering) and model_posterior is not None and table.scorer is not None:
+            doubt = _Doubt.about(table, cells, agents, wondering, model_posterior)
+            information = np.zeros((prediction.rows, cells.n_moves * cells.n_slab))
+            if doubt is not None:
+                doubt.write(_MODEL_GAINS[model_gain](table, doubt, outcome), information)
+            terms.model += information[:, cells.cell]
     return terms
+
+
+def _matters(log_preference: Floats) -> bool:
+    return bool((log_preference != log_preference[0]).any())
+
+
+def _expect(table: KnownTable | CountTable, values: Floats, cells: Cells, agents: Ints) -> Floats:
+    """Expectation of a table's columns ``(n * n_states, K)`` under each cell: ``(rows * n_moves * n_slab, K)``."""
+    slabs = values.reshape(-1, cells.n_slab * values.shape[1])
+    offset = None
+    if table.learned:
+        offset = np.repeat(agents * (table.n_states // cells.n_slab), cells.n_moves)
+    return cells.joint.expect(slabs, offset).reshape(-1, values.shape[1])
 
 
 def _dot(a: Floats, b: Floats) -> Floats:
@@ -171,96 +209,114 @@ def _dot(a: Floats, b: Floats) -> Floats:
 
 
 @dataclass(eq=False)
-class _Wondering:
-    """Beliefs over models of each row's agent; those who are certain have nothing to gain and are left out."""
+class _Doubt:
+    """Entries that matter to hypotheses, cell by cell: for every row in doubt, movement and slab column that tells.
 
-    posterior: Floats
-    n_policies: int
-
-    def open(self) -> NDArray[np.bool_]:
-        """Rows ``(row, distinct policy)`` whose agent still wonders."""
-        return np.repeat(self.posterior.max(axis=1) < 1.0 - _CERTAIN, self.n_policies)
-
-    def of(self, rows: Ints) -> Floats:
-        return self.posterior[rows // self.n_policies]
-
-
-@dataclass(eq=False)
-class _Telling:
-    """Entries of a `Ragged` that matter to hypotheses: rows with any, and their entries with rows renumbered without gaps."""
+    Attributes:
+        rows: rows in doubt.
+        slab: columns of the slab that tell hypotheses apart in some state.
+        start: entries of each cell ``(rows, moves, slab)``, with the entries of a cell one after the other.
+        states, weight: column and probability of each entry.
+        flat: position of each entry's column in the tables.
+        entry: cell of each entry; ``cell``: that cell among all of the batch's, tellings and others.
+        posterior: beliefs over hypotheses of each of the cells ``(cells, n_hypotheses)``.
+    """
 
     rows: Ints
+    slab: Ints
+    n_moves: int
     start: Ints
-    entry_row: Ints
     states: Ints
     weight: Floats
+    flat: Ints
+    entry: Ints
+    cell: Ints
+    posterior: Floats
 
     @classmethod
-    def find(cls, scorer: ModelScorer, joint: Ragged, wondering: _Wondering, whole_rows: bool) -> _Telling | None:
-        """``whole_rows`` keeps every entry of a row in which any entry tells hypotheses apart."""
-        told = scorer.telling_states[joint.index] & wondering.open()[joint.row]
-        if whole_rows and not told.all():
-            told = (joint.sum(told.astype(np.float64)) > 0)[joint.row]
-        if told.all():
-            return cls(np.arange(joint.rows), joint.start, joint.row, joint.index, joint.weight)
-        held = np.flatnonzero(told)
-        if len(held) == 0:
+    def about(cls, table: CountTable, cells: Cells, agents: Ints, wondering: Ints, model_posterior: Floats) -> _Doubt | None:
+        scorer = table.scorer
+        assert scorer is not None
+        telling = scorer.telling_states.reshape(-1, cells.n_slab)
+        slab = np.flatnonzero(telling.any(axis=0))
+        if len(slab) == 0:
             return None
-        row = joint.row[held]
-        fresh = np.ones(len(row), dtype=bool)
-        fresh[1:] = row[1:] != row[:-1]
-        entry_row = np.cumsum(fresh) - 1
-        start = np.append(np.flatnonzero(fresh), len(row))
-        return cls(row[fresh], start, entry_row, joint.index[held], joint.weight[held])
+        lists = (wondering[:, None] * cells.n_moves + np.arange(cells.n_moves)).ravel()
+        joint = cells.joint if len(wondering) == len(agents) else _chosen(cells.joint, lists)
+        joint = repeat_rows(joint, len(slab))
+        entry = joint.row
+        states = joint.index * cells.n_slab + np.tile(slab, len(lists))[entry]
+        owner = np.repeat(agents[wondering], cells.n_moves * len(slab))
+        return cls(
+            rows=wondering,
+            slab=slab,
+            n_moves=cells.n_moves,
+            start=joint.start,
+            states=states,
+            weight=joint.weight,
+            flat=owner[entry] * table.n_states + states,
+            entry=entry,
+            cell=(lists[:, None] * cells.n_slab + slab).ravel(),
+            posterior=np.repeat(model_posterior[wondering], cells.n_moves * len(slab), axis=0),
+        )
+
+    def write(self, gain: Floats, into: Floats) -> None:
+        """Put the cells' gains where they belong in ``(rows, moves * slab)``."""
+        into.reshape(-1)[self.cell] = gain
 
 
-def plug_in_model_gain(table: CountTable, joint: Ragged, agents: Ints, outcome: Floats, wondering: _Wondering) -> Floats:
+def _chosen(joint: Ragged, rows: Ints) -> Ragged:
+    count = np.diff(joint.start)[rows]
+    start = np.zeros(len(rows) + 1, dtype=np.intp)
+    np.cumsum(count, out=start[1:])
+    source = np.arange(start[-1]) + np.repeat(joint.start[:-1][rows] - start[:-1], count)
+    return Ragged(start, joint.index[source], joint.weight[source])
+
+
+def plug_in_model_gain(table: CountTable, doubt: _Doubt, outcome: Floats) -> Floats:
     """KL[q(m | a + da) || q(m | a)], da = q(o) x q(s): one update with the *expected* counts (SPM; Friston et al. 2025).
 
     Reproduces the paper. It is not an expectation over outcomes: it can exceed the information there is, and miss what there is.
     """
-    gain = np.zeros(joint.rows)
     scorer = table.scorer
-    found = None if scorer is None else _Telling.find(scorer, joint, wondering, whole_rows=False)
-    if scorer is None or found is None or table.differences is None:
-        return gain
-    rows, states = found.rows, found.states
-    who = agents[rows][found.entry_row]
-    counts = table.counts[who, states]
-    fictive = counts + (counts > 0) * outcome[rows][found.entry_row] * found.weight[:, None]
-    change = scorer.differences(scorer.evidence(fictive, states), states) - table.differences[who, states]
-    shift = scorer.collect(found.start, states, change)
+    assert scorer is not None and table.differences is not None
+    counts = table.counts.reshape(-1, table.n_outcomes)[doubt.flat]
+    fictive = counts + (counts > 0) * (outcome[doubt.cell][doubt.entry] * doubt.weight[:, None])
+    change = scorer.differences(scorer.evidence(fictive, doubt.states), doubt.states) - table.differences[doubt.flat]
+    shift = scorer.collect(doubt.start, doubt.states, change)
     shift -= shift.max(axis=1, keepdims=True)
-    after = wondering.of(rows) * np.exp(shift)
+    after = doubt.posterior * np.exp(shift)
     total = after.sum(axis=1)
-    gain[rows] = np.maximum((after * shift).sum(axis=1) / total - np.log(total), 0.0)
-    return gain
+    after *= shift
+    return np.maximum(after.sum(axis=1) / total - np.log(total), 0.0)
 
 
-def exact_model_gain(table: CountTable, joint: Ragged, agents: Ints, outcome: Floats, wondering: _Wondering) -> Floats:
+def exact_model_gain(table: CountTable, doubt: _Doubt, outcome: Floats) -> Floats:
     """I(M; o | policy) = H[sum_m q(m) P(o|m)] - sum_m q(m) H[P(o|m)], outcomes enumerated.
 
     P(o|m) = sum_s q(s) E[A_m][o, s] with the counts that model m would have by now (its reduced prior, offset included, plus
     the evidence). Bounded by H[q(m)] and by the log of the number of outcomes.
     """
-    gain = np.zeros(joint.rows)
     scorer = table.scorer
-    found = None if scorer is None else _Telling.find(scorer, joint, wondering, whole_rows=True)
-    if scorer is None or found is None:
-        return gain
-    who = agents[found.rows][found.entry_row]
+    assert scorer is not None
     # forgetting may leave less in a column than its prior held: no evidence, not negative evidence
-    evidence = np.maximum(scorer.evidence(table.counts[who, found.states], found.states), 0.0)
-    base, change = scorer.predictions(evidence, found.states)
-    q = wondering.of(found.rows)
-    information = np.zeros(len(found.rows))
-    for o in scorer.telling_outcomes:
-        p = scorer.collect(found.start, found.states, change[:, :, o] * found.weight[:, None])
-        p += np.add.reduceat(base[:, o] * found.weight, found.start[:-1])[:, None]
-        average = (q * p).sum(axis=1)
-        information += (q * p * np.log(np.maximum(p, _FLOOR))).sum(axis=1) - average * np.log(np.maximum(average, _FLOOR))
-    gain[found.rows] = np.maximum(information, 0.0)
-    return gain
+    evidence = np.maximum(scorer.evidence(table.counts.reshape(-1, table.n_outcomes)[doubt.flat], doubt.states), 0.0)
+    base, change = scorer.predictions(evidence, doubt.states)
+    information = np.zeros(len(doubt.cell))
+    rest = np.zeros((len(doubt.cell), 1))
+    for k, o in enumerate(scorer.telling_outcomes):
+        common = np.add.reduceat(base[:, o] * doubt.weight, doubt.start[:-1])[:, None]
+        if k + 1 < len(scorer.telling_outcomes):
+            differs = scorer.collect(doubt.start, doubt.states, change[:, :, o] * doubt.weight[:, None])
+            rest = rest - differs
+        else:  # what models predict sums to one, so the last outcome differs by what the others leave
+            differs = rest
+        p = np.maximum(common + differs, _FLOOR)
+        weighted = doubt.posterior * p
+        average = weighted.sum(axis=1)
+        weighted *= np.log(p, out=p)
+        information += weighted.sum(axis=1) - average * np.log(average)
+    return np.maximum(information, 0.0)
 
 
 _MODEL_GAINS = {"exact": exact_model_gain, "plug-in": plug_in_model_gain}

@@ -1,11 +1,11 @@
-"""Beliefs about hidden states: prediction, and filtering under three named schemes.
+"""Filtering: beliefs about hidden states after an observation, under three named schemes.
 
 - ``"sequential"``: one modality after the other, the exact joint posterior over the factors that it depends on, of which only the
   marginals are kept for the next one (SPM's ``spm_VBX``; what the paper uses).
 - ``"joint"``: the exact posterior over all factors given all modalities at once (prior: the product of the predicted marginals).
 - ``"mean-field"``: fixed-point iteration of factorised beliefs (pymdp's default).
 
-All take a batch of beliefs as a list of marginals ``(rows, S_f)`` and return the same with the log evidence per row.
+All take a batch of beliefs and return the new ones with the log evidence of the observation in each row, in nats.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from activebmr.beliefs import Belief
 from activebmr.dirichlet import LOG_FLOOR
+from activebmr.layout import Layout
 from activebmr.models import POMDP
-from activebmr.sparse import Floats, Ints, Ragged, product_of_marginals
+from activebmr.sparse import Floats, Ints, Ragged
 from activebmr.tables import CountTable, KnownTable
 
-__all__ = ["INFERENCE", "Beliefs", "Outcomes", "infer_joint", "infer_mean_field", "infer_sequential", "predict"]
+__all__ = ["INFERENCE", "Outcomes", "Tables", "columns_of", "infer_joint", "infer_mean_field", "infer_sequential"]
 
-Beliefs = list[Floats]
 Outcomes = Sequence[np.ndarray]
 """Per modality integer outcomes ``(rows,)``, or probabilities of outcomes ``(rows, O_m)``."""
 Tables = Sequence[KnownTable | CountTable]
@@ -30,92 +31,115 @@ _NEGLIGIBLE = float(np.exp(-16.0))
 _IMPOSSIBLE = float(np.exp(LOG_FLOOR))
 
 
-def predict(model: POMDP, qs: Beliefs, factor: int) -> Floats:
-    """Next-state marginals of one factor under each of its controls, ``(rows, U_f, S_f)``."""
-    b = model.B[factor]
-    deps = model.B_dependencies[factor]  # type: ignore[index]
-    q = qs[deps[0]]
-    for d in deps[1:]:
-        q = (q[:, :, None] * qs[d][:, None, :]).reshape(len(q), -1)
-    flat = b.reshape(b.shape[0], -1, b.shape[-1])
-    # a matrix product per row: its rounding must not depend on how many rows there are
-    return np.matmul(q[:, None, None, :], flat.transpose(2, 1, 0)[None])[:, :, 0, :]
+def columns_of(layout: Layout, belief: Belief, factors: tuple[int, ...], joint: Ragged) -> Ints:
+    """Columns (as kept by a layout) of the entries of a joint over ``factors``; the layout's other factors must be known."""
+    index: Ints
+    if factors == layout.still:
+        index = joint.index * layout.n_slab
+    else:
+        index = np.zeros(len(joint.index), dtype=np.intp)
+        states = np.unravel_index(joint.index, [belief.sizes[f] for f in factors]) if factors else ()
+        for f, state in zip(factors, states, strict=True):
+            if f in layout.strides:
+                index += state * layout.strides[f]
+    for f, stride in layout.strides.items():
+        if f not in factors:
+            known = belief.known[f]
+            assert known is not None
+            index = index + (known if joint.single else known[joint.row]) * stride
+    return index
 
 
-def predict_under(model: POMDP, qs: Beliefs, controls: Ints) -> Beliefs:
-    """Next-state marginals of every factor under controls ``(rows, n_factors)``."""
-    rows = np.arange(len(controls))
-    return [predict(model, qs, f)[rows, controls[:, f]] for f in range(model.num_factors)]
+def unknown_factors(layout: Layout, belief: Belief) -> tuple[int, ...]:
+    """Factors of a layout whose state is not certain in every row, in the order kept."""
+    return tuple(f for f in layout.strides if belief.known[f] is None)
 
 
-def _likelihood(table: KnownTable | CountTable, agents: Ints, joint: Ragged, outcome: np.ndarray) -> Floats:
-    """Likelihood of each entry's joint state given its row's outcome (linear in soft outcomes, as in SPM)."""
-    offset = table.offset(agents)
-    index = joint.index if offset is None else joint.index + offset[joint.row]
+def _likelihood(table: KnownTable | CountTable, agents: Ints, joint: Ragged, columns: Ints, outcome: np.ndarray) -> Floats:
+    """Likelihood of each entry's joint state given its row's outcome (linear in soft outcomes, as in SPM), floored at e^-32."""
+    index = columns if not table.learned else columns + (agents if joint.single else agents[joint.row]) * table.n_states
     if outcome.ndim == 1:
-        return np.asarray(table.likelihood[index, outcome[joint.row]])
-    columns, soft = table.likelihood[index], outcome[joint.row]
-    total = columns[:, 0] * soft[:, 0]
+        width = table.n_outcomes + 1
+        seen = outcome if joint.single else outcome[joint.row]
+        return np.maximum(table.likelihood.reshape(-1)[index * width + seen], _IMPOSSIBLE)
+    rows, soft = table.likelihood[index], outcome[joint.row]
+    total = rows[:, 0] * soft[:, 0]
     for o in range(1, table.n_outcomes):
-        total += columns[:, o] * soft[:, o]
-    return np.asarray(total)
+        total += rows[:, o] * soft[:, o]
+    return np.maximum(total, _IMPOSSIBLE)
 
 
-def _marginals(joint: Ragged, posterior: Floats, sizes: Sequence[int]) -> Beliefs:
+def _marginals(joint: Ragged, posterior: Floats, sizes: Sequence[int]) -> list[Floats]:
     """Marginals of each factor of a joint distribution whose indices are flat in C order."""
     out, stride = [], 1
     for size in sizes[::-1]:
-        state = joint.index // stride % size
-        cell = joint.row * size + state
-        out.append(np.bincount(cell, weights=posterior, minlength=joint.rows * size).reshape(joint.rows, size))
+        state = joint.index // stride
+        if stride * size != np.prod(sizes):
+            state %= size
+        state += joint.row * size
+        out.append(np.bincount(state, weights=posterior, minlength=joint.rows * size).reshape(joint.rows, size))
         stride *= size
     return out[::-1]
 
 
-def infer_sequential(model: POMDP, tables: Tables, agents: Ints, qs: Beliefs, outcomes: Outcomes) -> tuple[Beliefs, Floats]:
-    """Filter one modality after the other (SPM): see the module; states with marginals up to e^-16 are dropped before each."""
-    qs = list(qs)
-    evidence = np.zeros(len(agents))
-    for m, table in enumerate(tables):
-        deps = model.A_dependencies[m]  # type: ignore[index]
-        joint = product_of_marginals([qs[f] for f in deps], _NEGLIGIBLE)
-        likelihood = np.maximum(_likelihood(table, agents, joint, outcomes[m]), _IMPOSSIBLE)
-        if joint.single:
+def infer_sequential(
+    model: POMDP, tables: Tables, agents: Ints, beliefs: Belief | Sequence[Floats], outcomes: Outcomes
+) -> tuple[Belief, Floats]:
+    """Filter one modality after the other; states with marginals up to e^-16 are dropped before each (SPM's ``spm_VBX``).
+
+    Args:
+        model: sizes and dependencies.
+        tables: what the agents know about each modality.
+        agents: agent of each row.
+        beliefs: prior marginals ``(rows, S_f)`` of every factor.
+        outcomes: see `Outcomes`.
+
+    Returns:
+        posterior beliefs, and log evidence ``(rows,)`` summed over modalities.
+    """
+    belief = Belief.of(beliefs)
+    evidence = np.zeros(belief.rows)
+    for table, outcome in zip(tables, outcomes, strict=True):
+        factors = unknown_factors(table.layout, belief)
+        joint = belief.joint(factors, _NEGLIGIBLE)
+        likelihood = _likelihood(table, agents, joint, columns_of(table.layout, belief, factors, joint), outcome)
+        if joint.single:  # nothing left to infer about these factors
             evidence += np.log(likelihood)
             posterior = np.ones(joint.rows)
         else:
             posterior = joint.weight * likelihood
             total = joint.sum(posterior)
+            # where one joint state is left its prior weight is one up to rounding; SPM leaves it out
             alone = np.diff(joint.start) == 1
             evidence += np.log(np.where(alone, likelihood[joint.start[:-1]], total))
             posterior /= total[joint.row]
-        for f, q in zip(deps, _marginals(joint, posterior, [model.num_states[f] for f in deps]), strict=True):
-            qs[f] = q
-    return qs, evidence
+        belief = belief.replaced(factors, _marginals(joint, posterior, [belief.sizes[f] for f in factors]))
+    return belief, evidence
 
 
-def infer_joint(model: POMDP, tables: Tables, agents: Ints, qs: Beliefs, outcomes: Outcomes) -> tuple[Beliefs, Floats]:
-    """Exact posterior over all factors at once, given every modality; marginals are returned."""
-    joint = product_of_marginals(qs, 0.0)
-    states = np.unravel_index(joint.index, model.num_states)
+def infer_joint(
+    model: POMDP, tables: Tables, agents: Ints, beliefs: Belief | Sequence[Floats], outcomes: Outcomes
+) -> tuple[Belief, Floats]:
+    """Exact posterior over all factors at once, given every modality; its marginals are returned. Arguments as above."""
+    belief = Belief.of(beliefs)
+    factors = tuple(f for f in range(len(belief)) if belief.known[f] is None)
+    joint = belief.joint(factors, 0.0)
     posterior = joint.weight.copy()
-    for m, table in enumerate(tables):
-        deps = model.A_dependencies[m]  # type: ignore[index]
-        column = np.ravel_multi_index([states[f] for f in deps], [model.num_states[f] for f in deps])
-        posterior *= np.maximum(_likelihood(table, agents, Ragged(joint.start, column, joint.weight), outcomes[m]), _IMPOSSIBLE)
+    for table, outcome in zip(tables, outcomes, strict=True):
+        posterior *= _likelihood(table, agents, joint, columns_of(table.layout, belief, factors, joint), outcome)
     total = joint.sum(posterior)
-    posterior /= total[joint.row]
-    return _marginals(joint, posterior, model.num_states), np.log(total)
+    posterior = posterior / total[joint.row]
+    return belief.replaced(factors, _marginals(joint, posterior, [belief.sizes[f] for f in factors])), np.log(total)
 
 
 def infer_mean_field(
-    model: POMDP, tables: Tables, agents: Ints, qs: Beliefs, outcomes: Outcomes, iterations: int = 16
-) -> tuple[Beliefs, Floats]:
+    model: POMDP, tables: Tables, agents: Ints, beliefs: Belief | Sequence[Floats], outcomes: Outcomes
+) -> tuple[Belief, Floats]:
     """Factorised beliefs by fixed-point iteration, all factors updated together (pymdp's ``run_vanilla_fpi``)."""
     raise NotImplementedError
 
 
-INFERENCE: dict[str, Callable[[POMDP, Tables, Ints, Beliefs, Outcomes], tuple[Beliefs, Floats]]] = {
+INFERENCE: dict[str, Callable[[POMDP, Tables, Ints, Belief | Sequence[Floats], Outcomes], tuple[Belief, Floats]]] = {
     "sequential": infer_sequential,
     "joint": infer_joint,
     "mean-field": infer_mean_field,

@@ -7,12 +7,14 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
+from activebmr.beliefs import Belief
 from activebmr.dirichlet import LOG_FLOOR
-from activebmr.efe import Prediction, Terms, one_step_terms
-from activebmr.inference import INFERENCE, Beliefs, Tables, predict_under
+from activebmr.efe import Given, Prediction, Terms, one_step_terms
+from activebmr.inference import INFERENCE, Tables, columns_of
+from activebmr.layout import dynamics_of
 from activebmr.models import POMDP
 from activebmr.reduction import softmax
-from activebmr.sparse import Floats, Ints, product_of_marginals
+from activebmr.sparse import Floats, Ints, cross
 
 __all__ = ["GAINS", "Evaluation", "Planner", "View", "log_preferences", "sample"]
 
@@ -127,7 +129,7 @@ class Planner:
         if int(self.max_states) != self.max_states or self.max_states < 1:
             raise ValueError(f"max_states of Planner must be a whole number >= 1; got {self.max_states}")
 
-    def evaluate(self, view: View, agents: Ints, qs: Beliefs, t: int, model_posterior: Floats | None = None) -> Evaluation:
+    def evaluate(self, view: View, agents: Ints, qs: Belief, t: int, model_posterior: Floats | None = None) -> Evaluation:
         """Evaluate all policies from beliefs ``qs`` (rows, S_f) at time step ``t`` of a trial."""
         model = view.model
         log_prior = model.log_policy_prior if (t == 0 or self.habit == "always") else np.zeros(len(model.policies))
@@ -147,22 +149,22 @@ class Planner:
         worth = evaluation.neg_efe + evaluation.log_prior
         return worth.argmax(axis=1) if self.alpha is None else sample(softmax(self.alpha * worth), uniform)
 
-    def _terms(self, view: View, prediction: Prediction, agents: Ints, t: int, model_posterior: Floats | None) -> Terms:
+    def _terms(self, view: View, prediction: Prediction | Given, agents: Ints, t: int, model_posterior: Floats | None) -> Terms:
         return one_step_terms(
             prediction, view.tables, agents, view.preferences(t + 1), self.gains, model_posterior, self.model_gain
         )
 
-    def _sequence_terms(self, view: View, agents: Ints, qs: Beliefs, t: int, model_posterior: Floats | None) -> Terms:
+    def _sequence_terms(self, view: View, agents: Ints, qs: Belief, t: int, model_posterior: Floats | None) -> Terms:
         """Terms of policies of several steps, summed over the steps of each policy (beliefs are predicted, never updated)."""
         model, n_policies = view.model, len(view.model.policies)
         rows = len(agents)
-        beliefs = [np.repeat(q, n_policies, axis=0) for q in qs]
+        belief = qs.take(np.repeat(np.arange(rows), n_policies))
         who = np.repeat(agents, n_policies)
         models = None if model_posterior is None else np.repeat(model_posterior, n_policies, axis=0)
         total = Terms(*(np.zeros((rows, n_policies)) for _ in range(4)))
         for h in range(model.policy_length):
-            beliefs = predict_under(model, beliefs, np.tile(model.policies[:, h], (rows, 1)))
-            step = self._terms(view, Prediction.given(model, beliefs), who, t + h, models)
+            belief = belief.predict(dynamics_of(model), np.tile(model.policies[:, h], (rows, 1)))
+            step = self._terms(view, Given(belief), who, t + h, models)
             for f in fields(Terms):
                 getattr(total, f.name).__iadd__(getattr(step, f.name).reshape(rows, n_policies))
         return total
@@ -173,10 +175,10 @@ class Planner:
         kept = posterior > self.policy_cutoff * posterior.max(axis=1, keepdims=True)
         deep = np.where(kept, value, value.max(axis=1, keepdims=True) - self.penalty)
         rows, policies = np.nonzero(kept)
-        predicted = prediction.marginals(rows, policies)
+        predicted = prediction.under(rows, policies)
         branch, weight, outcomes = self._imagine(view, agents[rows], predicted)
         who = agents[rows][branch]
-        beliefs, _ = INFERENCE[view.inference](view.model, view.tables, who, [q[branch] for q in predicted], outcomes)
+        beliefs, _ = INFERENCE[view.inference](view.model, view.tables, who, predicted.take(branch), outcomes)
         ahead = Prediction(view.model, beliefs, view.model.policies[:, 0])
         worth = self._terms(view, ahead, who, t + 1, None).value(self.gains)
         if self.habit == "always":
@@ -187,24 +189,29 @@ class Planner:
         deep[rows, policies] += np.bincount(branch, weights=weight * backed_up, minlength=len(rows))
         return deep
 
-    def _imagine(self, view: View, agents: Ints, predicted: Beliefs) -> tuple[Ints, Floats, list[np.ndarray]]:
+    def _imagine(self, view: View, agents: Ints, predicted: Belief) -> tuple[Ints, Floats, list[np.ndarray]]:
         """The most probable joint states of each row, their weights, and the outcomes that each would bring."""
         model = view.model
-        relevant = sorted({f for deps in model.A_dependencies for f in deps})  # type: ignore[union-attr]
-        joint = product_of_marginals([predicted[f] for f in relevant], self.state_cutoff, first_fastest=True)
-        joint_row, index, weight = joint.row, joint.index, joint.weight
+        relevant = {f for table in view.tables for f in table.layout.deps if predicted.known[f] is None}
+        # the first factor varies fastest, as in SPM, whose order decides between equally probable states
+        factors = tuple(sorted(relevant, reverse=True))
+        joint = predicted.joint(())
+        for f in factors:
+            joint = cross(joint, predicted.likely(f, self.state_cutoff), stride_a=model.num_states[f])
+        row, index, weight = joint.row, joint.index, joint.weight
         if (np.diff(joint.start) > self.max_states).any():
             # most probable first; probabilities that differ by rounding alone are ties, broken by the order of the states
-            order = np.lexsort((np.arange(len(index)), -np.round(weight, 12), joint_row))
-            rank = np.arange(len(index)) - joint.start[:-1][joint_row]
-            order = order[rank < self.max_states]
-            joint_row, index, weight = joint_row[order], index[order], weight[order]
-        total = np.bincount(joint_row, weights=weight, minlength=len(agents))
-        states = dict(zip(relevant, np.unravel_index(index, [model.num_states[f] for f in relevant], order="F"), strict=True))
+            order = np.lexsort((-np.round(weight, 12), row))
+            order = order[np.arange(len(index)) - joint.start[:-1][row] < self.max_states]
+            row, index, weight = row[order], index[order], weight[order]
+        total = np.bincount(row, weights=weight, minlength=len(agents))
+        branch = predicted.take(row)
+        for f in factors[::-1]:
+            branch.known[f], index = index % model.num_states[f], index // model.num_states[f]
+        here = branch.joint(())
         outcomes: list[np.ndarray] = []
-        for m, table in enumerate(view.tables):
-            deps = model.A_dependencies[m]  # type: ignore[index]
-            column = np.ravel_multi_index([states[f] for f in deps], [model.num_states[f] for f in deps])
-            offset = table.offset(agents[joint_row])
-            outcomes.append(table.likelihood[column if offset is None else column + offset, :-1])
-        return joint_row, weight / total[joint_row], outcomes
+        for table in view.tables:
+            column = columns_of(table.layout, branch, (), here)
+            column = column + agents[row] * table.n_states if table.learned else column
+            outcomes.append(table.likelihood[column, :-1])
+        return row, weight / total[row], outcomes

@@ -10,8 +10,9 @@ number it is the logarithm of a product, and no gamma function is evaluated at a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
-from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.special import gammaln
 
@@ -72,14 +73,22 @@ class _Pair:
 class ModelScorer:
     """Compiled hypotheses about one modality.
 
+    Args:
+        table: the reduced priors.
+        prior: the full prior's counts ``(n_states, n_outcomes)``, columns in the order they are kept.
+        offset: added to every reduced prior.
+        order: for each column as kept, its position in the table; the table's own order by default.
+
     Attributes:
         features: which hypotheses have each distinct feature, ``(n_features, n_hypotheses)`` of 0 and 1.
         feature: row of ``features`` of the j-th alternative column at each state, ``(n_states, n_alternatives)``; -1 for none.
         pair: which pair of reduced columns that alternative is, same shape.
     """
 
-    def __init__(self, table: ColumnTable, prior: Floats, offset: float) -> None:
+    def __init__(self, table: ColumnTable, prior: Floats, offset: float, order: Ints | None = None) -> None:
         classes, of_state = table.column_classes
+        if order is not None:
+            of_state = of_state[order]
         self.prior, self.offset = prior, offset
         self.n_outcomes = table.columns.shape[1]
         rows: dict[bytes, int] = {}
@@ -109,6 +118,11 @@ class ModelScorer:
         self.pairs = [_Pair(table.columns[a], table.columns[b], offset) for a, b in pairs]
         self.base = table.columns[base_of_class[of_state]] + offset
         self.telling_states = (self.feature >= 0).any(axis=1)
+        # sums differences over the columns that share a feature
+        entries = np.flatnonzero(self.feature.ravel() >= 0)
+        self._gather = csr_array(
+            (np.ones(len(entries)), (self.feature.ravel()[entries], entries)), shape=(len(patterns), self.feature.size)
+        )
         self.telling_outcomes = sorted({int(o) for p in self.pairs for o in p.telling})
 
     def evidence(self, counts: Floats, states: Ints) -> Floats:
@@ -118,42 +132,54 @@ class ModelScorer:
     def differences(self, evidence: Floats, states: Ints) -> Floats:
         """Score of each alternative column over the baseline, ``(entries, n_alternatives)``; 0 where there is none."""
         out = np.zeros((len(states), self.feature.shape[1]))
-        for j in range(out.shape[1]):
-            which = self.pair[states, j]
-            for g, pair in enumerate(self.pairs):
-                if len(self.pairs) == 1 and (which == 0).all():
-                    out[:, j] = pair.difference(evidence)
-                    continue
-                entries = np.flatnonzero(which == g)
-                if len(entries):
-                    out[entries, j] = pair.difference(evidence[entries])
+        for j, g, entries in self._entries_by_pair(states):
+            if entries is None:
+                out[:, j] = self.pairs[g].difference(evidence)
+            else:
+                out[entries, j] = self.pairs[g].difference(evidence[entries])
         return out
+
+    def _entries_by_pair(self, states: Ints) -> Iterator[tuple[int, int, Ints | None]]:
+        """Alternative, pair and the entries that have it; None for all of them."""
+        for j in range(self.feature.shape[1]):
+            which = self.pair[states, j]
+            for g in range(len(self.pairs)):
+                held = which == g
+                count = np.count_nonzero(held)
+                if count:
+                    yield j, g, None if count == len(held) else np.flatnonzero(held)
 
     def predictions(self, evidence: Floats, states: Ints) -> tuple[Floats, Floats]:
         """Predicted outcomes under the baseline ``(entries, outcomes)``, and how each alternative's differ ``(entries, alternatives, outcomes)``."""
         base = evidence + self.base[states]
-        base /= base.sum(axis=1, keepdims=True)
+        base /= _row_sums(base)
         change = np.zeros((len(states), self.feature.shape[1], self.n_outcomes))
-        for j in range(change.shape[1]):
-            which = self.pair[states, j]
-            for g, pair in enumerate(self.pairs):
-                entries = np.flatnonzero(which == g)
-                if len(entries):
-                    other = evidence[entries] + pair.alternative
-                    change[entries, j] = other / other.sum(axis=1, keepdims=True) - base[entries]
+        for j, g, entries in self._entries_by_pair(states):
+            held = slice(None) if entries is None else entries
+            other = evidence[held] + self.pairs[g].alternative
+            other /= _row_sums(other)
+            change[held, j] = other - base[held]
         return base, change
+
+    def totals(self, differences: Floats) -> Floats:
+        """Scores of hypotheses from the differences in all columns ``(n, n_states, n_alternatives)``: ``(n, n_hypotheses)``."""
+        per_feature = (self._gather @ differences.reshape(len(differences), -1).T).T
+        return np.asarray(np.matmul(np.ascontiguousarray(per_feature)[:, None, :], self.features)[:, 0])
 
     def collect(self, start: Ints, states: Ints, values: Floats) -> Floats:
         """Sum per-entry alternatives' values ``(entries, n_alternatives)`` over rows into scores of hypotheses ``(rows, n_hypotheses)``."""
         out = np.zeros((len(start) - 1, self.features.shape[1]))
         for j in range(self.feature.shape[1]):
             feature = self.feature[states, j]
-            value = np.where(feature >= 0, values[:, j], 0.0)
-            matrix = csr_array((value, np.maximum(feature, 0), start), shape=(len(out), len(self.features)))
-            out += matrix @ self.features
+            # where there is no alternative the value is 0, and it may count for any feature
+            matrix = csr_array((values[:, j], np.maximum(feature, 0), start), shape=(len(out), len(self.features)))
+            out = out + matrix @ self.features if j else matrix @ self.features
         return out
 
 
-def segments(rows: Ints, n_rows: int) -> NDArray[np.intp]:
-    """Start of each row's entries for entries sorted by row, ``(n_rows + 1,)``."""
-    return np.searchsorted(rows, np.arange(n_rows + 1))
+def _row_sums(array: Floats) -> Floats:
+    """Sums over the (short) last axis, kept as an axis."""
+    total = array[:, 0].copy()
+    for k in range(1, array.shape[1]):
+        total += array[:, k]
+    return total[:, None]

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from activebmr.agent import Agent, AgentState, StepInfo, TrialInfo
 from activebmr.dirichlet import safe_log
 from activebmr.hypotheses import HypothesisSpace
+from activebmr.layout import layouts_of
 from activebmr.models import POMDP
 from activebmr.processes import ModelProcess
 from activebmr.results import DIMENSIONS, Result, read_npz, write_npz
@@ -105,7 +106,7 @@ class Recorder:
         self.steps.clear()
         for m, counts in info.counts.items():
             name = self.model.labels["modality"][m]
-            folded[f"pA_{name}"] = np.swapaxes(counts, 1, 2).reshape(len(counts), *self.model.A[m].shape).copy()
+            folded[f"pA_{name}"] = layouts_of(self.model)[m].tensor(counts)
         if info.log_odds is not None:
             folded["log_odds"] = info.log_odds
         folded["kl_to_truth"] = divergence
@@ -120,7 +121,7 @@ def divergence_from(agent: Agent, state: AgentState, process: ModelProcess, coun
     """KL divergence of the agents' learned likelihoods from the world's, summed over columns ``(n_agents,)``, nats."""
     total = np.zeros(state.n_agents)
     for m, held in counts.items():
-        truth = process.likelihood(m)
+        truth = process.likelihood(m)[:, state.tables[m].layout.order]
         expected = held / held.sum(axis=2, keepdims=True)
         gap = truth * (safe_log(truth) - safe_log(expected))
         total += gap.reshape(state.n_agents, -1).sum(axis=1)

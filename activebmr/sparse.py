@@ -60,10 +60,12 @@ class Ragged:
 
 def from_marginals(q: Floats, threshold: float) -> Ragged:
     """Support of one factor's marginals (rows, states): entries above the threshold."""
-    held = q > threshold
-    row, state = np.nonzero(held)
-    start = np.zeros(len(q) + 1, dtype=np.intp)
-    np.cumsum(held.sum(axis=1), out=start[1:])
+    row, state = np.nonzero(q > threshold)
+    rows = len(q)
+    if len(row) == rows:
+        return Ragged(np.arange(rows + 1), state, q[row, state])
+    start = np.zeros(rows + 1, dtype=np.intp)
+    np.cumsum(np.bincount(row, minlength=rows), out=start[1:])
     return Ragged(start, state, q[row, state])
 
 

@@ -1,7 +1,8 @@
-"""What an agent can look up about each modality: expected likelihoods, ambiguity, novelty and model scores per column.
+"""What agents can look up about each modality: expected likelihoods, ambiguity, novelty and model scores, column by column.
 
-Known likelihoods are one table that all agents share. Learned ones are per agent and renewed only at the columns that an outcome touched.
-Layout: states of the likelihood's factors flattened in C order on the second axis, outcomes last.
+Known likelihoods are one table for all agents. Learned ones are per agent, and renewed only where something changed: at the columns
+that an outcome touched and, since forgetting changes all columns, once per trial for the columns that no outcome has ever touched,
+which are the same for all agents. Columns are kept in the order of the modality's `Layout`.
 """
 
 from __future__ import annotations
@@ -12,41 +13,53 @@ import numpy as np
 from numpy.typing import NDArray
 
 from activebmr.dirichlet import column_information_gain
-from activebmr.models import POMDP
-from activebmr.scoring import ModelScorer, segments
-from activebmr.sparse import Floats, Ints, Ragged
+from activebmr.layout import Layout
+from activebmr.scoring import ModelScorer
+from activebmr.sparse import Floats, Ints
 
 __all__ = ["CountTable", "KnownTable"]
 
 
-def _likelihood_rows(counts: Floats, out: Floats) -> None:
-    """Write E[A] and sum_o A log A of each column (entries, outcomes) into ``out`` (entries, outcomes + 1)."""
-    n_outcomes = counts.shape[-1]
-    total = counts[..., 0].copy()
+def _likelihood_rows(counts: Floats) -> Floats:
+    """E[A] and, last, sum_o A log A of columns of counts (entries, outcomes): ``(entries, outcomes + 1)``."""
+    n_outcomes = counts.shape[1]
+    out = np.empty((len(counts), n_outcomes + 1))
+    total = counts[:, 0].copy()
     for o in range(1, n_outcomes):
-        total += counts[..., o]
-    out[..., n_outcomes] = 0.0
-    for o in range(n_outcomes):
-        p = counts[..., o] / total
-        out[..., o] = p
-        out[..., n_outcomes] += p * np.log(np.where(p > 0, p, 1.0))
+        total += counts[:, o]
+    p = counts / total[:, None]
+    out[:, :n_outcomes] = p
+    p *= np.log(np.where(p > 0, p, 1.0))
+    out[:, n_outcomes] = p[:, 0]
+    for o in range(1, n_outcomes):
+        out[:, n_outcomes] += p[:, o]
+    return out
 
 
 class KnownTable:
-    """Lookup of a likelihood that is known and so the same for all agents."""
+    """Lookup of a likelihood that is known, and so the same for all agents."""
 
     learned = False
 
-    def __init__(self, model: POMDP, modality: int) -> None:
-        a = model.A[modality]
-        self.n_outcomes, self.n_states = a.shape[0], int(np.prod(a.shape[1:]))
-        self.likelihood = np.empty((self.n_states, self.n_outcomes + 1))
-        _likelihood_rows(a.reshape(self.n_outcomes, -1).T, self.likelihood)
+    def __init__(self, tensor: Floats, layout: Layout) -> None:
+        self.layout = layout
+        self.n_outcomes, self.n_states = tensor.shape[0], layout.n_states
+        self.likelihood = _likelihood_rows(layout.keep(tensor))
         self.ambiguous = bool((self.likelihood[:, -1] < 0).any())
 
-    def offset(self, agents: Ints) -> Ints | None:
-        """What to add to a state's index to find it in the tables of each row's agent."""
-        return None
+
+@dataclass(eq=False)
+class _Derived:
+    """What follows from the counts of some columns."""
+
+    likelihood: Floats
+    novelty: Floats | None
+    differences: Floats | None
+
+    def repeated(self, times: int) -> _Derived:
+        """The same for so many agents, one after the other."""
+        again = lambda x: None if x is None else np.tile(x, (times, 1))  # noqa: E731
+        return _Derived(np.tile(self.likelihood, (times, 1)), again(self.novelty), again(self.differences))
 
 
 @dataclass(eq=False)
@@ -54,14 +67,20 @@ class CountTable:
     """Counts of one learned modality for a batch of agents, and what is derived from them.
 
     Attributes:
+        layout: order of the columns.
         counts: Dirichlet counts ``(n_agents, n_states, n_outcomes)``.
+        touched: columns that some outcome has changed ``(n_agents, n_states)``.
+        fresh: counts of a column that nothing has touched ``(n_states, n_outcomes)``.
         likelihood: E[A] and, last, sum_o A log A of each column, ``(n_agents * n_states, n_outcomes + 1)``.
         novelty: W of each column, ``(n_agents * n_states, n_outcomes)``.
-        novel: agents that have a column with no count above the cut-off ``(n_agents,)``; the others gain nothing (SPM).
-        differences: scores of each column's alternative reduced priors ``(n_agents, n_states, n_alternatives)``, if any.
+        novel: agents with a column in which no count reaches the cut-off ``(n_agents,)``; the others gain nothing (SPM).
+        differences: scores of each column's alternative reduced priors ``(n_agents * n_states, n_alternatives)``, if any.
     """
 
+    layout: Layout
     counts: Floats
+    touched: NDArray[np.bool_]
+    fresh: Floats
     likelihood: Floats
     novelty: Floats
     novel: NDArray[np.bool_]
@@ -73,14 +92,22 @@ class CountTable:
     ambiguous = True
 
     @classmethod
-    def start(cls, counts: Floats, n_agents: int, scorer: ModelScorer | None, novelty_cutoff: float) -> CountTable:
+    def start(
+        cls, tensor: Floats, layout: Layout, n_agents: int, scorer: ModelScorer | None, novelty_cutoff: float
+    ) -> CountTable:
+        """The table of a batch that starts with the counts ``tensor``."""
+        counts = layout.keep(tensor)
         n_states, n_outcomes = counts.shape
+        width = 0 if scorer is None else scorer.feature.shape[1]
         table = cls(
+            layout=layout,
             counts=np.repeat(counts[None], n_agents, axis=0),
+            touched=np.zeros((n_agents, n_states), dtype=bool),
+            fresh=counts.copy(),
             likelihood=np.empty((n_agents * n_states, n_outcomes + 1)),
             novelty=np.zeros((n_agents * n_states, n_outcomes)),
             novel=np.zeros(n_agents, dtype=bool),
-            differences=None if scorer is None else np.zeros((n_agents, n_states, scorer.feature.shape[1])),
+            differences=None if scorer is None else np.zeros((n_agents * n_states, width)),
             scorer=scorer,
             novelty_cutoff=novelty_cutoff,
         )
@@ -95,62 +122,75 @@ class CountTable:
     def n_outcomes(self) -> int:
         return int(self.counts.shape[2])
 
-    def offset(self, agents: Ints) -> Ints | None:
-        """What to add to a state's index to find it in the tables of each row's agent."""
-        return agents * self.n_states
-
     def copy(self) -> CountTable:
         held = {f.name: getattr(self, f.name) for f in fields(self)}
         return CountTable(**{k: v.copy() if isinstance(v, np.ndarray) else v for k, v in held.items()})
 
+    def tensor(self) -> Floats:
+        """The counts as tensors in the model's own order of states ``(n_agents, n_outcomes, n_states_0, ...)``."""
+        return self.layout.tensor(self.counts)
+
+    def _derive(self, counts: Floats, states: Ints, novelty: bool) -> _Derived:
+        scorer = self.scorer
+        return _Derived(
+            _likelihood_rows(counts),
+            column_information_gain(counts, axis=1) if novelty else None,
+            None if scorer is None else scorer.differences(scorer.evidence(counts, states), states),
+        )
+
+    def _put(self, flat: Ints, derived: _Derived) -> None:
+        self.likelihood[flat] = derived.likelihood
+        if derived.novelty is not None:
+            self.novelty[flat] = derived.novelty
+        if self.differences is not None and derived.differences is not None:
+            self.differences[flat] = derived.differences
+
+    def retain(self, share: float) -> None:
+        """Forget: multiply all counts by ``share``."""
+        self.counts *= share
+        self.fresh *= share
+
     def renew(self, agents: Ints) -> None:
-        """Derive everything anew for all columns of some agents."""
+        """Derive everything anew for some agents: once for what nothing has touched, and per agent for what something has."""
         if len(agents) == 0:
             return
-        counts = self.counts[agents]
-        flat = (agents[:, None] * self.n_states + np.arange(self.n_states)).ravel()
-        rows = np.empty((len(flat), self.n_outcomes + 1))
-        _likelihood_rows(counts.reshape(-1, self.n_outcomes), rows)
-        self.likelihood[flat] = rows
-        self.novel[agents] = (counts.max(axis=2) < self.novelty_cutoff).any(axis=1)
-        novel = self.novel[agents]
-        held = flat.reshape(len(agents), -1)[novel].ravel()
-        self.novelty[held] = column_information_gain(counts[novel].reshape(-1, self.n_outcomes), axis=1)
-        if self.scorer is not None and self.differences is not None:
-            states = np.tile(np.flatnonzero(self.scorer.telling_states), len(agents))
-            who = np.repeat(agents, len(states) // len(agents))
-            evidence = self.scorer.evidence(self.counts[who, states], states)
-            self.differences[who, states] = self.scorer.differences(evidence, states)
+        everywhere = np.arange(self.n_states)
+        largest = self.counts[agents].max(axis=2).min(axis=1)
+        self.novel[agents] = largest < self.novelty_cutoff
+        who = agents[(~self.touched[agents]).any(axis=1)]
+        if len(who):
+            blank = self._derive(self.fresh, everywhere, novelty=True)
+            self._put((who[:, None] * self.n_states + everywhere).ravel(), blank.repeated(len(who)))
+        row, states = np.nonzero(self.touched[agents])
+        flat = agents[row] * self.n_states + states
+        novel = bool(self.novel[agents].any())
+        self._put(flat, self._derive(self.counts.reshape(-1, self.n_outcomes)[flat], states, novelty=novel))
+
+    def replace(self, agents: np.ndarray, counts: Floats) -> None:
+        """Give some agents (by mask) other counts in all columns, ``(agents, n_states, n_outcomes)``; renew them afterwards."""
+        self.counts[agents] = counts
+        self.touched[agents] = True
 
     def scores(self, agents: Ints) -> Floats:
         """Log evidence of every hypothesis, up to a constant per agent, ``(len(agents), n_hypotheses)``."""
         assert self.scorer is not None and self.differences is not None
-        states = np.flatnonzero(self.scorer.telling_states)
-        values = self.differences[agents[:, None], states].reshape(-1, self.differences.shape[2])
-        start = np.arange(len(agents) + 1) * len(states)
-        return self.scorer.collect(start, np.tile(states, len(agents)), values)
+        return self.scorer.totals(self.differences.reshape(-1, self.n_states, self.differences.shape[1])[agents])
 
-    def observe(self, belief: Ragged, outcome: Floats, rate: float) -> Floats | None:
-        """Add ``rate x outcome x belief`` to the counts, rows of ``belief`` being the agents; structural zeros stay.
+    def observe(self, agents: Ints, states: Ints, amounts: Floats) -> Floats | None:
+        """Add counts ``amounts`` (entries, outcomes) at columns ``states`` of ``agents`` (sorted); structural zeros stay.
 
         Returns the change of every hypothesis' score ``(n_agents, n_hypotheses)``, or None without hypotheses.
         """
-        agents, states = belief.row, belief.index
         flat = agents * self.n_states + states
         counts = self.counts.reshape(-1, self.n_outcomes)
         old = counts[flat]
-        new = old + (old > 0) * outcome[agents] * (rate * belief.weight)[:, None]
+        new = old + (old > 0) * amounts
         counts[flat] = new
-        rows = np.empty((len(flat), self.n_outcomes + 1))
-        _likelihood_rows(new, rows)
-        self.likelihood[flat] = rows
-        self.novelty[flat] = column_information_gain(new, axis=1)
-        scorer = self.scorer
-        if scorer is None or self.differences is None:
-            return None
-        telling = np.flatnonzero(scorer.telling_states[states])
-        agents, states = agents[telling], states[telling]
-        fresh = scorer.differences(scorer.evidence(new[telling], states), states)
-        change = fresh - self.differences[agents, states]
-        self.differences[agents, states] = fresh
-        return scorer.collect(segments(agents, len(self.counts)), states, change)
+        self.touched.reshape(-1)[flat] = True
+        derived = self._derive(new, states, novelty=bool(self.novel.any()))
+        change = None
+        if self.scorer is not None and self.differences is not None and derived.differences is not None:
+            start = np.searchsorted(agents, np.arange(len(self.counts) + 1))
+            change = self.scorer.collect(start, states, derived.differences - self.differences[flat])
+        self._put(flat, derived)
+        return change

@@ -1,0 +1,508 @@
+"""The command `activebmr`: list paradigms, run them, replay recordings, draw results again.
+
+Everything a user can get wrong is checked before any long work and told in one line on standard error (exit status 2). Whatever
+takes long to import is imported inside the functions that need it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from activebmr.registry import ParadigmModule, draw_figures, load_paradigm, paradigm_names, unknown
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from activebmr.results import Result
+    from activebmr.simulate import Paradigm
+
+MAX_SEED = 2**63 - 1
+INTERRUPTED = 130
+
+app = typer.Typer(
+    help="Active inference with Bayesian model reduction: agents that reason about the structure of their world.",
+    epilog="\b\nBegin with:\n  activebmr list\n  activebmr run three-ball",
+    add_completion=False,
+    rich_markup_mode=None,  # plain help reads well in narrow terminals and in files
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Problem(Exception):
+    """Something to tell the user in one line, with the exit status that goes with it."""
+
+    def __init__(self, message: object, status: int = 2) -> None:
+        super().__init__(" ".join(str(message).split()))
+        self.status = status
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status: 0, 1 (trouble at the end), 2 (wrong input) or 130 (Ctrl-C)."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, ValueError):
+            stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        command = typer.main.get_command(app)
+        return command.main(args=words or ["--help"], prog_name="activebmr", standalone_mode=False) or 0
+    except Problem as problem:
+        return _complain(problem, problem.status)
+    except (typer.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # what typer and click say about options
+            raise
+        return _complain(error.format_message(), 2)
+
+
+def _complain(message: object, status: int) -> int:
+    print(f"error: {' '.join(str(message).split())}", file=sys.stderr)
+    return status
+
+
+# --- options ---------------------------------------------------------------------------------------------------------------
+ParadigmName = Annotated[str, typer.Argument(metavar="PARADIGM", help="Name of the paradigm; see 'activebmr list'.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors, and show no progress bar.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from activebmr import __version__
+
+        typer.echo(f"activebmr {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None: ...
+
+
+@app.command("list", epilog="\b\nExample:\n  activebmr list")
+def list_paradigms() -> None:
+    """List the paradigms, their rules and their schemes.
+
+    A paradigm is an experiment; a scheme is a way in which its agents reason. Other packages can add paradigms through the
+    entry-point group 'activebmr.paradigms'.
+    """
+    from rich.table import Table
+
+    console = _console()
+    names = paradigm_names()
+    if not names:
+        raise Problem("no paradigm is installed (is activebmr itself installed, as with 'pip install -e .'?)")
+    for name in names:
+        try:
+            module = load_paradigm(name)
+            rules = _rules_sentence(module)
+        except Exception as error:  # a broken plug-in must not hide the others
+            console.print(f"{name}: not usable: {error}\n")
+            continue
+        console.print(f"{name}: {module.DESCRIPTION}\n{rules}")
+        table = Table.grid(padding=(0, 2))
+        for scheme, sentence in module.SCHEMES.items():
+            table.add_row(f"  {scheme}" + (" (default)" if scheme == module.DEFAULT_SCHEME else ""), sentence)
+        console.print("schemes (--scheme):")
+        console.print(table)
+        console.print()
+
+
+def _rules_sentence(module: ParadigmModule) -> str:
+    own = module.paradigm(module.DEFAULT_SCHEME, None)
+    if own.hypotheses is None:
+        return "rules: none to be found"
+    return f"rules (--true-rule): 0 to {len(own.hypotheses) - 1}; by default {_truth_sentence(own)}"
+
+
+def _truth_sentence(paradigm: Paradigm) -> str:
+    if paradigm.hypotheses is None:
+        return "none"
+    if paradigm.truth == "random":
+        return "another one for every agent"
+    index = int(paradigm.truth)  # type: ignore[arg-type]
+    return f"{index}, {paradigm.hypotheses.descriptions[index]}"
+
+
+@app.command(epilog="\b\nExample:\n  activebmr run three-ball --scheme paper --scheme paper-states --agents 128 --jobs -1")
+def run(
+    paradigm: ParadigmName,
+    scheme: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="How the agents reason; repeat it to compare schemes with the first one, or say 'all'. "
+            "See 'activebmr list' for those there are.",
+            show_default="the paradigm's default",
+        ),
+    ] = None,
+    true_rule: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|random",
+            help="The rule that holds in the world: its index, counted from 0, or 'random' for another one per agent.",
+            show_default="the paradigm's own",
+        ),
+    ] = None,
+    agents: Annotated[int, typer.Option(metavar="N", help="Agents per scheme, 1 or more.")] = 64,
+    trials: Annotated[int, typer.Option(metavar="N", help="Trials of every agent, 1 or more.")] = 32,
+    seed: Annotated[
+        int, typer.Option(metavar="N", help="Seed of all random numbers, 0 or more; agent k has the same under all schemes.")
+    ] = 0,
+    jobs: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            help="Processes, 1 or more (never more than there are cores), or -1 for all cores. The numbers stay the same.",
+        ),
+    ] = 1,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder for result.npz and the figures; made if need be, files of an earlier run are replaced.",
+            show_default="results/PARADIGM",
+        ),
+    ] = None,
+    no_figures: Annotated[bool, typer.Option("--no-figures", help="Draw no figures.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Simulate a paradigm under one or more schemes.
+
+    Shows a progress bar, ends with a table (which agents found the rule, how fast, and how well they scored) and writes
+    result.npz and figures. Ctrl-C keeps the agents that have finished, and the same command goes on from there.
+    """
+    from activebmr.simulate import simulate
+
+    module = _module(paradigm)
+    schemes = _build(module, _scheme_names(module, scheme), _rule(true_rule))
+    _in_range("--agents", agents, 1)
+    _in_range("--trials", trials, 1)
+    _in_range("--seed", seed, 0, MAX_SEED)
+    jobs = _processes(jobs)
+    _fits_memory(schemes, agents, trials)
+    folder = _folder(out if out is not None else Path("results") / module.NAME, ("unfinished",), ("result.npz",))
+    target, unfinished = folder / "result.npz", folder / "unfinished"
+    show = not quiet and sys.stderr.isatty()
+    try:
+        result = simulate(schemes, agents, trials, seed, jobs=jobs, progress=show, checkpoint=unfinished)
+    except KeyboardInterrupt:
+        kept = any(unfinished.glob("*/*.npz"))
+        note = f"finished parts are in {unfinished}, and the same command goes on from there" if kept else "nothing to keep"
+        print(f"interrupted before any agent had finished{' under all schemes' * (len(schemes) > 1)}: {note}", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
+    _save(result.save, target)
+    if result.settings["interrupted"]:
+        print(f"interrupted: {result.sizes['agent']} of {agents} agents had finished and are in {target}", file=sys.stderr)
+        print(f"the same command goes on from there; 'activebmr plot {target}' draws what there is", file=sys.stderr)
+    else:
+        with suppress(OSError):
+            unfinished.rmdir()  # unless it holds the parts of another run
+    if not quiet:
+        _report(result, schemes[0], target)
+    if result.settings["interrupted"]:
+        raise typer.Exit(INTERRUPTED)
+    if not no_figures:
+        _draw(module, result, folder, quiet)
+
+
+@app.command(
+    "replay",
+    epilog="\b\nExample:\n  activebmr replay three-ball participant7.npz --scheme paper --out paper7.npz",
+)
+def replay_recording(
+    paradigm: ParadigmName,
+    recording: Annotated[Path, typer.Argument(metavar="RECORDING", help="The .npz file with what happened, see above.")],
+    out: Annotated[
+        Path, typer.Option(metavar="OUT.npz", help="File to write; its folder is made if need be, an old file is replaced.")
+    ],
+    scheme: Annotated[
+        str | None,
+        typer.Option(help="How the agent reasons; see 'activebmr list'.", show_default="the paradigm's default"),
+    ] = None,
+    true_rule: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N",
+            help="The rule that held, counted from 0; only kl_to_truth (and an agent that knows it) depends on it.",
+            show_default="the paradigm's own",
+        ),
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Say what an agent would have thought during a recording.
+
+    This is how recorded participants are analysed: an agent lives through what they saw and did. It perceives, learns, plans and selects models as always, but the
+    world and the actions are the recording's. The probability that a scheme gave to what was really done says how well it
+    explains a person.
+
+    RECORDING is a .npz file with three arrays of integers, all counted from 0:
+
+    \b
+    states    (trial, factor, time)    states of the world; the agent does not see them
+    controls  (trial, factor, time)    what was done between time t and t+1; at the last time not used
+    outcomes  (trial, modality, time)  what was observed
+
+    OUT.npz holds, with axes (trial, time, policy), neg_efe, its terms utility, state_info_gain, param_info_gain and
+    model_info_gain, and q_pi, the posterior over policies; with (trial, time, ...) the beliefs qs_<factor> and model_posterior;
+    with (trial, ...) the counts pA_<modality>, log_odds, kl_to_truth and adopted_model (-1 for none).
+    """
+    from activebmr import __version__
+    from activebmr.replay import load_recording, replay
+    from activebmr.results import write_npz
+
+    module = _module(paradigm)
+    agent = _build(module, _scheme_names(module, [scheme] if scheme is not None else None), _rule(true_rule, False))[0]
+    with _checked():
+        recorded = load_recording(recording)
+    if out.exists() and recording.samefile(out):
+        raise Problem(f"--out must be another file than the recording {recording}")
+    _folder(out.parent, (), (out.name,))
+    with _checked():
+        arrays = replay(agent, **recorded)
+    names = {"paradigm": agent.name, "scheme": agent.scheme, "version": __version__}
+    truth = -1 if agent.truth is None else int(agent.truth)
+    _save(lambda path: write_npz(path, arrays | names | {"true_model": truth}), out)
+    if not quiet:
+        _report_replay(agent, arrays, recorded["controls"], out)
+
+
+@app.command(epilog="\b\nExample:\n  activebmr plot results/three-ball/result.npz --out figures")
+def plot(
+    result: Annotated[Path, typer.Argument(metavar="RESULT", help="A result.npz that 'activebmr run' wrote.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder for the figures; made if need be.", show_default="the folder of RESULT"),
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Draw the figures of a result again."""
+    from activebmr.results import Result
+
+    with _checked():
+        loaded = Result.load(result)
+        name = loaded.settings.get("paradigm")
+    if not isinstance(name, str):
+        raise Problem(f"settings of {result} must name the paradigm; they do not")
+    module = _module(name)
+    if not hasattr(module, "figures"):
+        raise Problem(f"the paradigm {name} draws no figures")
+    _draw(module, loaded, _folder(out if out is not None else result.parent), quiet)
+
+
+# --- checks ----------------------------------------------------------------------------------------------------------------
+@contextmanager
+def _checked() -> Iterator[None]:
+    try:
+        yield
+    except (OSError, TypeError, ValueError) as error:
+        raise Problem(error) from error
+
+
+def _module(name: str) -> ParadigmModule:
+    with _checked():
+        return load_paradigm(name)
+
+
+def _scheme_names(module: ParadigmModule, wanted: list[str] | None) -> list[str]:
+    known = list(module.SCHEMES)
+    names = wanted or [module.DEFAULT_SCHEME]
+    if "all" in names and "all" not in known:
+        return known
+    for name in names:
+        if name not in known:
+            raise Problem(unknown(f"scheme of {module.NAME}", name, known))
+    return list(dict.fromkeys(names))
+
+
+def _rule(text: str | None, random: bool = True) -> int | str | None:
+    if text is None or (random and text == "random"):
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        expected = "a whole number (counted from 0)" + " or 'random'" * random
+        raise Problem(f"--true-rule must be {expected}; got {text!r}") from None
+
+
+def _build(module: ParadigmModule, schemes: list[str], rule: int | str | None) -> list[Paradigm]:
+    with _checked():
+        own = [module.paradigm(s, None) for s in schemes]
+        if rule is None:
+            return own
+        if own[0].hypotheses is None:
+            raise Problem(f"--true-rule must not be given for {module.NAME}: it has no rules")
+        if isinstance(rule, int):
+            _in_range("--true-rule", rule, 0, len(own[0].hypotheses) - 1)
+        return [module.paradigm(s, rule) for s in schemes]
+
+
+def _in_range(option: str, value: int, low: int, high: int | None = None) -> None:
+    if value < low or (high is not None and value > high):
+        span = f"{low} or more" if high is None else f"{low} to {high}"
+        raise Problem(f"{option} must be {span}; got {value}")
+
+
+def _processes(jobs: int) -> int:
+    if jobs != -1 and jobs < 1:
+        raise Problem(f"--jobs must be 1 or more, or -1 for all cores; got {jobs}")
+    if jobs == 1:
+        return 1
+    from joblib import cpu_count
+
+    return int(cpu_count()) if jobs == -1 else min(jobs, max(2, int(cpu_count())))
+
+
+def _fits_memory(schemes: list[Paradigm], agents: int, trials: int) -> None:
+    """Refuse a run whose measures (three times, while they are put together) would not fit this machine's memory."""
+    models = max(len(s.hypotheses) if s.hypotheses is not None else 0 for s in schemes)
+    needed = 3 * 8 * len(schemes) * agents * trials * (models + 8)
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return
+    if 0 < memory < needed:
+        size = f"about {needed / 2**30:.3g} GiB of memory; this machine has {memory / 2**30:.3g}"
+        raise Problem(f"--agents {agents} and --trials {trials} need {size}: use fewer, or several runs with other seeds")
+
+
+def _folder(folder: Path, folders: tuple[str, ...] = (), files: tuple[str, ...] = ()) -> Path:
+    """Make a folder for the output and find out, by writing there, whether it can be used."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".activebmr-") as file:
+            file.write(b"can this be written?")
+            file.flush()
+        in_the_way = [folder / n for n in files if (folder / n).is_dir()]
+        in_the_way += [folder / n for n in folders if (folder / n).exists() and not (folder / n).is_dir()]
+    except (FileExistsError, NotADirectoryError):
+        raise Problem(f"--out {folder} cannot be used: a file is in the way") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise Problem(f"--out {folder} cannot be used: nothing can be written there ({reason})") from None
+    if in_the_way:
+        raise Problem(f"--out cannot be used: {in_the_way[0]} is in the way")
+    return folder
+
+
+# --- what users see --------------------------------------------------------------------------------------------------------
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(markup=False, highlight=False, emoji=False)
+
+
+def _save(write: Any, target: Path) -> None:
+    try:
+        write(target)
+    except OSError as error:
+        raise Problem(f"{target} could not be written: {error}", 1) from error
+
+
+def _draw(module: ParadigmModule, result: Result, folder: Path, quiet: bool) -> None:
+    os.environ.setdefault("MPLBACKEND", "Agg")
+    try:
+        paths = draw_figures(module, result, folder)
+    except Exception as error:  # the result is safe; say so in a line
+        raise Problem(f"the figures could not be drawn: {type(error).__name__}: {error}", 1) from error
+    if paths and not quiet:
+        names = ", ".join(p.name for p in paths)
+        _console().print(f"figures: {folder}: {names}", soft_wrap=True)
+
+
+def _pm(mean: float, error: float) -> str:
+    return f"{mean:.1f}" + (f" +- {error:.1f}" if error == error else "")
+
+
+def _table(console: Console, title: str, header: Sequence[str], rows: list[Sequence[str]]) -> None:
+    """A table; in a narrow terminal a block of lines for each row."""
+    from rich import box
+    from rich.table import Table
+
+    console.print(f"\n{title}")
+    width = sum(max(len(cell) for cell in column) + 2 for column in zip(header, *rows, strict=True)) + 2
+    if width <= console.width:
+        table = Table(*header[:1], box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
+        for name in header[1:]:
+            table.add_column(name, justify="right", no_wrap=True)
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
+        return
+    for row in rows:
+        console.print(row[0], style="bold")
+        for name, cell in zip(header[1:], row[1:], strict=True):
+            console.print(f"  {name}: {cell}")
+
+
+def _report(result: Result, paradigm: Paradigm, target: Path) -> None:
+    console = _console()
+    agents, trials = result.sizes["agent"], result.sizes["trial"]
+    rows: list[Sequence[str]] = []
+    for r in result.summary():
+        found, wrong = (f"{r['found']:.0%}", str(r["wrong"])) if r["has_hypotheses"] else ("-", "-")
+        discovery, score = _pm(r["discovery"], r["discovery_se"]), _pm(r["score"], r["score_se"])
+        rows.append((r["scheme"], found, wrong, discovery, f"{r['discovery_median']:g}", score))
+    title = f"{paradigm.name}: {agents} agents, {trials} trials, seed {int(result.seed)}"
+    _table(console, title, ("scheme", "found", "wrong", "discovery", "median", "score"), rows)
+    if len(rows) > 1:
+        _table(console, f"difference from {rows[0][0]}, agent by agent", ("scheme", "discovery", "score"), _paired(result))
+    console.print(f"\ntrue rule: {_truth_sentence(paradigm)}")
+    console.print("found: agents that adopted the true rule, or one that agrees with it everywhere; wrong: another rule")
+    console.print(
+        "discovery: trials until the learned likelihood is within 1 nat of the truth (KL divergence); agents that never "
+        f"get there count with all {trials}"
+    )
+    console.print("score: worth of all outcomes (where a win is 1 and a loss -1, wins minus losses); +-: standard error")
+    console.print(f"\nresult: {target}", soft_wrap=True)
+
+
+def _paired(result: Result) -> list[Sequence[str]]:
+    """Each scheme's difference from the first one; agent k lives through the same random numbers under all of them."""
+    from activebmr.results import standard_error
+
+    rows: list[Sequence[str]] = []
+    for s, name in enumerate(result.schemes[1:], start=1):
+        gaps = [result[m][s] - result[m][0] for m in ("discovery_trials", "score")]
+        rows.append((name, *(_pm(float(g.mean()), standard_error(g)) for g in gaps)))
+    return rows
+
+
+def _report_replay(paradigm: Paradigm, arrays: dict[str, Any], controls: Any, out: Path) -> None:
+    import numpy as np
+
+    console = _console()
+    trials, times = controls.shape[0], controls.shape[2]
+    console.print(f"{paradigm.name}, {paradigm.scheme}: {trials} trials of {times} observations")
+    if times > 1:
+        done = controls[:, :, :-1].transpose(0, 2, 1)  # (trial, time, factor); nothing follows the last observation
+        same = (paradigm.agent.model.policies[None, None, :, 0] == done[:, :, None]).all(axis=-1)
+        chosen = (arrays["q_pi"][:, :-1] * same).sum(axis=-1)
+        possible = same.any(axis=-1)
+        if not possible.all():
+            console.print(f"{(~possible).sum()} of {possible.size} recorded actions begin no policy and are left out")
+        if possible.any():
+            surprise = np.log(np.maximum(chosen[possible], np.finfo(float).tiny)).mean()
+            chance = same[possible].mean(axis=-1)
+            console.print(
+                f"probability of the recorded actions: mean {chosen[possible].mean():.3f} (chance {chance.mean():.3f})"
+            )
+            console.print(f"log likelihood per choice: {surprise:.3f} nats (chance {np.log(chance).mean():.3f})")
+    when = np.flatnonzero(arrays["adopted_model"] >= 0)
+    if len(when) and paradigm.hypotheses is not None:
+        model = int(arrays["adopted_model"][when[0]])
+        console.print(
+            f"adopted after trial {when[0]} (counted from 0): rule {model}, {paradigm.hypotheses.descriptions[model]}"
+        )
+    else:
+        console.print("adopted: no rule")
+    console.print(f"result: {out}", soft_wrap=True)

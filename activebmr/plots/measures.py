@@ -1,0 +1,245 @@
+"""Plots of measures: over trials for all agents or one, and over agents for all schemes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from numpy.typing import ArrayLike, NDArray
+
+from activebmr.plots.select import LABELS, index, insight_trial, per_agent, per_trial
+from activebmr.plots.style import PALETTE, axes_of, colour, tidy, title, whole_numbers
+from activebmr.results import Result, standard_error
+
+__all__ = ["histogram", "paired_scatter", "series", "trajectories", "wins_and_losses"]
+
+MOST_LINES = 256
+"""Agents that `trajectories` draws at most; of more it draws evenly chosen ones (and averages over all)."""
+
+
+def _mean(values: NDArray[Any]) -> str:
+    """Mean and standard error in words."""
+    error = standard_error(values)
+    if np.isnan(error):
+        return f"{values.mean():.3g}"
+    digits = 0 if error >= 10 else 1
+    return f"{values.mean():.{digits}f} ± {error:.{digits}f}"
+
+
+def trajectories(
+    result: Result,
+    measure: str = "net_wins",
+    scheme: str | int = 0,
+    *,
+    cumulative: bool = False,
+    highlight: ArrayLike | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """A measure over trials: a thin line for every agent and a bold one for their mean.
+
+    Args:
+        result: from `simulate`.
+        measure: one with a value per trial, or ``net_wins`` (wins - losses).
+        scheme: name or position.
+        cumulative: whether to add up over trials.
+        highlight: agents to draw in another colour ``(n_agents,)``, true or false.
+        ax: where to draw.
+    """
+    values = per_trial(result, measure, scheme)
+    s, trials = result.index(scheme), np.arange(1, values.shape[1] + 1)
+    values = np.where(np.isfinite(values), values, np.nan)  # certain agents have infinite log odds: leave a gap
+    values = values.cumsum(axis=1) if cumulative else values
+    marked = np.zeros(len(values), dtype=bool) if highlight is None else np.asarray(highlight, dtype=bool)
+    if marked.shape != (len(values),):
+        raise ValueError(f"highlight must have shape ({len(values)},), one entry per agent; got {marked.shape}")
+    ax = axes_of(ax)
+    shown = np.unique(np.linspace(0, len(values) - 1, min(len(values), MOST_LINES)).astype(int))
+    main, other = colour(s), PALETTE["black"]
+    colours = [other if marked[k] else main for k in shown]
+    strength = float(np.clip(8 / len(shown), 0.12, 0.6))
+    lines = [np.column_stack([trials, values[k]]) for k in shown]
+    fade = [0.75 if marked[k] else strength for k in shown]
+    ax.add_collection(LineCollection(lines, colors=colours, linewidths=0.8, alpha=fade))
+    counted = np.isfinite(values).any(axis=0)
+    mean = np.full(len(trials), np.nan)
+    mean[counted] = np.nanmean(values[:, counted], axis=0)
+    dot = {"marker": "o", "markersize": 5} if len(trials) == 1 else {}
+    ax.plot(trials, mean, color=main, linewidth=2.4, solid_capstyle="round", **dot)
+    ax.autoscale_view()
+    _trial_axis(ax, len(trials))
+    ax.set_ylabel(("cumulative " if cumulative else "") + LABELS[measure])
+    last = values[:, -1][np.isfinite(values[:, -1])]
+    end = f"{_mean(last)} at the end" if len(last) else "certain at the end"
+    title(ax, f"{result.schemes[s]}: {end}")
+    tidy(ax)
+    return ax
+
+
+def _trial_axis(ax: Axes, n_trials: int) -> None:
+    ax.set_xlim(0.5, n_trials + 0.5)
+    whole_numbers(ax.xaxis)
+    ax.set_xlabel("trial")
+
+
+def _mark_insight(ax: Axes, result: Result, scheme: int, agent: int) -> int | None:
+    """A dashed line where the agent adopted a hypothesis."""
+    insight = insight_trial(result, scheme, agent)
+    if insight is not None:
+        ax.axvline(insight + 0.5, color=PALETTE["black"], linewidth=0.9, linestyle=(0, (4, 2)), zorder=1)
+    return insight
+
+
+def series(
+    result: Result, measure: str = "confidence", scheme: str | int = 0, agent: int = 0, *, ax: Axes | None = None
+) -> Axes:
+    """A measure of one agent over trials; a dashed line marks its insight (the end of the trial when it adopted a hypothesis)."""
+    values = per_trial(result, measure, scheme)
+    s, a = result.index(scheme), index("agent", agent, result.sizes["agent"])
+    row, trials = values[a], np.arange(1, values.shape[1] + 1)
+    row = np.where(np.isfinite(row), row, np.nan)
+    ax = axes_of(ax)
+    ax.plot(trials, row, color=colour(s), linewidth=1.4, marker="o", markersize=2.8)
+    insight = _mark_insight(ax, result, s, a)
+    _trial_axis(ax, len(trials))
+    ax.set_ylabel(LABELS[measure])
+    name = LABELS[measure].split(" (")[0]
+    if insight is not None and insight < len(trials) and np.isfinite(row).all():
+        title(ax, f"{name}: {row[:insight].mean():.3g} a trial until insight, {row[insight:].mean():.3g} afterwards")
+    elif np.isfinite(row).any():
+        title(ax, f"{name}: {np.nanmean(row):.3g} a trial on average")
+    tidy(ax)
+    return ax
+
+
+def wins_and_losses(result: Result, scheme: str | int = 0, agent: int = 0, *, ax: Axes | None = None) -> Axes:
+    """Wins (up) and losses (down) of one agent in every trial; a dashed line marks its insight."""
+    s, a = result.index(scheme), index("agent", agent, result.sizes["agent"])
+    wins, losses = result["wins"][s, a], result["losses"][s, a]
+    trials = np.arange(1, len(wins) + 1)
+    ax = axes_of(ax)
+    ax.bar(trials, wins, color=PALETTE["blue"], width=0.75, label="wins")
+    ax.bar(trials, -losses, color=PALETTE["vermilion"], width=0.75, label="losses")
+    ax.axhline(0, color="#555555", linewidth=0.7)
+    insight = _mark_insight(ax, result, s, a)
+    most = max(1, int(wins.max()), int(losses.max()))
+    ax.set_ylim(-1.1 * max(1, losses.max()), 1.1 * most)
+    whole_numbers(ax.yaxis, 6)
+    ax.yaxis.set_major_formatter(lambda value, _: f"{abs(value):g}")
+    _trial_axis(ax, len(wins))
+    ax.set_ylabel("losses | wins")
+    total = f"{wins.sum()} wins and {losses.sum()} losses"
+    if insight is not None and insight < len(wins):
+        after = f"{wins[insight:].sum()} wins and {losses[insight:].sum()} losses after it"
+        total = f"{wins[:insight].sum()} wins and {losses[:insight].sum()} losses until insight, {after}"
+    title(ax, total)
+    tidy(ax)
+    return ax
+
+
+def histogram(
+    result: Result,
+    measure: str = "score",
+    schemes: Sequence[str | int] | None = None,
+    *,
+    bins: int = 24,
+    ax: Axes | None = None,
+) -> Axes:
+    """How a measure is spread over agents: one row of bars per scheme, with the mean +- its standard error as a dot with a bar.
+
+    Args:
+        result: from `simulate`.
+        measure: ``score``, ``discovery_trials`` or ``adoption_trial``.
+        schemes: names or positions; by default all, in the result's order.
+        bins: number of bins, the same for all rows.
+        ax: where to draw.
+    """
+    chosen = [result.index(s) for s in (range(result.sizes["scheme"]) if schemes is None else schemes)]
+    rows = [per_agent(result, measure, s) for s in chosen]
+    if not chosen:
+        raise ValueError("schemes must name at least one scheme; got none")
+    if bins < 1:
+        raise ValueError(f"bins must be at least 1; got {bins}")
+    rows = [r[np.isfinite(r)] for r in rows]
+    ax = axes_of(ax, height=1.4 + 0.6 * len(chosen))
+    edges = _edges(np.concatenate(rows), bins)
+    for y, (s, row) in enumerate(zip(chosen, rows, strict=True)):
+        counts, _ = np.histogram(row, edges)
+        heights = 0.8 * counts / max(1, counts.max())
+        ax.bar(edges[:-1], -heights, np.diff(edges), y, align="edge", color=colour(s), alpha=0.55, linewidth=0)
+        ax.axhline(y, color="#555555", linewidth=0.6)
+        if len(row):
+            error = standard_error(row)
+            ax.errorbar(
+                row.mean(),
+                y + 0.08,
+                xerr=0 if np.isnan(error) else error,
+                color=colour(s),
+                marker="o",
+                markersize=4.5,
+                capsize=2.5,
+            )
+    ax.set_yticks(range(len(chosen)), [result.schemes[s] for s in chosen])
+    ax.tick_params(axis="y", length=0)
+    ax.set_ylim(len(chosen) - 0.75, -0.9)
+    ax.set_xlabel(f"{LABELS[measure]}: agents as bars, mean ± s.e. as dots")
+    ax.spines["left"].set_visible(False)
+    tidy(ax)
+    title(ax, _compare(result, measure, chosen, rows))
+    return ax
+
+
+def _edges(values: NDArray[Any], bins: int) -> NDArray[Any]:
+    low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
+    if np.array_equal(values, np.rint(values)):  # bins that hold equally many whole numbers
+        width = max(1, int(np.ceil((high - low + 1) / bins)))
+        return np.arange(low - 0.5, high + 0.5 + width, width)
+    return np.linspace(low, high if high > low else low + 1, bins + 1)
+
+
+def _compare(result: Result, measure: str, chosen: Sequence[int], rows: Sequence[NDArray[Any]]) -> str:
+    name = LABELS[measure].split(" (")[0]
+    known = [(row.mean(), result.schemes[s], row) for s, row in zip(chosen, rows, strict=True) if len(row)]
+    if not known:
+        return f"{name}: no agent has any"
+    low, high = min(known, key=lambda k: k[0]), max(known, key=lambda k: k[0])
+    if len(known) == 1:
+        return f"{name} {_mean(low[2])} (mean ± s.e., {len(low[2])} agents)" if len(low[2]) > 1 else f"{name} {_mean(low[2])}"
+    return f"mean {name}: from {low[0]:.1f} ({low[1]}) to {high[0]:.1f} ({high[1]})"
+
+
+def paired_scatter(
+    result: Result,
+    measure: str = "score",
+    scheme_a: str | int = 0,
+    scheme_b: str | int = 1,
+    *,
+    ax: Axes | None = None,
+) -> Axes:
+    """A measure under two schemes, one dot per agent: agent k lived through the same random numbers under both.
+
+    Agents without a value under one of the schemes (no insight) are left out.
+    """
+    if measure not in LABELS:
+        per_agent(result, measure, scheme_a)
+    x, y = per_agent(result, measure, scheme_a), per_agent(result, measure, scheme_b)
+    a, b = result.schemes[result.index(scheme_a)], result.schemes[result.index(scheme_b)]
+    both = np.isfinite(x) & np.isfinite(y)
+    x, y = x[both], y[both]
+    ax = axes_of(ax, 4.0, 3.8)
+    if len(x):
+        low, high = min(x.min(), y.min()), max(x.max(), y.max())
+        pad = 0.05 * (high - low) or 1.0
+        ax.plot([low - pad, high + pad], [low - pad, high + pad], color="#999999", linewidth=0.9, zorder=1)
+        ax.set(xlim=(low - pad, high + pad), ylim=(low - pad, high + pad))
+    ax.scatter(x, y, s=20, color=colour(result.index(scheme_b)), alpha=0.6, linewidths=0)
+    ax.set_aspect("equal", adjustable="box")
+    name = LABELS[measure]
+    ax.set(xlabel=f"{name}, {a}", ylabel=f"{name}, {b}")
+    gap = y - x
+    words = f"{name.split(' (')[0]} under {b} minus {a}: {_mean(gap)}" if len(gap) else "no agent has both"
+    title(ax, f"{words}; higher in {(gap > 0).sum()} of {len(gap)} agents" if len(gap) > 1 else words)
+    tidy(ax)
+    return ax
