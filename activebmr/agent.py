@@ -412,13 +412,16 @@ class Agent:
             if self.learning.retention < 1.0:
                 table.retain(self.learning.retention)
             counts[m] = table.counts
-            if adopted_now.any() and m in self._scorers:
-                assert self.hypotheses is not None and state.model_posterior is not None
+            adopters = np.flatnonzero(adopted_now) if m in self._scorers else everyone[:0]
+            if len(adopters):
                 counts[m] = table.counts.copy()
-                average = self.hypotheses.tables[m].mixture(state.model_posterior[adopted_now])
-                table.replace(adopted_now, self.selection.concentration * average[:, table.layout.order])
-            changed = everyone if self.learning.retention < 1.0 else np.flatnonzero(adopted_now)
-            table.renew(changed)
+            if self.learning.retention < 1.0:
+                table.renew(everyone if len(adopters) == 0 else np.flatnonzero(~adopted_now))
+            if len(adopters):
+                assert self.hypotheses is not None and state.model_posterior is not None
+                reduced = self.hypotheses.tables[m]
+                average = self.selection.concentration * reduced.class_mixture(state.model_posterior[adopters])
+                table.replace(adopters, average, reduced.column_classes[1][table.layout.order])
         if state.scores is not None:
             assert self.hypotheses is not None
             state.scores = np.repeat(np.log(self.hypotheses.prior)[None], state.n_agents, axis=0)

@@ -69,6 +69,10 @@ def _complain(message: object, status: int) -> int:
 
 
 # --- options ---------------------------------------------------------------------------------------------------------------
+def _option(text: str, metavar: str | None = None, default: str | bool = True) -> Any:
+    return typer.Option(help=text, metavar=metavar, show_default=default)
+
+
 ParadigmName = Annotated[str, typer.Argument(metavar="PARADIGM", help="Name of the paradigm; see 'activebmr list'.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors, and show no progress bar.")]
 
@@ -139,38 +143,32 @@ def run(
     paradigm: ParadigmName,
     scheme: Annotated[
         list[str] | None,
-        typer.Option(
-            help="How the agents reason; repeat it to compare schemes with the first one, or say 'all'. "
-            "See 'activebmr list' for those there are.",
-            show_default="the paradigm's default",
+        _option(
+            "How the agents reason, see 'activebmr list'; repeat it to compare schemes with the first one, or say 'all'.",
+            "NAME",
+            "the paradigm's own",
         ),
     ] = None,
     true_rule: Annotated[
         str | None,
-        typer.Option(
-            metavar="N|random",
-            help="The rule that holds in the world: its index, counted from 0, or 'random' for another one per agent.",
-            show_default="the paradigm's own",
+        _option(
+            "The rule that holds in the world: its index, counted from 0 ('activebmr list' says how many there are), or "
+            "'random' for another one per agent.",
+            "N|random",
+            "the paradigm's own",
         ),
     ] = None,
-    agents: Annotated[int, typer.Option(metavar="N", help="Agents per scheme, 1 or more.")] = 64,
-    trials: Annotated[int, typer.Option(metavar="N", help="Trials of every agent, 1 or more.")] = 32,
-    seed: Annotated[
-        int, typer.Option(metavar="N", help="Seed of all random numbers, 0 or more; agent k has the same under all schemes.")
-    ] = 0,
+    agents: Annotated[int, _option("Agents per scheme, 1 or more.", "N")] = 64,
+    trials: Annotated[int, _option("Trials of every agent, 1 or more.", "N")] = 32,
+    seed: Annotated[int, _option("Seed of all random numbers, 0 or more; agent k has the same in all schemes.", "N")] = 0,
     jobs: Annotated[
         int,
-        typer.Option(
-            metavar="N",
-            help="Processes, 1 or more (never more than there are cores), or -1 for all cores. The numbers stay the same.",
-        ),
+        _option("Processes, 1 or more (at most one per core is used), or -1 for all cores. The numbers stay the same.", "N"),
     ] = 1,
     out: Annotated[
         Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Folder for result.npz and the figures; made if need be, files of an earlier run are replaced.",
-            show_default="results/PARADIGM",
+        _option(
+            "Folder for result.npz and figures, made if need be; an earlier run's are replaced.", "DIR", "results/PARADIGM"
         ),
     ] = None,
     no_figures: Annotated[bool, typer.Option("--no-figures", help="Draw no figures.")] = False,
@@ -221,27 +219,18 @@ def run(
 )
 def replay_recording(
     paradigm: ParadigmName,
-    recording: Annotated[Path, typer.Argument(metavar="RECORDING", help="The .npz file with what happened, see above.")],
-    out: Annotated[
-        Path, typer.Option(metavar="OUT.npz", help="File to write; its folder is made if need be, an old file is replaced.")
-    ],
-    scheme: Annotated[
-        str | None,
-        typer.Option(help="How the agent reasons; see 'activebmr list'.", show_default="the paradigm's default"),
-    ] = None,
+    recording: Annotated[Path, typer.Argument(metavar="RECORDING", help="The .npz file that says what happened, see above.")],
+    out: Annotated[Path, _option("File to write; its folder is made if need be, an old file is replaced.", "OUT.npz")],
+    scheme: Annotated[str | None, _option("How the agent reasons; see 'activebmr list'.", "NAME", "the paradigm's own")] = None,
     true_rule: Annotated[
         str | None,
-        typer.Option(
-            metavar="N",
-            help="The rule that held, counted from 0; only kl_to_truth (and an agent that knows it) depends on it.",
-            show_default="the paradigm's own",
-        ),
+        _option("The rule that held, counted from 0; only kl_to_truth and knowing agents need it.", "N", "the paradigm's own"),
     ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Say what an agent would have thought during a recording.
 
-    This is how recorded participants are analysed: an agent lives through what they saw and did. It perceives, learns, plans and selects models as always, but the
+    This is how recorded participants are analysed: the agent perceives, learns, plans and selects models as always, but the
     world and the actions are the recording's. The probability that a scheme gave to what was really done says how well it
     explains a person.
 
@@ -279,10 +268,7 @@ def replay_recording(
 @app.command(epilog="\b\nExample:\n  activebmr plot results/three-ball/result.npz --out figures")
 def plot(
     result: Annotated[Path, typer.Argument(metavar="RESULT", help="A result.npz that 'activebmr run' wrote.")],
-    out: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Folder for the figures; made if need be.", show_default="the folder of RESULT"),
-    ] = None,
+    out: Annotated[Path | None, _option("Folder for the figures, made if need be.", "DIR", "the folder of RESULT")] = None,
     quiet: Quiet = False,
 ) -> None:
     """Draw the figures of a result again."""
@@ -376,13 +362,13 @@ def _fits_memory(schemes: list[Paradigm], agents: int, trials: int) -> None:
 
 
 def _folder(folder: Path, folders: tuple[str, ...] = (), files: tuple[str, ...] = ()) -> Path:
-    """Make a folder for the output and find out, by writing there, whether it can be used."""
+    """Make a folder for the output and find out, by writing there, whether it can be used for these folders and files."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=folder, prefix=".activebmr-") as file:
             file.write(b"can this be written?")
             file.flush()
-        in_the_way = [folder / n for n in files if (folder / n).is_dir()]
+        in_the_way = [folder / n for n in files if (folder / n).exists() and not (folder / n).is_file()]
         in_the_way += [folder / n for n in folders if (folder / n).exists() and not (folder / n).is_dir()]
     except (FileExistsError, NotADirectoryError):
         raise Problem(f"--out {folder} cannot be used: a file is in the way") from None

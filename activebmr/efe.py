@@ -219,7 +219,7 @@ class _Doubt:
         states, weight: column and probability of each entry.
         flat: position of each entry's column in the tables.
         entry: cell of each entry; ``cell``: that cell among all of the batch's, tellings and others.
-        posterior: beliefs over hypotheses of each of the cells ``(cells, n_hypotheses)``.
+        posterior: beliefs over hypotheses of each row ``(rows, 1, n_hypotheses)``.
     """
 
     rows: Ints
@@ -257,7 +257,7 @@ class _Doubt:
             flat=owner[entry] * table.n_states + states,
             entry=entry,
             cell=(lists[:, None] * cells.n_slab + slab).ravel(),
-            posterior=np.repeat(model_posterior[wondering], cells.n_moves * len(slab), axis=0),
+            posterior=model_posterior[wondering][:, None],
         )
 
     def write(self, gain: Floats, into: Floats) -> None:
@@ -284,11 +284,12 @@ def plug_in_model_gain(table: CountTable, doubt: _Doubt, outcome: Floats) -> Flo
     fictive = counts + (counts > 0) * (outcome[doubt.cell][doubt.entry] * doubt.weight[:, None])
     change = scorer.differences(scorer.evidence(fictive, doubt.states), doubt.states) - table.differences[doubt.flat]
     shift = scorer.collect(doubt.start, doubt.states, change)
-    shift -= shift.max(axis=1, keepdims=True)
+    shift = shift.reshape(len(doubt.rows), -1, shift.shape[1])
+    shift -= shift.max(axis=2, keepdims=True)
     after = doubt.posterior * np.exp(shift)
-    total = after.sum(axis=1)
+    total = after.sum(axis=2)
     after *= shift
-    return np.maximum(after.sum(axis=1) / total - np.log(total), 0.0)
+    return np.maximum(after.sum(axis=2) / total - np.log(total), 0.0).ravel()
 
 
 def exact_model_gain(table: CountTable, doubt: _Doubt, outcome: Floats) -> Floats:
@@ -302,8 +303,7 @@ def exact_model_gain(table: CountTable, doubt: _Doubt, outcome: Floats) -> Float
     # forgetting may leave less in a column than its prior held: no evidence, not negative evidence
     evidence = np.maximum(scorer.evidence(table.counts.reshape(-1, table.n_outcomes)[doubt.flat], doubt.states), 0.0)
     base, change = scorer.predictions(evidence, doubt.states)
-    information = np.zeros(len(doubt.cell))
-    rest = np.zeros((len(doubt.cell), 1))
+    information, rest = 0.0, 0.0
     for k, o in enumerate(scorer.telling_outcomes):
         common = np.add.reduceat(base[:, o] * doubt.weight, doubt.start[:-1])[:, None]
         if k + 1 < len(scorer.telling_outcomes):
@@ -311,12 +311,12 @@ def exact_model_gain(table: CountTable, doubt: _Doubt, outcome: Floats) -> Float
             rest = rest - differs
         else:  # what models predict sums to one, so the last outcome differs by what the others leave
             differs = rest
-        p = np.maximum(common + differs, _FLOOR)
+        p = np.maximum(common + differs, _FLOOR).reshape(len(doubt.rows), -1, doubt.posterior.shape[2])
         weighted = doubt.posterior * p
-        average = weighted.sum(axis=1)
+        average = weighted.sum(axis=2)
         weighted *= np.log(p, out=p)
-        information += weighted.sum(axis=1) - average * np.log(average)
-    return np.maximum(information, 0.0)
+        information = information + weighted.sum(axis=2) - average * np.log(average)
+    return np.maximum(information, 0.0).ravel()
 
 
 _MODEL_GAINS = {"exact": exact_model_gain, "plug-in": plug_in_model_gain}

@@ -44,11 +44,16 @@ class ColumnTable:
     def mixture(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
         """Average of the reduced priors under weights ``(..., n_hypotheses)``: counts ``(..., n_states, n_outcomes)``."""
         classes, of_state = self.column_classes
+        return self.class_mixture(weights)[..., of_state, :]
+
+    def class_mixture(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The same for each of the `column_classes`: counts ``(..., n_classes, n_outcomes)``."""
+        classes, _ = self.column_classes
         per_class = np.zeros((*weights.shape[:-1], len(classes), self.columns.shape[1]))
         for k, column in enumerate(self.columns):
             share = np.matmul(weights[..., None, :], (classes == k).T.astype(np.float64))[..., 0, :]
             per_class += share[..., None] * column
-        return per_class[..., of_state, :]
+        return per_class
 
     @property
     def column_classes(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

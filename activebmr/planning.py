@@ -15,6 +15,7 @@ from activebmr.layout import dynamics_of
 from activebmr.models import POMDP
 from activebmr.reduction import softmax
 from activebmr.sparse import Floats, Ints, cross
+from activebmr.tables import KnownTable
 
 __all__ = ["GAINS", "Evaluation", "Planner", "View", "log_preferences", "sample"]
 
@@ -179,13 +180,15 @@ class Planner:
         branch, weight, outcomes = self._imagine(view, agents[rows], predicted)
         who = agents[rows][branch]
         beliefs, _ = INFERENCE[view.inference](view.model, view.tables, who, predicted.take(branch), outcomes)
-        ahead = Prediction(view.model, beliefs, view.model.policies[:, 0])
-        worth = self._terms(view, ahead, who, t + 1, None).value(self.gains)
+        # what comes after depends on what is believed about the states that no action sets, and many branches agree on that
+        first, same = _distinct_beliefs(view.model, who, beliefs)
+        ahead = Prediction(view.model, beliefs.take(first), view.model.policies[:, 0])
+        worth = self._terms(view, ahead, who[first], t + 1, None).value(self.gains)
         if self.habit == "always":
             worth += view.model.log_policy_prior
         if depth > 1 and (view.trial_length is None or t + 2 < view.trial_length):
-            worth = self._search(view, ahead, who, t + 1, worth, depth - 1)
-        backed_up = (softmax(worth) * worth).sum(axis=1)
+            worth = self._search(view, ahead, who[first], t + 1, worth, depth - 1)
+        backed_up = (softmax(worth) * worth).sum(axis=1)[same]
         deep[rows, policies] += np.bincount(branch, weights=weight * backed_up, minlength=len(rows))
         return deep
 
@@ -212,6 +215,34 @@ class Planner:
         outcomes: list[np.ndarray] = []
         for table in view.tables:
             column = columns_of(table.layout, branch, (), here)
-            column = column + agents[row] * table.n_states if table.learned else column
-            outcomes.append(table.likelihood[column, :-1])
+            if isinstance(table, KnownTable) and table.certain is not None:
+                outcomes.append(table.certain[column])
+            else:
+                column = column + agents[row] * table.n_states if table.learned else column
+                outcomes.append(table.likelihood[column, :-1])
         return row, weight / total[row], outcomes
+
+
+def _distinct_beliefs(model: POMDP, agents: Ints, belief: Belief) -> tuple[Ints, Ints]:
+    """Rows that differ in their agent or in their beliefs about factors that are not set, and for each row the one it equals."""
+    kinds = dynamics_of(model).kind
+    columns: list[np.ndarray] = [agents]
+    for f, kind in enumerate(kinds):
+        if kind == "set" and all(f not in deps or g == f for g, deps in enumerate(model.B_dependencies)):  # type: ignore[arg-type]
+            continue
+        known = belief.known[f]
+        columns += [known] if known is not None else list(belief[f].T)
+    mark = agents.astype(np.float64)
+    for k, column in enumerate(columns[1:]):
+        mark = mark + column * (
+            0.1 + 0.01 * np.sqrt(k + 2.0)
+        )  # sorts equal rows together; whether they are equal is checked below
+    order = np.argsort(mark, kind="stable")
+    fresh = np.zeros(len(order), dtype=bool)
+    fresh[0] = True
+    for column in columns:
+        ordered = column[order]
+        fresh[1:] |= ordered[1:] != ordered[:-1]
+    same = np.empty(len(order), dtype=np.intp)
+    same[order] = np.cumsum(fresh) - 1
+    return order[fresh], same

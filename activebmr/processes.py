@@ -69,6 +69,14 @@ class ModelProcess:
         which = assignment[self.truth] if len(assignment) > 1 else assignment
         return np.asarray(columns[which])
 
+    def certain(self, modality: int) -> Ints | None:
+        """The outcome in each state ``(n_agents or 1, n_states)`` if the world leaves nothing to chance there, else None."""
+        columns, assignment = self._columns[modality]
+        if not (columns.max(axis=1) == 1.0).all():
+            return None
+        outcomes = columns.argmax(axis=1)
+        return np.asarray(outcomes[assignment[self.truth] if len(assignment) > 1 else assignment])
+
     def reset(self, uniforms: Floats) -> tuple[Ints, Ints]:
         n = len(uniforms)
         draws = [sample(np.repeat(d[None], n, axis=0), uniforms[:, f]) for f, d in enumerate(self.model.D)]  # type: ignore[arg-type]

@@ -77,8 +77,8 @@ def replay(paradigm: Paradigm, states: Any, controls: Any, outcomes: Any) -> dic
             done = np.zeros((1, model.num_factors), dtype=np.intp) if last else arrays["controls"][i, :, t][None]
             info = agent._advance(state, list(seen.T), np.zeros(1), done)
             recorder.step(info, seen, arrays["states"][i, :, t][None])
-        ended = agent._conclude(state)
-        recorder.trial(ended, divergence_from(agent, state, process, ended.counts))
+        divergence = divergence_from(state, process)
+        recorder.trial(agent._conclude(state), divergence)
         adopted.append(state.adopted[0])
     out = {name: array[0] for name, array in recorder.arrays().items()}
     return out | {"adopted_model": np.array(adopted)}

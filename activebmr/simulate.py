@@ -21,11 +21,14 @@ from activebmr.models import POMDP
 from activebmr.processes import ModelProcess
 from activebmr.results import DIMENSIONS, Result, read_npz, write_npz
 from activebmr.sparse import Floats, Ints
+from activebmr.tables import CountTable
 
 __all__ = ["Paradigm", "Recorder", "simulate"]
 
 BATCH = 64
 """Agents that are simulated together: enough to spread Python's overhead, few enough for their tables to stay in cache."""
+
+_TRIALS_AHEAD = 16  # trials for which random numbers are drawn at once
 
 _DISCOVERED = 1.0  # nats of divergence from the true likelihood, summed over columns, at which the truth counts as unknown
 
@@ -117,15 +120,25 @@ class Recorder:
         return {name: np.stack([t[name] for t in self.trials], axis=1) for name in self.trials[0]}
 
 
-def divergence_from(agent: Agent, state: AgentState, process: ModelProcess, counts: dict[int, Floats]) -> Floats:
+def divergence_from(state: AgentState, process: ModelProcess) -> Floats:
     """KL divergence of the agents' learned likelihoods from the world's, summed over columns ``(n_agents,)``, nats."""
     total = np.zeros(state.n_agents)
-    for m, held in counts.items():
-        truth = process.likelihood(m)[:, state.tables[m].layout.order]
-        expected = held / held.sum(axis=2, keepdims=True)
-        gap = truth * (safe_log(truth) - safe_log(expected))
-        total += gap.reshape(state.n_agents, -1).sum(axis=1)
-    return total
+    for m, table in enumerate(state.tables):
+        if not isinstance(table, CountTable):
+            continue
+        expected = table.likelihood.reshape(state.n_agents, table.n_states, -1)
+        certain = process.certain(m)
+        if certain is not None:
+            # one outcome per column: only its own probability counts
+            at = certain[:, table.layout.order, None]
+            total -= safe_log(np.take_along_axis(expected, np.broadcast_to(at, (*expected.shape[:2], 1)), axis=2)[..., 0]).sum(
+                axis=1
+            )
+        else:
+            truth = process.likelihood(m)[:, table.layout.order]
+            gap = truth * (safe_log(truth) - safe_log(expected[..., :-1]))
+            total += gap.reshape(state.n_agents, -1).sum(axis=1)
+    return np.maximum(total, 0.0)
 
 
 def run_batch(
@@ -146,7 +159,9 @@ def run_batch(
     measures = _empty(len(agents), n_trials, n_models)
     recorder = Recorder(paradigm.model) if trace else None
     for i in range(n_trials):
-        uniforms = np.stack([s.random((length, process.n_uniforms + 1)) for s in streams])
+        if i % _TRIALS_AHEAD == 0:
+            ahead = np.stack([s.random((_TRIALS_AHEAD, length, process.n_uniforms + 1)) for s in streams])
+        uniforms = ahead[:, i % _TRIALS_AHEAD]
         controls: Ints | None = None
         for t in range(length):
             world = uniforms[:, t, :-1]
@@ -162,8 +177,8 @@ def run_batch(
                 measures["score"] += value
             if recorder is not None:
                 recorder.step(info, outcomes, states)
+        divergence = divergence_from(state, process)
         done = agent._conclude(state)
-        divergence = divergence_from(agent, state, process, done.counts)
         measures["kl_to_truth"][:, i] = divergence
         if done.model_posterior is not None and truths is not None:
             measures["model_posterior"][:, i] = done.model_posterior

@@ -46,20 +46,24 @@ class KnownTable:
         self.n_outcomes, self.n_states = tensor.shape[0], layout.n_states
         self.likelihood = _likelihood_rows(layout.keep(tensor))
         self.ambiguous = bool((self.likelihood[:, -1] < 0).any())
+        outcomes = self.likelihood[:, :-1]
+        self.certain = outcomes.argmax(axis=1) if (outcomes.max(axis=1) == 1.0).all() else None
 
 
 @dataclass(eq=False)
 class _Derived:
     """What follows from the counts of some columns."""
 
-    likelihood: Floats
+    likelihood: Floats | None
     novelty: Floats | None
     differences: Floats | None
 
-    def repeated(self, times: int) -> _Derived:
-        """The same for so many agents, one after the other."""
-        again = lambda x: None if x is None else np.tile(x, (times, 1))  # noqa: E731
-        return _Derived(np.tile(self.likelihood, (times, 1)), again(self.novelty), again(self.differences))
+    def put(self, table: CountTable, agents: Ints) -> None:
+        """Write the same columns for all of some agents."""
+        for name in ("likelihood", "novelty", "differences"):
+            value, into = getattr(self, name), getattr(table, name)
+            if value is not None and into is not None:
+                into.reshape(-1, *value.shape)[agents] = value
 
 
 @dataclass(eq=False)
@@ -151,25 +155,46 @@ class CountTable:
         self.fresh *= share
 
     def renew(self, agents: Ints) -> None:
-        """Derive everything anew for some agents: once for what nothing has touched, and per agent for what something has."""
+        """After a change of all counts of some agents, derive what follows: once for the columns that nothing has touched."""
         if len(agents) == 0:
             return
-        everywhere = np.arange(self.n_states)
         largest = self.counts[agents].max(axis=2).min(axis=1)
         self.novel[agents] = largest < self.novelty_cutoff
-        who = agents[(~self.touched[agents]).any(axis=1)]
-        if len(who):
-            blank = self._derive(self.fresh, everywhere, novelty=True)
-            self._put((who[:, None] * self.n_states + everywhere).ravel(), blank.repeated(len(who)))
-        row, states = np.nonzero(self.touched[agents])
-        flat = agents[row] * self.n_states + states
-        novel = bool(self.novel[agents].any())
-        self._put(flat, self._derive(self.counts.reshape(-1, self.n_outcomes)[flat], states, novelty=novel))
+        part = slice(None) if len(agents) == len(self.counts) else agents
+        untouched = ~self.touched[part].all(axis=1)
+        if untouched.any():
+            who = agents[untouched]
+            blank = self._derive(self.fresh, np.arange(self.n_states), novelty=True)
+            blank.put(self, who)
+        row, states = np.nonzero(self.touched[part])
+        if len(row):
+            flat = agents[row] * self.n_states + states
+            novel = bool(self.novel[agents].any())
+            self._put(flat, self._derive(self.counts.reshape(-1, self.n_outcomes)[flat], states, novelty=novel))
 
-    def replace(self, agents: np.ndarray, counts: Floats) -> None:
-        """Give some agents (by mask) other counts in all columns, ``(agents, n_states, n_outcomes)``; renew them afterwards."""
-        self.counts[agents] = counts
+    def replace(self, agents: Ints, counts: Floats, of_state: Ints) -> None:
+        """Give some agents other counts in all columns, and derive what follows.
+
+        Args:
+            agents: their indices.
+            counts: counts of each class of columns ``(agents, n_classes, n_outcomes)``.
+            of_state: class of each column ``(n_states,)``.
+        """
+        self.counts[agents] = counts[:, of_state]
         self.touched[agents] = True
+        representative = np.zeros(counts.shape[1], dtype=np.intp)
+        representative[of_state] = np.arange(self.n_states)
+        if self.scorer is not None and not np.array_equal(self.scorer.prior, self.scorer.prior[representative][of_state]):
+            self.renew(agents)  # the prior tells columns apart that the new counts do not
+            return
+        self.novel[agents] = counts.max(axis=2).min(axis=1) < self.novelty_cutoff
+        states = np.tile(representative, len(agents))
+        derived = self._derive(counts.reshape(-1, self.n_outcomes), states, novelty=bool(self.novel[agents].any()))
+        spread = lambda x: x.reshape(len(agents), -1, x.shape[1])[:, of_state].reshape(-1, x.shape[1])  # noqa: E731
+        whole = _Derived(
+            *(None if x is None else spread(x) for x in (derived.likelihood, derived.novelty, derived.differences))
+        )
+        self._put((agents[:, None] * self.n_states + np.arange(self.n_states)).ravel(), whole)
 
     def scores(self, agents: Ints) -> Floats:
         """Log evidence of every hypothesis, up to a constant per agent, ``(len(agents), n_hypotheses)``."""

@@ -1,13 +1,13 @@
 """Figures of simulations and replays: functions that take a `Result` (or a replay) and return matplotlib axes.
 
 Every function draws on the axes given as ``ax``, or else on those of a new figure of its own: save that with
-``plots.log_odds(result).figure.savefig("log_odds.png")``. No function uses ``pyplot`` or changes its settings: nothing has to be closed,
-nothing opens a window. Titles say what the data show; replace them with ``ax.set_title(..., loc="left")``. Trials and times
-are counted from 1 in figures (and from 0 in arrays), hypotheses from 0 everywhere.
+``plots.log_odds(result).figure.savefig("log_odds.png")``. No function uses ``pyplot`` or changes its settings, so nothing
+has to be closed and no window opens. Titles say what the data show; replace them with ``ax.set_title(..., loc="left")``.
+Trials and times count from 1 in figures (and from 0 in arrays), hypotheses from 0 everywhere.
 
 From any result:
-    `trajectories` of all agents, `series` and `wins_and_losses` of one agent, `histogram` and `paired_scatter` of what each agent
-    achieved, `model_posterior` and `log_odds` of one agent's hypotheses, `insight` of all agents.
+    `trajectories` of all agents, `series` and `wins_and_losses` of one agent, `histogram` and `paired_scatter` of what
+    each agent achieved, `model_posterior` and `log_odds` of one agent's hypotheses, `insight` of all agents.
 From a result of ``simulate(..., trace=True)``, or from what `activebmr.replay` returns:
     `beliefs`, `policies`, `outcomes` and `confidence` within a trial; `record` gives the arrays.
 From a likelihood or its counts:
@@ -16,8 +16,9 @@ From a likelihood or its counts:
 
 from activebmr.plots.measures import histogram, paired_scatter, series, trajectories, wins_and_losses
 from activebmr.plots.models import insight, log_odds, model_posterior
-from activebmr.plots.steps import beliefs, confidence, likelihood, outcomes, policies, record
-from activebmr.plots.style import PALETTE, colour, style, title
+from activebmr.plots.pick import record
+from activebmr.plots.steps import beliefs, confidence, likelihood, outcomes, policies
+from activebmr.plots.style import PALETTE, colour, style, title, wrap
 
 __all__ = [
     "PALETTE",
@@ -38,4 +39,5 @@ __all__ = [
     "title",
     "trajectories",
     "wins_and_losses",
+    "wrap",
 ]

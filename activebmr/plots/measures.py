@@ -10,11 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from numpy.typing import ArrayLike, NDArray
 
-from activebmr.plots.select import LABELS, index, insight_trial, per_agent, per_trial
+from activebmr.plots.pick import LABELS, index, insight_trial, per_agent, per_trial
 from activebmr.plots.style import PALETTE, axes_of, colour, tidy, title, whole_numbers
 from activebmr.results import Result, standard_error
 
-__all__ = ["histogram", "paired_scatter", "series", "trajectories", "wins_and_losses"]
+__all__ = ["histogram", "mark_insight", "paired_scatter", "series", "trajectories", "trial_axis", "wins_and_losses"]
 
 MOST_LINES = 256
 """Agents that `trajectories` draws at most; of more it draws evenly chosen ones (and averages over all)."""
@@ -69,7 +69,7 @@ def trajectories(
     dot = {"marker": "o", "markersize": 5} if len(trials) == 1 else {}
     ax.plot(trials, mean, color=main, linewidth=2.4, solid_capstyle="round", **dot)
     ax.autoscale_view()
-    _trial_axis(ax, len(trials))
+    trial_axis(ax, len(trials))
     ax.set_ylabel(("cumulative " if cumulative else "") + LABELS[measure])
     last = values[:, -1][np.isfinite(values[:, -1])]
     end = f"{_mean(last)} at the end" if len(last) else "certain at the end"
@@ -78,13 +78,13 @@ def trajectories(
     return ax
 
 
-def _trial_axis(ax: Axes, n_trials: int) -> None:
+def trial_axis(ax: Axes, n_trials: int) -> None:
     ax.set_xlim(0.5, n_trials + 0.5)
     whole_numbers(ax.xaxis)
     ax.set_xlabel("trial")
 
 
-def _mark_insight(ax: Axes, result: Result, scheme: int, agent: int) -> int | None:
+def mark_insight(ax: Axes, result: Result, scheme: int, agent: int) -> int | None:
     """A dashed line where the agent adopted a hypothesis."""
     insight = insight_trial(result, scheme, agent)
     if insight is not None:
@@ -95,15 +95,15 @@ def _mark_insight(ax: Axes, result: Result, scheme: int, agent: int) -> int | No
 def series(
     result: Result, measure: str = "confidence", scheme: str | int = 0, agent: int = 0, *, ax: Axes | None = None
 ) -> Axes:
-    """A measure of one agent over trials; a dashed line marks its insight (the end of the trial when it adopted a hypothesis)."""
+    """A measure of one agent over trials; a dashed line marks its insight: the end of the trial when it adopted a hypothesis."""
     values = per_trial(result, measure, scheme)
     s, a = result.index(scheme), index("agent", agent, result.sizes["agent"])
     row, trials = values[a], np.arange(1, values.shape[1] + 1)
     row = np.where(np.isfinite(row), row, np.nan)
     ax = axes_of(ax)
     ax.plot(trials, row, color=colour(s), linewidth=1.4, marker="o", markersize=2.8)
-    insight = _mark_insight(ax, result, s, a)
-    _trial_axis(ax, len(trials))
+    insight = mark_insight(ax, result, s, a)
+    trial_axis(ax, len(trials))
     ax.set_ylabel(LABELS[measure])
     name = LABELS[measure].split(" (")[0]
     if insight is not None and insight < len(trials) and np.isfinite(row).all():
@@ -123,12 +123,12 @@ def wins_and_losses(result: Result, scheme: str | int = 0, agent: int = 0, *, ax
     ax.bar(trials, wins, color=PALETTE["blue"], width=0.75, label="wins")
     ax.bar(trials, -losses, color=PALETTE["vermilion"], width=0.75, label="losses")
     ax.axhline(0, color="#555555", linewidth=0.7)
-    insight = _mark_insight(ax, result, s, a)
+    insight = mark_insight(ax, result, s, a)
     most = max(1, int(wins.max()), int(losses.max()))
     ax.set_ylim(-1.1 * max(1, losses.max()), 1.1 * most)
     whole_numbers(ax.yaxis, 6)
     ax.yaxis.set_major_formatter(lambda value, _: f"{abs(value):g}")
-    _trial_axis(ax, len(wins))
+    trial_axis(ax, len(wins))
     ax.set_ylabel("losses | wins")
     total = f"{wins.sum()} wins and {losses.sum()} losses"
     if insight is not None and insight < len(wins):
@@ -222,8 +222,6 @@ def paired_scatter(
 
     Agents without a value under one of the schemes (no insight) are left out.
     """
-    if measure not in LABELS:
-        per_agent(result, measure, scheme_a)
     x, y = per_agent(result, measure, scheme_a), per_agent(result, measure, scheme_b)
     a, b = result.schemes[result.index(scheme_a)], result.schemes[result.index(scheme_b)]
     both = np.isfinite(x) & np.isfinite(y)

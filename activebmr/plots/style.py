@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -12,7 +13,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
 from matplotlib.ticker import MaxNLocator
 
-__all__ = ["PALETTE", "axes_of", "colour", "style", "tidy", "title", "whole_numbers"]
+__all__ = ["PALETTE", "SHADES", "axes_of", "colour", "shade_bar", "style", "tidy", "title", "whole_numbers", "wrap"]
 
 PALETTE = {
     "blue": "#0072B2",
@@ -24,7 +25,10 @@ PALETTE = {
     "grey": "#7F7F7F",
     "black": "#222222",
 }
-"""Colours that people with any kind of colour vision can tell apart (Okabe and Ito 2008; yellow left out: too pale for lines)."""
+"""Colours that people with any kind of colour vision can tell apart (Okabe and Ito 2008; without yellow)."""
+
+SHADES = "Blues"
+"""Colour map of probabilities: white for 0, dark for 1."""
 
 _SCHEMES = ("blue", "vermilion", "green", "purple", "orange", "sky", "grey")
 _STYLE = {
@@ -86,17 +90,32 @@ def whole_numbers(axis: Any, most: int = 8) -> None:
     axis.set_major_locator(MaxNLocator(most, integer=True, min_n_ticks=1))
 
 
-def title(ax: Axes, text: str) -> None:
-    """A title at the left, broken into lines that are no wider than the axes."""
-    font = FontProperties(size=matplotlib.rcParams["axes.titlesize"], weight=matplotlib.rcParams["axes.titleweight"])
-    figure = ax.get_figure(root=True) if hasattr(ax.figure, "get_figure") else ax.figure
-    room = ax.bbox.width / figure.dpi * 72.0 / font.get_size_in_points()  # in ems
-    one_em = FontProperties(size=100, weight=font.get_weight())
+def wrap(text: str, points: float, size: float, weight: str | float = "normal") -> str:
+    """Break a text into lines that are no wider than so many points when set in type of this size."""
+    font = FontProperties(size=100, weight=weight)
+    room = points * 100 / size
     lines = [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()
-        if lines[-1] and text_to_path.get_text_width_height_descent(longer, one_em, False)[0] / 100 > room:
+        if lines[-1] and text_to_path.get_text_width_height_descent(longer, font, False)[0] > room:
             lines.append(word)
         else:
             lines[-1] = longer
-    ax.set_title("\n".join(lines), loc="left", parse_math=False)
+    return "\n".join(lines)
+
+
+def title(ax: Axes, text: str) -> None:
+    """A title at the left, broken into lines that are no wider than the axes."""
+    size = FontProperties(size=matplotlib.rcParams["axes.titlesize"]).get_size_in_points()
+    weight = matplotlib.rcParams["axes.titleweight"]
+    points = ax.bbox.width / ax.figure.dpi * 72
+    ax.set_title(wrap(text, points, size, weight), loc="left", parse_math=False)
+
+
+def shade_bar(ax: Axes, image: Any, label: str, ticks: Sequence[float], pad: float = 0.02) -> None:
+    """The scale of the shades, beside the axes."""
+    bar = ax.figure.colorbar(image, ax=ax, pad=pad, fraction=0.05, aspect=25, ticks=list(ticks))
+    bar.set_ticklabels([f"{t:g}" for t in ticks])
+    bar.set_label(label)
+    bar.outline.set_linewidth(0.5)  # type: ignore[operator]
+    bar.ax.tick_params(length=2)

@@ -76,7 +76,8 @@ def record(source: Result | Mapping[str, Any], scheme: str | int = 0, agent: int
     """Everything recorded of one agent, step by step: arrays with axes ``(trial, ...)`` or ``(trial, time, ...)``.
 
     Args:
-        source: a result of ``simulate(..., trace=True)``, its ``trace``, or what `activebmr.replay` returned (that is one agent already).
+        source: a result of ``simulate(..., trace=True)``, its ``trace``, or what `activebmr.replay` returned (already one
+            agent).
         scheme, agent: which one, for results.
     """
     if isinstance(source, Result):

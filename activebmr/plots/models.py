@@ -1,0 +1,174 @@
+"""Plots of what agents believe about hypotheses: of one agent, rule by rule, or of all agents about the truth."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
+from numpy.typing import NDArray
+
+from activebmr.plots.measures import mark_insight, trial_axis
+from activebmr.plots.pick import index, truth_of
+from activebmr.plots.style import PALETTE, SHADES, axes_of, colour, shade_bar, tidy, title, whole_numbers
+from activebmr.results import Result
+
+__all__ = ["insight", "log_odds", "model_posterior"]
+
+_NAMED = 12  # so many hypotheses can have their names written beside their rows
+
+
+def _posterior(result: Result, scheme: str | int) -> NDArray[np.float64]:
+    s = result.index(scheme)
+    values = result["model_posterior"][s]
+    if values.size == 0 or np.isnan(values).all():
+        raise ValueError(f"scheme must be one whose agents have hypotheses; {result.schemes[s]!r} has none")
+    return values
+
+
+def model_posterior(result: Result, scheme: str | int = 0, agent: int = 0, *, bar: bool = True, ax: Axes | None = None) -> Axes:
+    """Posterior over hypotheses (rows) of one agent at the end of every trial (columns); the true one is marked at the right.
+
+    Shades follow the square root of the probability, so that 0.01 can be told from 0.
+
+    Args:
+        result: from `simulate`.
+        scheme: name or position.
+        agent: number of the agent.
+        bar: whether to add the scale of the shades.
+        ax: where to draw.
+    """
+    s = result.index(scheme)
+    values = _posterior(result, s)[index("agent", agent, result.sizes["agent"])]
+    n_trials, n_models = values.shape
+    ax = axes_of(ax, height=3.8)
+    box = (0.5, n_trials + 0.5, n_models - 0.5, -0.5)
+    image = ax.imshow(
+        values.T, SHADES, PowerNorm(0.5, 0, 1), aspect="auto", interpolation="nearest", extent=box, resample=False
+    )
+    adopted = mark_insight(ax, result, s, agent)
+    trial_axis(ax, n_trials)
+    whole_numbers(ax.yaxis, 6)
+    ax.set_ylabel("hypothesis")
+    if n_models <= _NAMED and len(result["model_names"]) == n_models:
+        ax.set_yticks(range(n_models), [_short(str(n)) for n in result["model_names"]])
+    true = truth_of(result, agent)
+    best = int(values[-1].argmax())
+    ends = f"{values[-1, best]:.2g} for hypothesis {best}"
+    if true is not None:
+        ax.plot(1.012, true, "<", color=PALETTE["vermilion"], markersize=6, transform=ax.get_yaxis_transform(), clip_on=False)
+        ax.annotate(
+            "true",
+            (1.0, true),
+            (9, 0),
+            xycoords=ax.get_yaxis_transform(),
+            textcoords="offset points",
+            va="center",
+            color=PALETTE["vermilion"],
+            fontsize="small",
+            annotation_clip=False,
+        )
+        ends = f"{values[-1, true]:.2g} for the true hypothesis ({true})"
+    title(ax, f"posterior over {n_models} hypotheses ends at {ends}" + (f"; insight after trial {adopted}" if adopted else ""))
+    if bar:
+        shade_bar(ax, image, "probability", [0, 0.01, 0.1, 0.3, 1], pad=0.09)
+    return ax
+
+
+def _short(name: str, most: int = 28) -> str:
+    return name if len(name) <= most else name[: most - 1] + "…"
+
+
+def log_odds(
+    result: Result, scheme: str | int = 0, agent: int = 0, *, threshold: float | None = None, ax: Axes | None = None
+) -> Axes:
+    """Log odds of the best hypothesis of one agent after every trial, with Occam's window and the insight.
+
+    Filled dots: the best hypothesis is the true one (or agrees with it everywhere); open dots: it is another one. Triangles
+    at the top: the log odds are infinite, no other hypothesis has any probability left.
+
+    Args:
+        result: from `simulate`.
+        scheme: name or position.
+        agent: number of the agent.
+        threshold: Occam's window in nats; by default the scheme's own. Not drawn if infinite.
+        ax: where to draw.
+    """
+    s, a = result.index(scheme), index("agent", agent, result.sizes["agent"])
+    _posterior(result, s)
+    if threshold is None:
+        settings = result.settings.get("schemes", {}).get(result.schemes[s], {})
+        threshold = float(settings.get("selection", {}).get("threshold", 16.0))
+    odds, best = result["log_odds"][s, a], result["best_model"][s, a]
+    trials, known = np.arange(1, len(odds) + 1), np.isfinite(odds)
+    window = threshold if np.isfinite(threshold) else 0.0
+    high = max([window, *odds[known]])
+    low = min([0.0, *odds[known]])
+    top = high + 0.25 * (high - low + 1)
+    ax = axes_of(ax)
+    ax.plot(trials, np.where(known, odds, np.nan), color=colour(s), linewidth=1.2, zorder=2)
+    classes, true = result["model_class"], truth_of(result, a)
+    right = np.zeros(len(best), dtype=bool) if true is None or not len(classes) else classes[best] == classes[true]
+    for chosen, face in ((known & right, colour(s)), (known & ~right, "white")):
+        ax.scatter(trials[chosen], odds[chosen], 20, face, edgecolors=colour(s), linewidths=1.1, zorder=3)
+    certain = odds == np.inf
+    ax.scatter(trials[certain], np.full(certain.sum(), top), 20, colour(s), "^", clip_on=False, linewidths=0, zorder=3)
+    if np.isfinite(threshold):
+        ax.axhline(threshold, color=PALETTE["vermilion"], linewidth=1.1)
+        ax.annotate(
+            f"Occam's window: {threshold:g} nats",
+            (0.0, threshold),
+            (4, 3),
+            xycoords=ax.get_yaxis_transform(),
+            textcoords="offset points",
+            color=PALETTE["vermilion"],
+            fontsize="small",
+        )
+    adopted = mark_insight(ax, result, s, a)
+    ax.set_ylim(low - 0.08 * (high - low + 1), top)
+    trial_axis(ax, len(odds))
+    ax.set_ylabel("log odds (nats)")
+    name = f"hypothesis {int(result['adopted_model'][s, a])}"
+    if adopted is not None:
+        title(ax, f"the log odds of the best hypothesis pass Occam's window in trial {adopted}: {name} is adopted")
+    else:
+        title(ax, f"the log odds of the best hypothesis reach {odds.max():.1f} nats: none is adopted")
+    tidy(ax)
+    return ax
+
+
+def insight(result: Result, scheme: str | int = 0, *, bar: bool = True, ax: Axes | None = None) -> Axes:
+    """Posterior of the true hypothesis in all agents: one row per agent, sorted by the trial of insight, and trials as columns.
+
+    Dots mark when an agent adopted the true hypothesis (or one that agrees with it everywhere), crosses when it adopted
+    another one.
+    """
+    s = result.index(scheme)
+    _posterior(result, s)
+    values, when = result["true_model_posterior"][s], result["adoption_trial"][s]
+    order = np.lexsort((np.arange(len(when)), np.where(when < 0, values.shape[1], when)))
+    n_agents, n_trials = values.shape
+    ax = axes_of(ax, height=3.8)
+    box = (0.5, n_trials + 0.5, n_agents - 0.5, -0.5)
+    image = ax.imshow(values[order], SHADES, vmin=0, vmax=1, aspect="auto", interpolation="nearest", extent=box)
+    size = float(np.clip(500 / n_agents, 3, 22))
+    for chosen, marker, paint in ((result.adopted_truth[s], "o", "orange"), (result.adopted_wrong[s], "X", "vermilion")):
+        rows = np.flatnonzero(chosen[order])
+        edge = "white" if marker == "X" else PALETTE[paint]
+        ax.scatter(
+            when[order][rows] + 1,
+            rows,
+            size * (2.2 if marker == "X" else 1),
+            PALETTE[paint],
+            marker,
+            edgecolors=edge,
+            linewidths=0.4,
+        )
+    trial_axis(ax, n_trials)
+    whole_numbers(ax.yaxis, 5)
+    ax.set_ylabel("agent, sorted by insight")
+    found, wrong = result.adopted_truth[s].sum(), result.adopted_wrong[s].sum()
+    words = f"{result.schemes[s]}: {found} of {n_agents} adopt the true hypothesis"
+    title(ax, words + (f", {wrong} a wrong one" if wrong else ""))
+    if bar:
+        shade_bar(ax, image, "posterior of the truth", [0, 0.5, 1])
+    return ax
