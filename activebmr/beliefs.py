@@ -66,6 +66,8 @@ class Belief(Sequence[Floats]):
 
     def replaced(self, factors: Sequence[int], marginals: Sequence[Floats]) -> Belief:
         """A copy with new marginals of some factors."""
+        if not factors:
+            return self
         fresh, known = list(self._marginals), list(self.known)
         for f, q in zip(factors, marginals, strict=True):
             fresh[f], known[f] = q, None
@@ -73,12 +75,16 @@ class Belief(Sequence[Floats]):
 
     def joint(self, factors: tuple[int, ...], threshold: float = SUPPORT) -> Ragged:
         """Product of the marginals of some factors where all exceed the threshold; indices flat in C order of ``factors``."""
+        if len(factors) == 1:
+            return self.support(factors[0], threshold)
         key = factors, threshold
         if key not in self._joints:
-            joint = _unit(self.rows)
-            for f in factors:
-                joint = cross(joint, self.support(f, threshold), stride_a=self.sizes[f])
-            self._joints[key] = joint
+            if not factors:
+                self._joints[key] = Ragged(np.arange(self.rows + 1), np.zeros(self.rows, dtype=np.intp), np.ones(self.rows))
+            else:
+                *rest, last = factors
+                before, after = self.joint(tuple(rest), threshold), self.support(last, threshold)
+                self._joints[key] = cross(before, after, stride_a=self.sizes[last])
         return self._joints[key]
 
     def support(self, factor: int, threshold: float = SUPPORT) -> Ragged:
@@ -116,7 +122,3 @@ class Belief(Sequence[Floats]):
             kept = {f for f, k in enumerate(dynamics.kind) if k == "fixed"}
             out._joints = {key: j for key, j in self._joints.items() if set(key[0]) - {-1} <= kept}
         return out
-
-
-def _unit(rows: int) -> Ragged:
-    return Ragged(np.arange(rows + 1), np.zeros(rows, dtype=np.intp), np.ones(rows))

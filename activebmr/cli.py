@@ -179,8 +179,6 @@ def run(
     Shows a progress bar, ends with a table (which agents found the rule, how fast, and how well they scored) and writes
     result.npz and figures. Ctrl-C keeps the agents that have finished, and the same command goes on from there.
     """
-    from activebmr.simulate import simulate
-
     module = _module(paradigm)
     schemes = _build(module, _scheme_names(module, scheme), _rule(true_rule))
     _in_range("--agents", agents, 1)
@@ -189,13 +187,25 @@ def run(
     jobs = _processes(jobs)
     _fits_memory(schemes, agents, trials)
     folder = _folder(out if out is not None else Path("results") / module.NAME, ("unfinished",), ("result.npz",))
+    result = _simulate(schemes, agents, trials, seed, jobs, folder, progress=not quiet and sys.stderr.isatty())
+    if not quiet:
+        _report(result, schemes[0], folder / "result.npz")
+    if result.settings["interrupted"]:
+        raise typer.Exit(INTERRUPTED)
+    if not no_figures:
+        _draw(module, result, folder, quiet)
+
+
+def _simulate(schemes: list[Paradigm], agents: int, trials: int, seed: int, jobs: int, folder: Path, progress: bool) -> Result:
+    """Simulate, save, and after Ctrl-C say what was kept."""
+    from activebmr.simulate import simulate
+
     target, unfinished = folder / "result.npz", folder / "unfinished"
-    show = not quiet and sys.stderr.isatty()
     try:
-        result = simulate(schemes, agents, trials, seed, jobs=jobs, progress=show, checkpoint=unfinished)
+        result = simulate(schemes, agents, trials, seed, jobs=jobs, progress=progress, checkpoint=unfinished)
     except KeyboardInterrupt:
         kept = any(unfinished.glob("*/*.npz"))
-        note = f"finished parts are in {unfinished}, and the same command goes on from there" if kept else "nothing to keep"
+        note = f"finished parts are in {unfinished}; the same command goes on from there" if kept else "nothing to keep"
         print(f"interrupted before any agent had finished{' under all schemes' * (len(schemes) > 1)}: {note}", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
     _save(result.save, target)
@@ -205,12 +215,7 @@ def run(
     else:
         with suppress(OSError):
             unfinished.rmdir()  # unless it holds the parts of another run
-    if not quiet:
-        _report(result, schemes[0], target)
-    if result.settings["interrupted"]:
-        raise typer.Exit(INTERRUPTED)
-    if not no_figures:
-        _draw(module, result, folder, quiet)
+    return result
 
 
 @app.command(

@@ -303,19 +303,21 @@ def exact_model_gain(table: CountTable, doubt: _Doubt, outcome: Floats) -> Float
     # forgetting may leave less in a column than its prior held: no evidence, not negative evidence
     evidence = np.maximum(scorer.evidence(table.counts.reshape(-1, table.n_outcomes)[doubt.flat], doubt.states), 0.0)
     base, change = scorer.predictions(evidence, doubt.states)
+    q = np.ascontiguousarray(doubt.posterior.transpose(0, 2, 1))
     information, rest = 0.0, 0.0
     for k, o in enumerate(scorer.telling_outcomes):
         common = np.add.reduceat(base[:, o] * doubt.weight, doubt.start[:-1])[:, None]
         if k + 1 < len(scorer.telling_outcomes):
             differs = scorer.collect(doubt.start, doubt.states, change[:, :, o] * doubt.weight[:, None])
             rest = rest - differs
+            p = differs
+            p += common
         else:  # what models predict sums to one, so the last outcome differs by what the others leave
-            differs = rest
-        p = np.maximum(common + differs, _FLOOR).reshape(len(doubt.rows), -1, doubt.posterior.shape[2])
-        weighted = doubt.posterior * p
-        average = weighted.sum(axis=2)
-        weighted *= np.log(p, out=p)
-        information = information + weighted.sum(axis=2) - average * np.log(average)
+            p = rest + common
+        p = np.maximum(p, _FLOOR, out=p).reshape(len(doubt.rows), -1, q.shape[1])
+        average = np.matmul(p, q)[:, :, 0]
+        p *= np.log(p)
+        information = information + np.matmul(p, q)[:, :, 0] - average * np.log(average)
     return np.maximum(information, 0.0).ravel()
 
 

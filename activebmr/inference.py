@@ -21,7 +21,7 @@ from activebmr.models import POMDP
 from activebmr.sparse import Floats, Ints, Ragged
 from activebmr.tables import CountTable, KnownTable
 
-__all__ = ["INFERENCE", "Outcomes", "Tables", "columns_of", "infer_joint", "infer_mean_field", "infer_sequential"]
+__all__ = ["CERTAINTY", "INFERENCE", "Outcomes", "Tables", "columns_of", "infer_joint", "infer_mean_field", "infer_sequential"]
 
 Outcomes = Sequence[np.ndarray]
 """Per modality integer outcomes ``(rows,)``, or probabilities of outcomes ``(rows, O_m)``."""
@@ -144,3 +144,6 @@ INFERENCE: dict[str, Callable[[POMDP, Tables, Ints, Belief | Sequence[Floats], O
     "joint": infer_joint,
     "mean-field": infer_mean_field,
 }
+
+CERTAINTY = {"sequential": _NEGLIGIBLE, "joint": 0.0}
+"""Where only one joint state exceeds this (factor by factor), a scheme's posterior is that state whatever is observed."""

@@ -10,7 +10,7 @@ import numpy as np
 from activebmr.beliefs import Belief
 from activebmr.dirichlet import LOG_FLOOR
 from activebmr.efe import Given, Prediction, Terms, one_step_terms
-from activebmr.inference import INFERENCE, Tables, columns_of
+from activebmr.inference import CERTAINTY, INFERENCE, Tables, columns_of
 from activebmr.layout import dynamics_of
 from activebmr.models import POMDP
 from activebmr.reduction import softmax
@@ -175,7 +175,8 @@ class Planner:
         posterior = softmax(value)
         kept = posterior > self.policy_cutoff * posterior.max(axis=1, keepdims=True)
         deep = np.where(kept, value, value.max(axis=1, keepdims=True) - self.penalty)
-        rows, policies = np.nonzero(kept)
+        every_row, every_policy = np.nonzero(kept)
+        pair, rows, policies = _promising(view, prediction.belief, every_row, every_policy)
         predicted = prediction.under(rows, policies)
         branch, weight, outcomes = self._imagine(view, agents[rows], predicted)
         who = agents[rows][branch]
@@ -189,7 +190,7 @@ class Planner:
         if depth > 1 and (view.trial_length is None or t + 2 < view.trial_length):
             worth = self._search(view, ahead, who[first], t + 1, worth, depth - 1)
         backed_up = (softmax(worth) * worth).sum(axis=1)[same]
-        deep[rows, policies] += np.bincount(branch, weights=weight * backed_up, minlength=len(rows))
+        deep[every_row, every_policy] += np.bincount(branch, weights=weight * backed_up, minlength=len(rows))[pair]
         return deep
 
     def _imagine(self, view: View, agents: Ints, predicted: Belief) -> tuple[Ints, Floats, list[np.ndarray]]:
@@ -221,6 +222,23 @@ class Planner:
                 column = column + agents[row] * table.n_states if table.learned else column
                 outcomes.append(table.likelihood[column, :-1])
         return row, weight / total[row], outcomes
+
+
+def _promising(view: View, belief: Belief, rows: Ints, policies: Ints) -> tuple[Ints, Ints, Ints]:
+    """Pairs of row and policy to look into, and for every pair given the one that stands for it.
+
+    Where nothing moves by itself and a row's agent knows all that no action sets, every policy leads to the same beliefs: one will do.
+    """
+    threshold = CERTAINTY.get(view.inference)
+    kinds = dynamics_of(view.model).kind
+    if threshold is None or "general" in kinds:
+        return np.arange(len(rows)), rows, policies
+    unset = tuple(f for f, kind in enumerate(kinds) if kind == "fixed" and belief.known[f] is None)
+    certain = np.diff(belief.joint(unset, threshold).start) == 1
+    first = np.ones(len(rows), dtype=bool)
+    first[1:] = rows[1:] != rows[:-1]
+    looked_into = first | ~certain[rows]
+    return np.cumsum(looked_into) - 1, rows[looked_into], policies[looked_into]
 
 
 def _distinct_beliefs(model: POMDP, agents: Ints, belief: Belief) -> tuple[Ints, Ints]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from activebmr.dirichlet import mean
 from activebmr.hypotheses import HypothesisSpace
+from activebmr.layout import dynamics_of
 from activebmr.models import POMDP
 from activebmr.planning import sample
 from activebmr.sparse import Floats, Ints
@@ -61,6 +62,7 @@ class ModelProcess:
             else:
                 flat = a.reshape(a.shape[0], -1).T
                 self._columns.append((flat, np.arange(len(flat))[None]))
+        self._certain = [c.argmax(axis=1) if (c.max(axis=1) == 1.0).all() else None for c, _ in self._columns]
         self.states: Ints = np.zeros((0, model.num_factors), dtype=np.intp)
 
     def likelihood(self, modality: int) -> Floats:
@@ -71,10 +73,9 @@ class ModelProcess:
 
     def certain(self, modality: int) -> Ints | None:
         """The outcome in each state ``(n_agents or 1, n_states)`` if the world leaves nothing to chance there, else None."""
-        columns, assignment = self._columns[modality]
-        if not (columns.max(axis=1) == 1.0).all():
+        outcomes, assignment = self._certain[modality], self._columns[modality][1]
+        if outcomes is None:
             return None
-        outcomes = columns.argmax(axis=1)
         return np.asarray(outcomes[assignment[self.truth] if len(assignment) > 1 else assignment])
 
     def reset(self, uniforms: Floats) -> tuple[Ints, Ints]:
@@ -86,10 +87,17 @@ class ModelProcess:
     def step(self, controls: Ints, uniforms: Floats) -> tuple[Ints, Ints]:
         model, old = self.model, self.states
         fresh = np.empty_like(old)
+        dynamics = dynamics_of(model)
         for f, b in enumerate(model.B):
-            deps = model.B_dependencies[f]  # type: ignore[index]
-            columns = b[(slice(None), *(old[:, d] for d in deps), controls[:, f])]
-            fresh[:, f] = sample(columns.T, uniforms[:, f])
+            target = dynamics.target[f]
+            if dynamics.kind[f] == "fixed":
+                fresh[:, f] = old[:, f]
+            elif target is not None:
+                fresh[:, f] = target[controls[:, f]]
+            else:
+                deps = model.B_dependencies[f]  # type: ignore[index]
+                columns = b[(slice(None), *(old[:, d] for d in deps), controls[:, f])]
+                fresh[:, f] = sample(columns.T, uniforms[:, f])
         self.states = fresh
         return fresh, self._outcomes(uniforms)
 
@@ -100,7 +108,9 @@ class ModelProcess:
             deps = model.A_dependencies[m]  # type: ignore[index]
             state = np.ravel_multi_index([self.states[:, f] for f in deps], [model.num_states[f] for f in deps])
             row = self.truth if len(assignment) > 1 else 0
-            out[:, m] = sample(columns[assignment[row, state]], uniforms[:, model.num_factors + m])
+            column = assignment[row, state]
+            certain = self._certain[m]
+            out[:, m] = sample(columns[column], uniforms[:, model.num_factors + m]) if certain is None else certain[column]
         return out
 
 

@@ -17,7 +17,7 @@ from scipy.sparse import csr_array
 from scipy.special import gammaln
 
 from activebmr.hypotheses import ColumnTable
-from activebmr.sparse import Floats, Ints
+from activebmr.sparse import Floats, Ints, weighted_rows
 
 __all__ = ["ModelScorer"]
 
@@ -172,8 +172,9 @@ class ModelScorer:
         for j in range(self.feature.shape[1]):
             feature = self.feature[states, j]
             # where there is no alternative the value is 0, and it may count for any feature
-            matrix = csr_array((values[:, j], np.maximum(feature, 0), start), shape=(len(out), len(self.features)))
-            out = out + matrix @ self.features if j else matrix @ self.features
+            value = np.ascontiguousarray(values[:, j])
+            score = weighted_rows(start, np.maximum(feature, 0), value, self.features)
+            out = out + score if j else score
         return out
 
 

@@ -15,10 +15,26 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+try:  # the kernel behind `csr_array @ dense`, without the checks that cost more than the product of a short list
+    from scipy.sparse._sparsetools import csr_matvecs as _csr_matvecs
+except ImportError:  # pragma: no cover
+    _csr_matvecs = None
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
 
 __all__ = ["Ragged", "cross", "from_marginals", "product_of_marginals", "repeat_rows"]
+
+
+def weighted_rows(start: Ints, index: Ints, weight: Floats, table: Floats) -> Floats:
+    """For each list of (index, weight) the weighted sum of rows of ``table`` (n, K): ``(lists, K)``."""
+    table = np.ascontiguousarray(table)
+    n, width = len(start) - 1, table.shape[1]
+    if _csr_matvecs is None:
+        return np.asarray(csr_array((weight, index, start), shape=(n, len(table))) @ table)
+    out = np.zeros((n, width))
+    _csr_matvecs(n, len(table), width, start, index, weight, table.reshape(-1), out.reshape(-1))
+    return out
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,8 +70,7 @@ class Ragged:
         index = self.index if offset is None else self.index + offset[self.row]
         if self.single:
             return table[index] * self.weight[:, None]
-        matrix = csr_array((self.weight, index, self.start), shape=(self.rows, len(table)))
-        return np.asarray(matrix @ table)
+        return weighted_rows(self.start, index, self.weight, table)
 
 
 def from_marginals(q: Floats, threshold: float) -> Ragged:

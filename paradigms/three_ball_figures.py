@@ -181,15 +181,193 @@ def _beliefs_say(rows: dict[str, np.ndarray]) -> str:
 
 def _policies_say(rows: dict[str, np.ndarray]) -> str:
     answers = rows["q_pi"].reshape(len(rows["q_pi"]), 4, 4).sum(axis=2)[:, :3]
-    t = int(answers.max(axis=1).argmax())
-    held = np.flatnonzero(answers.max(axis=1) > 0.5)
-    best = COLOURS[int(answers[t].argmax())]
+    best = int(answers.max(axis=0).argmax())
+    held = np.flatnonzero(answers[:, best] > 0.5)
+    note = "(rings: what it does next)"
     if not len(held):
-        return "Policies: looking without answering stays the better choice (rings: what it does next)"
-    return f"Policies: from time {held[0] + 1} it prefers to answer; {best} has up to {answers.max():.2f} (rings: what it does next)"
+        return f"Policies: no answer ever has a probability above 0.5 {note}"
+    return f"Policies: from time {held[0] + 1} answering {COLOURS[best]} has a probability above 0.5 {note}"
 
 
 def _confidence_says(rows: dict[str, np.ndarray]) -> str:
     values = rows["confidence"]
     t = int(values.argmax())
-    return f"Confidence is highest at time {t + 1}, when {np.exp(-values[t]):.1f} of 16 policies are in the running (exp of the entropy)"
+    left = f"{np.exp(-values[t]):.1f} of 16 policies are left in the running"
+    return f"Confidence (negative entropy of the policies) is highest at time {t + 1}: {left}"
+
+
+# --- one agent -----------------------------------------------------------------------------------------------------------
+def typical_agent(result: Result, scheme: str | int = 0) -> int:
+    """The agent whose discovery time is nearest to the median of its scheme (the first of them)."""
+    times = result.discovery_trials[result.index(scheme)]
+    return int(np.abs(times - np.median(times)).argmin())
+
+
+def has_hypotheses(result: Result, scheme: str | int) -> bool:
+    return bool(np.isfinite(result.model_posterior[result.index(scheme)]).any())
+
+
+def one_agent(result: Result, scheme: str | int = 0, agent: int = 0) -> Figure:
+    """All trials of one agent: success, confidence and divergence; log odds and posterior over rules if it has hypotheses;
+    and the learned likelihood beside the true one if the result has a trace."""
+    s = result.index(scheme)
+    learned = "pA_feedback" in result.trace
+    reasons = has_hypotheses(result, s)
+    left, width = 0.75, 4.65 if learned else 7.6
+    heights = [1.0, 0.8, 0.8] + ([1.3, 2.3] if reasons else [])
+    page = _Page(0.85 + sum(heights) + 0.5 * len(heights))
+    truth = int(result.true_model[agent] if result.true_model.ndim else result.true_model)
+    adopted, when = int(result.adopted_model[s, agent]), int(result.adoption_trial[s, agent]) + 1
+    if not reasons:
+        story = f"An agent of the scheme '{result.schemes[s]}' over {result.sizes['trial']} trials"
+    elif adopted < 0:
+        story = f"No insight: this agent adopts no rule within {result.sizes['trial']} trials"
+    else:
+        kind = "true" if result.adopted_truth[s, agent] else "wrong"
+        story = (
+            f"Insight: after trial {when} this agent adopts the {kind} rule, {adopted} of 0 to {len(result.model_names) - 1}"
+        )
+    page.heading(story, f"The true rule, {truth}: {result.model_names[truth]}." if truth >= 0 else "")
+
+    top, drawn = 0.85, []
+    for height in heights:
+        drawn.append(page.axes(left, top, width, height))
+        top += height + 0.5
+    plots.wins_and_losses(result, s, agent, ax=drawn[0])
+    plots.series(result, "confidence", s, agent, ax=drawn[1])
+    drawn[1].set_ylabel("nats")
+    plots.series(result, "kl_to_truth", s, agent, ax=drawn[2])
+    drawn[2].set_ylabel("nats")
+    kl = result.kl_to_truth[s, agent]
+    plots.title(drawn[2], f"KL divergence of what it believes from the truth: from {kl[0]:.0f} to {kl[-1]:.2g}")
+    if reasons:
+        plots.log_odds(result, s, agent, ax=drawn[3])
+        ax = plots.model_posterior(result, s, agent, bar=False, ax=drawn[4])
+        ax.set_ylabel("rule")
+        plots.title(ax, _posterior_says(result, s, agent, truth))
+    for ax in drawn[:-1]:
+        ax.set_xlabel("")
+    if learned:
+        _likelihoods(page, result, s, agent, truth, when)
+    return page.figure
+
+
+def _posterior_says(result: Result, s: int, agent: int, truth: int) -> str:
+    held = result.model_posterior[s, agent]
+    left = (held > 0.01).sum(axis=1)
+    half = max(1, len(held) // 4)
+    return f"{left[0]} rules have p > 0.01 after trial 1, {left[half - 1]} after trial {half}; the true one ends with {held[-1, truth]:.2g}"
+
+
+def _likelihoods(page: _Page, result: Result, s: int, agent: int, truth: int, when: int) -> None:
+    """P(right | colours, gaze, answer) as learned before and after insight, and the true one."""
+    model, counts = world_model(), plots.record(result, s, agent)["pA_feedback"]
+    last = len(counts)
+    tables = []
+    if 0 < when < last:
+        tables = [(counts[when - 1], f"learned in trials 1 to {when}"), (counts[when], "one trial after insight")]
+    else:
+        tables = [(counts[0], "learned in trial 1"), (counts[-1], f"learned in trials 1 to {last}")]
+    true = rules().dense(truth, 2)
+    tables.append((true, "the truth"))
+    top, room = 0.85, (page.height - 0.85 - 0.5) / 3
+    for counts_, words in tables:
+        ax = page.axes(6.35, top, 2.1, room - 0.55)
+        order = {"rows": ["centre", "left", "right"], "columns": ["choice", "gaze"]}
+        plots.likelihood(counts_, model, "feedback", "right", **order, ax=ax)
+        plots.title(ax, words)
+        ax.set(ylabel="centre ball", xlabel="answer")
+        if words == "the truth":
+            _scale(page, ax, 8.6, top, room - 0.55)
+        top += room
+
+
+# --- all agents ----------------------------------------------------------------------------------------------------------
+def schemes(result: Result) -> Figure:
+    """All agents of all schemes: cumulative score over trials, a paired comparison, discovery time and score."""
+    names = result.schemes
+    across = min(3, len(names))
+    down = -(-len(names) // across)
+    left, gap, tall = 0.65, 0.3, 1.55
+    each = (WIDTH - left - 0.2 - gap * (across - 1)) / across
+    low_top = 0.75 + down * (tall + 0.55) + 0.1
+    low = max(1.5, 0.75 + 0.3 * len(names))
+    page = _Page(low_top + low + 0.55)
+    page.heading(*_schemes_say(result))
+    net = np.cumsum(result.wins - result.losses, axis=2)
+    limits = (net.min() - 3, net.max() + 3)
+    for s in range(len(names)):
+        row, column = divmod(s, across)
+        ax = page.axes(left + column * (each + gap), 0.75 + row * (tall + 0.55), each, tall)
+        plots.trajectories(result, "net_wins", s, cumulative=True, highlight=result.adopted_wrong[s], ax=ax)
+        ax.set_ylim(limits)
+        ax.set_ylabel("cumulative score" if column == 0 else "")
+        ax.set_xlabel("trial" if s + across >= len(names) else "")
+        if column:
+            ax.tick_params(labelleft=False)
+    _comparisons(page, result, low_top, low)
+    return page.figure
+
+
+def _schemes_say(result: Result) -> tuple[str, str]:
+    return "", ""
+
+
+def _comparisons(page: _Page, result: Result, top: float, height: float) -> None:
+    names = result.schemes
+    pair = ("paper", "paper-states") if {"paper", "paper-states"} <= set(names) else tuple(names[:2])
+    left = 0.65
+    if len(names) > 1:
+        size = min(height, 2.3)
+        ax = page.axes(left, top, size, size)
+        plots.paired_scatter(result, "score", *pair, ax=ax)
+        left += size + 1.5
+    width = (WIDTH - left - 0.2 - 0.3) / 2
+    for k, measure in enumerate(("discovery_trials", "score")):
+        ax = page.axes(left + k * (width + 0.3), top, width, height)
+        plots.histogram(result, measure, ax=ax)
+        if k:
+            ax.set_yticks([])
+
+
+def model_posterior(result: Result) -> Figure:
+    """Posterior of the true rule in all agents of every scheme that has hypotheses."""
+    chosen = [s for s in range(len(result.schemes)) if has_hypotheses(result, s)]
+    across = min(3, len(chosen))
+    down = -(-len(chosen) // across)
+    left, gap, tall = 0.65, 0.35, 2.3
+    each = (WIDTH - left - 0.95 - gap * (across - 1)) / across
+    page = _Page(0.75 + down * (tall + 0.6) + 0.1)
+    for k, s in enumerate(chosen):
+        row, column = divmod(k, across)
+        ax = page.axes(left + column * (each + gap), 0.75 + row * (tall + 0.6), each, tall)
+        plots.insight(result, s, bar=False, ax=ax)
+        if column:
+            ax.set_ylabel("")
+        ax.set_xlabel("trial" if k + across >= len(chosen) else "")
+    _scale(page, ax, WIDTH - 0.75, 0.75, tall)
+    return page.figure
+
+
+def figures(result: Result, folder: str | Path) -> list[Path]:
+    """Draw what a result shows into a folder, which is made if it is not there.
+
+    Always ``schemes.png`` (all agents of all schemes) and ``one_agent.png`` (a typical agent of the first scheme that has hypotheses, or
+    else of the first one); ``model_posterior.png`` (all agents' posterior of the true rule) if any scheme has hypotheses.
+
+    Returns:
+        the files written.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    reasoning = [s for s in range(len(result.schemes)) if has_hypotheses(result, s)]
+    scheme = reasoning[0] if reasoning else 0
+    written = []
+    with plots.style():
+        drawn = {"schemes.png": schemes(result), "one_agent.png": one_agent(result, scheme, typical_agent(result, scheme))}
+        if reasoning:
+            drawn["model_posterior.png"] = model_posterior(result)
+        for name, figure in drawn.items():
+            figure.savefig(folder / name)
+            written.append(folder / name)
+    return written

@@ -84,7 +84,7 @@ class Reference:
         qs, evidence, deps = list(qs), 0.0, self.model.A_dependencies
         columns = [np.tensordot(o, self.likelihood(m), axes=1) for m, o in enumerate(outcomes)]  # p(o | states)
         if self.inference == "joint":
-            joint = outer(qs)
+            joint = outer(qs).copy()
             for m, column in enumerate(columns):
                 for state in np.ndindex(*joint.shape):
                     joint[state] *= max(column[tuple(state[f] for f in deps[m])], FLOOR)

@@ -17,7 +17,7 @@ From a likelihood or its counts:
 from activebmr.plots.measures import histogram, paired_scatter, series, trajectories, wins_and_losses
 from activebmr.plots.models import insight, log_odds, model_posterior
 from activebmr.plots.pick import record
-from activebmr.plots.steps import beliefs, confidence, likelihood, outcomes, policies
+from activebmr.plots.steps import beliefs, confidence, likelihood, outcomes, policies, policy_names
 from activebmr.plots.style import PALETTE, colour, style, title, wrap
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "outcomes",
     "paired_scatter",
     "policies",
+    "policy_names",
     "record",
     "series",
     "style",

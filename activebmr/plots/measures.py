@@ -95,7 +95,7 @@ def mark_insight(ax: Axes, result: Result, scheme: int, agent: int) -> int | Non
 def series(
     result: Result, measure: str = "confidence", scheme: str | int = 0, agent: int = 0, *, ax: Axes | None = None
 ) -> Axes:
-    """A measure of one agent over trials; a dashed line marks its insight: the end of the trial when it adopted a hypothesis."""
+    """A measure of one agent over trials; a dashed line marks its insight, the end of the trial when it adopted a model."""
     values = per_trial(result, measure, scheme)
     s, a = result.index(scheme), index("agent", agent, result.sizes["agent"])
     row, trials = values[a], np.arange(1, values.shape[1] + 1)

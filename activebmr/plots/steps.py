@@ -14,7 +14,7 @@ from activebmr.plots.pick import index, record
 from activebmr.plots.style import PALETTE, SHADES, axes_of, shade_bar, tidy, title
 from activebmr.results import Result
 
-__all__ = ["beliefs", "confidence", "likelihood", "outcomes", "policies"]
+__all__ = ["beliefs", "confidence", "likelihood", "outcomes", "policies", "policy_names"]
 
 Source = Result | Mapping[str, Any]
 _CERTAIN = 0.95
