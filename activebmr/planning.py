@@ -179,16 +179,13 @@ class Planner:
         pair, rows, policies = _promising(view, prediction.belief, every_row, every_policy)
         predicted = prediction.under(rows, policies)
         branch, weight, outcomes = self._imagine(view, agents[rows], predicted)
-        who = agents[rows][branch]
-        beliefs, _ = INFERENCE[view.inference](view.model, view.tables, who, predicted.take(branch), outcomes)
-        # what comes after depends on what is believed about the states that no action sets, and many branches agree on that
-        first, same = _distinct_beliefs(view.model, who, beliefs)
-        ahead = Prediction(view.model, beliefs.take(first), view.model.policies[:, 0])
-        worth = self._terms(view, ahead, who[first], t + 1, None).value(self.gains)
+        beliefs, who, same = _after_outcomes(view, agents[rows], rows, predicted, branch, outcomes)
+        ahead = Prediction(view.model, beliefs, view.model.policies[:, 0])
+        worth = self._terms(view, ahead, who, t + 1, None).value(self.gains)
         if self.habit == "always":
             worth += view.model.log_policy_prior
         if depth > 1 and (view.trial_length is None or t + 2 < view.trial_length):
-            worth = self._search(view, ahead, who[first], t + 1, worth, depth - 1)
+            worth = self._search(view, ahead, who, t + 1, worth, depth - 1)
         backed_up = (softmax(worth) * worth).sum(axis=1)[same]
         deep[every_row, every_policy] += np.bincount(branch, weights=weight * backed_up, minlength=len(rows))[pair]
         return deep
@@ -241,24 +238,50 @@ def _promising(view: View, belief: Belief, rows: Ints, policies: Ints) -> tuple[
     return np.cumsum(looked_into) - 1, rows[looked_into], policies[looked_into]
 
 
-def _distinct_beliefs(model: POMDP, agents: Ints, belief: Belief) -> tuple[Ints, Ints]:
-    """Rows that differ in their agent or in their beliefs about factors that are not set, and for each row the one it equals."""
-    kinds = dynamics_of(model).kind
-    columns: list[np.ndarray] = [agents]
+def _after_outcomes(
+    view: View, agents: Ints, rows: Ints, predicted: Belief, branch: Ints, outcomes: list[np.ndarray]
+) -> tuple[Belief, Ints, Ints]:
+    """Beliefs after the outcomes imagined in each branch; branches that see the same, or come to believe the same, become one.
+
+    Returns:
+        the distinct beliefs, the agent of each, and which of them each branch leads to.
+    """
+    kinds = dynamics_of(view.model).kind
+    # rows share what no action sets, unless something moves by itself: then each pair of row and policy is a case of its own
+    source = branch if "general" in kinds else rows[branch]
+    seen: list[np.ndarray] = []
     for f, kind in enumerate(kinds):
-        if kind == "set" and all(f not in deps or g == f for g, deps in enumerate(model.B_dependencies)):  # type: ignore[arg-type]
-            continue
-        known = belief.known[f]
-        columns += [known] if known is not None else list(belief[f].T)
-    mark = agents.astype(np.float64)
-    for k, column in enumerate(columns[1:]):
+        known = predicted.known[f]
+        if kind == "set" and known is not None:
+            seen.append(known[branch])
+    for outcome in outcomes:
+        seen += [outcome] if outcome.ndim == 1 else list(outcome.T)
+    first, same = _distinct(source, seen)
+    taken = branch[first]
+    who = agents[taken]
+    beliefs, _ = INFERENCE[view.inference](view.model, view.tables, who, predicted.take(taken), [o[first] for o in outcomes])
+    # what comes after depends only on what is believed about the states that no action sets
+    moved_by_others = {g for f, deps in enumerate(view.model.B_dependencies) for g in deps if g != f}  # type: ignore[arg-type]
+    held: list[np.ndarray] = []
+    for f, kind in enumerate(kinds):
+        if kind != "set" or f in moved_by_others:
+            known = beliefs.known[f]
+            held += [known] if known is not None else list(beliefs[f].T)
+    second, again = _distinct(who, held)
+    return beliefs.take(second), who[second], again[same]
+
+
+def _distinct(source: Ints, columns: list[np.ndarray]) -> tuple[Ints, Ints]:
+    """First row of each set of rows with the same source and the same values in all columns, and which set each row is in."""
+    mark = source.astype(np.float64)
+    for k, column in enumerate(columns):
         mark = mark + column * (
             0.1 + 0.01 * np.sqrt(k + 2.0)
-        )  # sorts equal rows together; whether they are equal is checked below
+        )  # brings equal rows together; that they are equal is checked below
     order = np.argsort(mark, kind="stable")
     fresh = np.zeros(len(order), dtype=bool)
     fresh[0] = True
-    for column in columns:
+    for column in (source, *columns):
         ordered = column[order]
         fresh[1:] |= ordered[1:] != ordered[:-1]
     same = np.empty(len(order), dtype=np.intp)
