@@ -1,4 +1,4 @@
-"""32 trials of one reasoning agent, from ignorance to insight: ``python figures/one_agent.py`` draws ``figures/one_agent.png``."""
+"""32 trials of one reasoning agent, before and after insight: ``python figures/one_agent.py`` draws ``figures/one_agent.png``."""
 
 from pathlib import Path
 

@@ -11,7 +11,7 @@ CENTRE, UNDECIDED = 1, 3
 
 
 def instructive(states: np.ndarray, outcomes: np.ndarray) -> bool:
-    """Three different colours, not green at the centre; a look at the centre, one at the ball that counts, then right answers."""
+    """Three colours, not green at the centre; a look at the centre, one at the ball that counts, then right answers."""
     colours, gaze, choice = states[0, :3], states[:, 3], states[:, 4]
     counts = colours[CENTRE]  # red: left ball, green: centre, blue: right
     looks = gaze[1] == CENTRE and gaze[2] == counts != CENTRE and (choice[:3] == UNDECIDED).all()

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Ellipse, FancyBboxPatch
+from matplotlib.ticker import MaxNLocator
 
 from activebmr import Result, plots
 from paradigms.three_ball import BALLS, COLOURS, rules, world_model
@@ -17,6 +18,16 @@ __all__ = ["draw_balls", "figures", "model_posterior", "one_agent", "one_trial",
 
 WIDTH = 9.0  # inches
 FILL = {"red": "#D1402A", "green": "#009E73", "blue": "#0072B2"}
+NOTES = {
+    "reasoning": "all gains, exact",
+    "paper": "all gains, plug-in",
+    "paper-no-model": "no gain about models",
+    "paper-states": "gain about states alone",
+    "paper-none": "no gain: random until insight",
+    "paper-no-selection": "never adopts a rule",
+    "knowing": "knows the rule",
+}
+SHADE_TICKS = (0, 0.01, 0.1, 0.3, 1)
 INK = plots.PALETTE["black"]
 
 
@@ -63,13 +74,13 @@ def draw_balls(
     if gaze >= len(BALLS):
         ax.text(x, 0.235, "no ball", ha="center", va="center", fontsize=7.5, color="#666666")
     box = {"boxstyle": "round,pad=0,rounding_size=0.05", "linewidth": 0.9}
-    chip = (x - 0.14, -0.36)
+    chip = (x - 0.19, -0.363)
     if choice < len(COLOURS):
         name = COLOURS[choice]
-        ax.add_patch(FancyBboxPatch(chip, 0.28, 0.13, facecolor=FILL[name], edgecolor=FILL[name], **box))
+        ax.add_patch(FancyBboxPatch(chip, 0.38, 0.13, facecolor=FILL[name], edgecolor=FILL[name], **box))
         ax.text(x, -0.298, name, color="white", ha="center", va="center_baseline", fontsize=8, fontweight="bold")
     else:
-        ax.add_patch(FancyBboxPatch(chip, 0.28, 0.13, fill=False, edgecolor="#AAAAAA", linestyle=(0, (2, 2)), **box))
+        ax.add_patch(FancyBboxPatch(chip, 0.38, 0.13, fill=False, edgecolor="#AAAAAA", linestyle=(0, (2, 2)), **box))
     if feedback:
         word, paint = (("✓ right", INK), ("✗ wrong", plots.PALETTE["vermilion"]))[feedback - 1]
         ax.text(x, -0.48, word, ha="center", va="center", fontsize=8, color=paint)
@@ -83,56 +94,67 @@ def _eye(ax: Axes, x: float, y: float) -> None:
 def one_trial(result: Result, scheme: str | int = 0, agent: int = 0, trial: int = 0) -> Figure:
     """One trial step by step, from a result of ``simulate(..., trace=True)``: what happened, beliefs, policies, confidence."""
     model, where = world_model(), {"scheme": scheme, "agent": agent, "trial": trial}
-    rows = {name: array[trial] for name, array in plots.record(result, scheme, agent).items()}
-    states, seen = rows["states"], rows["outcomes"]
-    n_times, left, width = len(states), 1.45, 6.75
-    page = _Page(10.75)
-    truth = result.true_model[agent] if result.true_model.ndim else result.true_model
-    page.heading(_story(states, seen), f"The true rule: {rules().descriptions[int(truth)]}.")
+    rows = plots.record(result, scheme, agent)
+    if not 0 <= trial < len(rows["policy"]):
+        raise ValueError(f"trial must lie in 0..{len(rows['policy']) - 1}; got {trial}")
+    rows = {name: array[trial] for name, array in rows.items()}
+    n_times, left, width = len(rows["states"]), 1.64, 6.52
+    page = _Page(10.3)
+    who = f"Scheme '{result.schemes[result.index(scheme)]}', agent {agent}, trial {trial + 1}."
+    page.heading(_story(rows), f"{who} True rule: {rules().descriptions[_truth(result, agent)]}.")
 
-    ax = page.axes(left, 0.72, width, width / n_times * 0.86)
-    looked = np.array([(states[: t + 1, 3, None] == np.arange(3)).any(axis=0) for t in range(n_times)])
-    for t in range(n_times):
-        draw_balls(ax, states[t, :3], states[t, 3], states[t, 4], seen[t, 2], looked[t], t + 1.0)
-    ax.set(xlim=(0.5, n_times + 0.5), ylim=(-0.55, 0.31), xticks=[], yticks=[])
-    ax.spines[:].set_visible(False)
-    for y, word in ((0.235, "looks at"), (0.0, "balls\n(pale: not\nyet seen)"), (-0.298, "answers"), (-0.48, "feedback")):
-        ax.text(0.42, y, word, ha="right", va="center", fontsize=8)
-
-    top = 0.72 + width / n_times * 0.86 + 0.42
-    ax = plots.outcomes(result, model, **where, ax=page.axes(left, top, width, 0.6))
-    plots.title(ax, f"Outcomes: {(seen[:, 2] == 1).sum()} times right, {(seen[:, 2] == 2).sum()} times wrong")
+    top, height = 0.72, width / n_times * 0.98
+    _strip(page.axes(left, top, width, height), rows)
+    top += height + 0.36
+    ax = plots.outcomes(result, model, **where, ax=page.axes(left, top, width, 0.58))
+    plots.title(ax, "Outcomes: what it sees, where it looks, what it is told")
     _no_times(ax)
 
-    top += 0.6 + 0.42
+    top += 0.58 + 0.36
     first = top
     for f, name in enumerate(model.labels["factor"]):
         height = 0.15 * model.num_states[f]
         ax = plots.beliefs(result, model, name, **where, ax=page.axes(left, top, width, height))
-        ax.set_title("")
+        plots.title(ax, _beliefs_say(rows) if f == 0 else "")
         _no_times(ax)
-        _side_label(ax, f"{name} ball" if name in BALLS else name)
-        if f == 0:
-            plots.title(ax, _beliefs_say(rows))
+        ax.set_ylabel("")
+        _beside(ax, 0.5, f"{name} ball" if name in BALLS else name)
         top += height + 0.07
-    _scale(page, ax, left + width + 0.2, first, 1.35)
+    _scale(page, ax, left + width + 0.2, first, 1.49)
 
-    top += 0.35
-    ax = plots.policies(result, model, **where, ax=page.axes(left, top, width, 16 * 0.145))
+    top += 0.29
+    ax = plots.policies(result, model, **where, numbers=True, ax=page.axes(left, top, width, 16 * 0.145))
     plots.title(ax, _policies_say(rows))
     _no_times(ax)
     ax.set_ylabel("")
     ax.set_yticks(range(16), [names.split(", ")[0] for names in plots.policy_names(model)], fontsize=7.5)
     ax.hlines([3.5, 7.5, 11.5], 0.5, n_times + 0.5, color=INK, linewidth=0.7)
     for c, name in enumerate(model.labels["controls"]["choice"]):
-        words = "look, no\nanswer" if name == "undecided" else f"look and\nanswer\n{name}"
-        ax.text(-0.115, 4 * c + 1.5, words, transform=ax.get_yaxis_transform(), ha="right", va="center", fontsize=8)
+        _beside(ax, 0.875 - 0.25 * c, "look, do\nnot answer" if name == "undecided" else f"look and\nanswer {name}")
 
-    top += 16 * 0.145 + 0.42
+    top += 16 * 0.145 + 0.36
     ax = plots.confidence(result, **where, ax=page.axes(left, top, width, 0.85))
-    ax.set_ylabel("nats")
+    ax.set(ylabel="nats", yticks=[0, -1, -2])
     plots.title(ax, _confidence_says(rows))
     return page.figure
+
+
+def _truth(result: Result, agent: int) -> int:
+    return int(result.true_model[agent] if result.true_model.ndim else result.true_model)
+
+
+def _strip(ax: Axes, rows: dict[str, np.ndarray]) -> None:
+    """What happened at each time of a trial, in pictures."""
+    states, n_times = rows["states"], len(rows["states"])
+    for t in range(n_times):
+        looked = (states[: t + 1, 3, None] == np.arange(len(BALLS))).any(axis=0)
+        draw_balls(ax, states[t, :3], states[t, 3], states[t, 4], rows["outcomes"][t, 2], looked, t + 1.0)
+        ax.text(t + 1, 0.38, f"time {t + 1}", ha="center", va="center", fontsize=8.5, fontweight="bold")
+    ax.vlines(np.arange(1.5, n_times), -0.55, 0.43, color="#DDDDDD", linewidth=0.7)
+    ax.set(xlim=(0.5, n_times + 0.5), ylim=(-0.55, 0.43), xticks=[], yticks=[])
+    ax.spines[:].set_visible(False)
+    for y, word in ((0.235, "looks at"), (0.0, "the balls (pale:\nnot seen yet)"), (-0.298, "answers"), (-0.48, "is told")):
+        ax.text(0.44, y, word, ha="right", va="center", fontsize=8.5)
 
 
 def _no_times(ax: Axes) -> None:
@@ -140,30 +162,31 @@ def _no_times(ax: Axes) -> None:
     ax.set_xticks([])
 
 
-def _side_label(ax: Axes, text: str) -> None:
-    ax.set_ylabel("")
-    ax.text(-0.115, 0.5, text, transform=ax.transAxes, ha="right", va="center", fontsize=8.5)
+def _beside(ax: Axes, y: float, text: str) -> None:
+    """Words at the left of the names of the rows."""
+    ax.text(-0.105, y, text, transform=ax.transAxes, ha="right", va="center", fontsize=8.5)
 
 
-def _scale(page: _Page, ax: Axes, left: float, top: float, height: float) -> None:
-    bar = page.figure.colorbar(ax.images[0], cax=page.axes(left, top, 0.11, height), ticks=[0, 0.5, 1])
-    bar.ax.set_yticklabels(["0", "0.5", "1"])
+def _scale(page: _Page, ax: Axes, left: float, top: float, height: float, ticks: Sequence[float] = (0, 0.5, 1)) -> None:
+    """The scale of the shades, at a place of its own."""
+    bar = page.figure.colorbar(ax.images[0], cax=page.axes(left, top, 0.11, height), ticks=list(ticks))
+    bar.ax.set_yticklabels([f"{t:g}" for t in ticks])
     bar.set_label("probability")
     bar.outline.set_linewidth(0.5)
     bar.ax.tick_params(length=2)
 
 
-def _story(states: np.ndarray, seen: np.ndarray) -> str:
+def _story(rows: dict[str, np.ndarray]) -> str:
     """The trial in a sentence: where the agent looked before it first answered, and what came of it."""
+    states, told = rows["states"], rows["outcomes"][:, 2]
     answered = np.flatnonzero(states[:, 4] < len(COLOURS))
     until = answered[0] if len(answered) else len(states)
     looks = [f"the {BALLS[g]} ball ({COLOURS[s[g]]})" for s, g in zip(states[:until], states[:until, 3], strict=True) if g < 3]
-    looked = f"It looks at {', then at '.join(looks)}" if looks else "It looks at no ball"
+    looked = f"The agent looks at {', then '.join(looks)}" if looks else "The agent looks at no ball"
     if not len(answered):
         return looked + " and does not answer"
     answers = list(dict.fromkeys(COLOURS[c] for c in states[answered, 4] if c < len(COLOURS)))
-    right, wrong = (seen[:, 2] == 1).sum(), (seen[:, 2] == 2).sum()
-    return f"{looked}, and answers {', '.join(answers)}: {right} times right, {wrong} times wrong"
+    return f"{looked}, and answers {', '.join(answers)}: {(told == 1).sum()} of {(told > 0).sum()} right"
 
 
 def _beliefs_say(rows: dict[str, np.ndarray]) -> str:
@@ -175,15 +198,15 @@ def _beliefs_say(rows: dict[str, np.ndarray]) -> str:
             parts.append(f"{name} always")
         elif unsure[-1] + 1 < len(true):
             parts.append(f"{name} from time {unsure[-1] + 2}")
-    known = f"knows the colours {', '.join(parts)}" if parts else "knows no colour for sure"
-    return f"Beliefs: it {known} (rings: the true states)"
+    known = f"the colours are known: {', '.join(parts)}" if parts else "no colour is known for sure"
+    return f"Beliefs: {known} (rings: true states)"
 
 
 def _policies_say(rows: dict[str, np.ndarray]) -> str:
     answers = rows["q_pi"].reshape(len(rows["q_pi"]), 4, 4).sum(axis=2)[:, :3]
     best = int(answers.max(axis=0).argmax())
     held = np.flatnonzero(answers[:, best] > 0.5)
-    note = "(rings: what it does next)"
+    note = "(rings: what it chooses to do next)"
     if not len(held):
         return f"Policies: no answer ever has a probability above 0.5 {note}"
     return f"Policies: from time {held[0] + 1} answering {COLOURS[best]} has a probability above 0.5 {note}"
@@ -213,73 +236,99 @@ def one_agent(result: Result, scheme: str | int = 0, agent: int = 0) -> Figure:
     s = result.index(scheme)
     learned = "pA_feedback" in result.trace
     reasons = has_hypotheses(result, s)
-    left, width = 0.75, 4.65 if learned else 7.6
-    heights = [1.0, 0.8, 0.8] + ([1.3, 2.3] if reasons else [])
-    page = _Page(0.85 + sum(heights) + 0.5 * len(heights))
-    truth = int(result.true_model[agent] if result.true_model.ndim else result.true_model)
-    adopted, when = int(result.adopted_model[s, agent]), int(result.adoption_trial[s, agent]) + 1
-    if not reasons:
-        story = f"An agent of the scheme '{result.schemes[s]}' over {result.sizes['trial']} trials"
-    elif adopted < 0:
-        story = f"No insight: this agent adopts no rule within {result.sizes['trial']} trials"
-    else:
-        kind = "true" if result.adopted_truth[s, agent] else "wrong"
-        story = (
-            f"Insight: after trial {when} this agent adopts the {kind} rule, {adopted} of 0 to {len(result.model_names) - 1}"
-        )
-    page.heading(story, f"The true rule, {truth}: {result.model_names[truth]}." if truth >= 0 else "")
-
-    top, drawn = 0.85, []
+    left, width, gap, top = 0.68, 4.6 if learned else 7.25, 0.36, 1.04 if learned else 0.92
+    heights = [1.0, 0.8, 0.8] + ([1.35, 2.6] if reasons else [])
+    page = _Page(top + sum(heights) + gap * (len(heights) - 1) + 0.5)
+    truth = _truth(result, agent)
+    legend = (
+        " At the right: probability of being told 'right' for every colouring (27 rows), answer and, within it, gaze (columns)."
+    )
+    rule = f"The true rule, number {truth}: {rules().descriptions[truth]}."
+    page.heading(_agent_story(result, s, agent), rule + (legend if learned else ""))
+    drawn = []
     for height in heights:
         drawn.append(page.axes(left, top, width, height))
-        top += height + 0.5
+        top += height + gap
     plots.wins_and_losses(result, s, agent, ax=drawn[0])
-    plots.series(result, "confidence", s, agent, ax=drawn[1])
-    drawn[1].set_ylabel("nats")
-    plots.series(result, "kl_to_truth", s, agent, ax=drawn[2])
-    drawn[2].set_ylabel("nats")
+    for ax, measure in zip(drawn[1:3], ("confidence", "kl_to_truth"), strict=True):
+        plots.series(result, measure, s, agent, ax=ax)
+        ax.set_ylabel("nats")
+        ax.yaxis.set_major_locator(MaxNLocator(3, integer=True))
+    plots.title(drawn[1], drawn[1].get_title(loc="left").replace("\n", " ").replace(" a trial", " nats a trial", 1))
     kl = result.kl_to_truth[s, agent]
-    plots.title(drawn[2], f"KL divergence of what it believes from the truth: from {kl[0]:.0f} to {kl[-1]:.2g}")
+    plots.title(drawn[2], f"KL divergence of the true from the believed feedback: from {kl[0]:.0f} to {kl[-1]:.2g} nats")
     if reasons:
         plots.log_odds(result, s, agent, ax=drawn[3])
-        ax = plots.model_posterior(result, s, agent, bar=False, ax=drawn[4])
-        ax.set_ylabel("rule")
-        plots.title(ax, _posterior_says(result, s, agent, truth))
+        plots.title(drawn[3], _log_odds_say(result, s, agent))
+        plots.model_posterior(result, s, agent, bar=False, ax=drawn[4])
+        drawn[4].set_ylabel("rule")
+        plots.title(drawn[4], _posterior_says(result, s, agent, truth))
     for ax in drawn[:-1]:
         ax.set_xlabel("")
+        ax.tick_params(labelbottom=False)
+    page.figure.align_ylabels(drawn)
     if learned:
-        _likelihoods(page, result, s, agent, truth, when)
+        _likelihoods(page, result, s, agent, top - gap)
+    elif reasons:
+        _scale(page, drawn[4], left + width + 0.42, top - gap - 2.6, 1.4, SHADE_TICKS)
     return page.figure
+
+
+def _agent_story(result: Result, s: int, agent: int) -> str:
+    losses, trials = result.losses[s, agent], result.sizes["trial"]
+    adopted, after = int(result.adopted_model[s, agent]), int(result.adoption_trial[s, agent]) + 1
+    if adopted < 0:
+        what = "adopts no rule in" if has_hypotheses(result, s) else "over"
+        return f"An agent of the scheme '{result.schemes[s]}' {what} {trials} trial{'s' if trials > 1 else ''}"
+    rule = "the true rule" if result.adopted_truth[s, agent] else f"a wrong rule ({adopted})"
+    later = int(losses[after:].sum())
+    then = "" if after == trials else f": {losses[:after].sum()} losses until then, {later or 'none'} afterwards"
+    return f"Insight after trial {after}: the agent adopts {rule}{then}"
 
 
 def _posterior_says(result: Result, s: int, agent: int, truth: int) -> str:
     held = result.model_posterior[s, agent]
     left = (held > 0.01).sum(axis=1)
-    half = max(1, len(held) // 4)
-    return f"{left[0]} rules have p > 0.01 after trial 1, {left[half - 1]} after trial {half}; the true one ends with {held[-1, truth]:.2g}"
+    others = np.flatnonzero((left > 1) | (held[:, truth] <= 0.01))
+    start = f"{left[0]} rules are above 0.01 after trial 1"
+    if len(others) and others[-1] + 1 < len(held):
+        return f"{start}, only the true one from trial {others[-1] + 2} on"
+    return f"{start}; the true one ends at {held[-1, truth]:.2g}"
 
 
-def _likelihoods(page: _Page, result: Result, s: int, agent: int, truth: int, when: int) -> None:
+def _log_odds_say(result: Result, s: int, agent: int) -> str:
+    when = int(result.adoption_trial[s, agent]) + 1
+    if when:
+        return f"Log odds of the best rule pass Occam's window in trial {when}"
+    return f"Log odds of the best rule: at most {result.log_odds[s, agent].max():.1f} nats, too little to adopt it"
+
+
+def _likelihoods(page: _Page, result: Result, s: int, agent: int, bottom: float) -> None:
     """P(right | colours, gaze, answer) as learned before and after insight, and the true one."""
     model, counts = world_model(), plots.record(result, s, agent)["pA_feedback"]
-    last = len(counts)
-    tables = []
-    if 0 < when < last:
-        tables = [(counts[when - 1], f"learned in trials 1 to {when}"), (counts[when], "one trial after insight")]
-    else:
-        tables = [(counts[0], "learned in trial 1"), (counts[-1], f"learned in trials 1 to {last}")]
-    true = rules().dense(truth, 2)
-    tables.append((true, "the truth"))
-    top, room = 0.85, (page.height - 0.85 - 0.5) / 3
-    for counts_, words in tables:
-        ax = page.axes(6.35, top, 2.1, room - 0.55)
+    true, when = rules().dense(_truth(result, agent), 2), int(result.adoption_trial[s, agent]) + 1
+    shown = [0, len(counts) - 1] if not 0 < when < len(counts) else [when - 1, when]
+    words = [f"By trial {i + 1}" if i != when else "After insight" for i in shown]
+    tables = [(counts[i], f"{w}: {_agreement(counts[i], true):.0%} right") for i, w in zip(shown, words, strict=True)]
+    left, top, gap = 6.27, 1.04, 0.36
+    height = (bottom - top - 2 * gap) / 3
+    for k, (table, words) in enumerate([*tables, (true, "The truth")]):
+        ax = page.axes(left, top, 1.95, height)
         order = {"rows": ["centre", "left", "right"], "columns": ["choice", "gaze"]}
-        plots.likelihood(counts_, model, "feedback", "right", **order, ax=ax)
+        plots.likelihood(table, model, "feedback", "right", **order, ax=ax)
         plots.title(ax, words)
-        ax.set(ylabel="centre ball", xlabel="answer")
-        if words == "the truth":
-            _scale(page, ax, 8.6, top, room - 0.55)
-        top += room
+        ax.set_ylabel("colour of the centre ball")
+        ax.set_xlabel("answer" if k == 2 else "")
+        ax.set_xticks(ax.get_xticks(), [*COLOURS, "none"] if k == 2 else [])
+        if k == 0:
+            _scale(page, ax, left + 2.07, top, height)
+        top += height + gap
+
+
+def _agreement(counts: np.ndarray, true: np.ndarray) -> float:
+    """Share of the 324 cases with an answer in which the more probable feedback is the true one."""
+    told = counts[1:, ..., : len(COLOURS)].argmax(axis=0) == true[1:, ..., : len(COLOURS)].argmax(axis=0)
+    return float(told.mean())
 
 
 # --- all agents ----------------------------------------------------------------------------------------------------------
@@ -288,72 +337,127 @@ def schemes(result: Result) -> Figure:
     names = result.schemes
     across = min(3, len(names))
     down = -(-len(names) // across)
-    left, gap, tall = 0.65, 0.3, 1.55
+    left, gap, first, tall, line = 0.68, 0.25, 1.0, 1.6 if len(names) > 1 else 2.2, 0.42
     each = (WIDTH - left - 0.2 - gap * (across - 1)) / across
-    low_top = 0.75 + down * (tall + 0.55) + 0.1
-    low = max(1.5, 0.75 + 0.3 * len(names))
-    page = _Page(low_top + low + 0.55)
+    low_top = first + down * (tall + line) + 0.55
+    low = max(1.2, 0.37 * len(names))
+    page = _Page(low_top + low + 0.5)
     page.heading(*_schemes_say(result))
     net = np.cumsum(result.wins - result.losses, axis=2)
-    limits = (net.min() - 3, net.max() + 3)
+    room = 0.05 * (net.max() - net.min() + 1)
     for s in range(len(names)):
         row, column = divmod(s, across)
-        ax = page.axes(left + column * (each + gap), 0.75 + row * (tall + 0.55), each, tall)
-        plots.trajectories(result, "net_wins", s, cumulative=True, highlight=result.adopted_wrong[s], ax=ax)
-        ax.set_ylim(limits)
+        ax = page.axes(left + column * (each + gap), first + row * (tall + line), each, tall)
+        wrong = result.adopted_wrong[s]
+        plots.trajectories(result, "net_wins", s, cumulative=True, highlight=wrong, ax=ax)
+        plots.title(ax, ax.get_title(loc="left").replace("\n", " ").replace(" at the end", " points"))
+        note = NOTES.get(names[s], "") + (f"\nblack: {wrong.sum()} with a wrong rule" if wrong.any() else "")
+        ax.text(0.03, 0.97, note, transform=ax.transAxes, va="top", fontsize=8, color="#444444", linespacing=1.3)
+        ax.set_ylim(net.min() - room, net.max() + 3 * room)
         ax.set_ylabel("cumulative score" if column == 0 else "")
         ax.set_xlabel("trial" if s + across >= len(names) else "")
-        if column:
-            ax.tick_params(labelleft=False)
+        ax.tick_params(labelleft=column == 0, labelbottom=s + across >= len(names))
     _comparisons(page, result, low_top, low)
     return page.figure
 
 
 def _schemes_say(result: Result) -> tuple[str, str]:
-    return "", ""
+    rows = {row["scheme"]: row for row in result.summary()}
+    below = (
+        "Score: wins − losses. Thin lines and bars: agents. Thick lines, dots and numbers: their mean and its standard error."
+    )
+    if {"paper", "paper-none"} <= set(rows):
+        with_, without = rows["paper"], rows["paper-none"]
+        head = f"Curiosity finds the rule: {with_['found']:.0%} of agents do with all gains (paper), "
+        return head + f"{without['found']:.0%} with none (paper-none)", below
+    reasoning = [row for row in rows.values() if row["has_hypotheses"]]
+    row = reasoning[0] if reasoning else next(iter(rows.values()))
+    error = "" if np.isnan(row["score_se"]) else f" ± {row['score_se']:.1f}"
+    score = f"score {row['score']:.1f}{error} after {row['trials']} trials".replace("-", "−")
+    if not reasoning:
+        return f"{row['scheme']}: {score}", below
+    adopted = result.adopted_truth[result.index(row["scheme"])].sum()
+    return f"{row['scheme']}: {adopted} of {row['agents']} agents adopt the true rule; {score}", below
 
 
 def _comparisons(page: _Page, result: Result, top: float, height: float) -> None:
     names = result.schemes
     pair = ("paper", "paper-states") if {"paper", "paper-states"} <= set(names) else tuple(names[:2])
-    left = 0.65
+    left = 0.68
     if len(names) > 1:
-        size = min(height, 2.3)
+        size = min(max(height, 1.8), 2.3)
         ax = page.axes(left, top, size, size)
         plots.paired_scatter(result, "score", *pair, ax=ax)
-        left += size + 1.5
-    width = (WIDTH - left - 0.2 - 0.3) / 2
-    for k, measure in enumerate(("discovery_trials", "score")):
-        ax = page.axes(left + k * (width + 0.3), top, width, height)
+        gap = result.score[result.index(pair[0])] - result.score[result.index(pair[1])]
+        more, less = pair if gap.sum() >= 0 else pair[::-1]
+        better = int((np.sign(gap.sum()) * gap > 0).sum())
+        plots.title(ax, f"{better} of {len(gap)} agents score more under {more} than under {less}")
+        left += size + 1.55
+    else:
+        left += 0.55
+    width = (WIDTH - left - 0.75 - 0.85) / 2
+    for k, (measure, words) in enumerate((("discovery_trials", "Discovery"), ("score", "Score"))):
+        ax = page.axes(left + k * (width + 0.85), top, width, height)
         plots.histogram(result, measure, ax=ax)
+        plots.title(ax, f"{words}: {_best(result, measure)}")
         if k:
             ax.set_yticks([])
+
+
+def _best(result: Result, measure: str) -> str:
+    """Which of the schemes that do not know the rule does best."""
+    told = [s for s in range(len(result.schemes)) if has_hypotheses(result, s)] or [0]
+    means = [result[measure][s].mean() for s in told]
+    best = told[int(np.argmin(means) if measure == "discovery_trials" else np.argmax(means))]
+    if len(told) == 1:
+        return result.schemes[best]
+    return f"{'earliest' if measure == 'discovery_trials' else 'highest'} under {result.schemes[best]}"
 
 
 def model_posterior(result: Result) -> Figure:
     """Posterior of the true rule in all agents of every scheme that has hypotheses."""
     chosen = [s for s in range(len(result.schemes)) if has_hypotheses(result, s)]
+    if not chosen:
+        raise ValueError(f"result must hold a scheme whose agents have hypotheses; it holds {result.schemes}")
     across = min(3, len(chosen))
     down = -(-len(chosen) // across)
-    left, gap, tall = 0.65, 0.35, 2.3
-    each = (WIDTH - left - 0.95 - gap * (across - 1)) / across
-    page = _Page(0.75 + down * (tall + 0.6) + 0.1)
+    left, gap, first, tall, line = 0.45, 0.3, 0.88, 2.2 if len(chosen) > 1 else 3.2, 0.42
+    each = (WIDTH - left - 0.9 - gap * (across - 1)) / across
+    page = _Page(first + down * (tall + line) + 0.12)
+    page.heading(
+        _insight_story(result, chosen[0]),
+        "Shades: posterior of the true rule in every agent and trial. Dots: it adopts that rule. Crosses: it adopts a wrong one.",
+    )
     for k, s in enumerate(chosen):
         row, column = divmod(k, across)
-        ax = page.axes(left + column * (each + gap), 0.75 + row * (tall + 0.6), each, tall)
+        ax = page.axes(left + column * (each + gap), first + row * (tall + line), each, tall)
         plots.insight(result, s, bar=False, ax=ax)
+        right, wrong = int(result.adopted_truth[s].sum()), int(result.adopted_wrong[s].sum())
+        plots.title(ax, f"{result.schemes[s]}: {right} right, {wrong} wrong")
         if column:
             ax.set_ylabel("")
-        ax.set_xlabel("trial" if k + across >= len(chosen) else "")
-    _scale(page, ax, WIDTH - 0.75, 0.75, tall)
+        under = k + across >= len(chosen)
+        ax.set_xlabel("trial" if under else "")
+        ax.tick_params(labelbottom=under)
+    _scale(page, ax, WIDTH - 0.75, first, tall)
     return page.figure
+
+
+def _insight_story(result: Result, s: int) -> str:
+    found, n_agents = result.adopted_truth[s], result.sizes["agent"]
+    if not found.any():
+        return f"{result.schemes[s]}: none of {n_agents} agents adopts the true rule in {result.sizes['trial']} trials"
+    when = np.median(result.adoption_trial[s][found]) + 1
+    after = f"after trial {when:g}" + (" in the median" if found.sum() > 1 else "")
+    return f"{result.schemes[s]}: {found.sum()} of {n_agents} agents adopt the true rule, {after}"
 
 
 def figures(result: Result, folder: str | Path) -> list[Path]:
     """Draw what a result shows into a folder, which is made if it is not there.
 
-    Always ``schemes.png`` (all agents of all schemes) and ``one_agent.png`` (a typical agent of the first scheme that has hypotheses, or
-    else of the first one); ``model_posterior.png`` (all agents' posterior of the true rule) if any scheme has hypotheses.
+    Always ``schemes.png`` (all agents of all schemes) and ``one_agent.png`` (a typical agent of the first scheme that has
+    hypotheses, or else of the first one); ``model_posterior.png`` (the posterior of the true rule in all agents) if any scheme has
+    hypotheses.
 
     Returns:
         the files written.

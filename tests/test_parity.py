@@ -85,7 +85,8 @@ def test_sequential_inference(spm, case):
     outcomes = [z[f"O{m}"][case : case + 1] for m in range(1, 4)]
     _, info = agent.step(agent.init(), outcomes, action=[0] * 5)
     for f in range(5):
-        same(info.qs[f], z[f"Q{f + 1}"][case], atol=1e-14)
+        # where one joint state is left, SPM keeps the marginals it had: up to 1e-12 of other states, here exactly 0
+        same(info.qs[f], z[f"Q{f + 1}"][case], atol=1e-12)
     same(-info.free_energy, z["F"][case])
 
 

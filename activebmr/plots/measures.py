@@ -11,7 +11,7 @@ from matplotlib.collections import LineCollection
 from numpy.typing import ArrayLike, NDArray
 
 from activebmr.plots.pick import LABELS, index, insight_trial, per_agent, per_trial
-from activebmr.plots.style import PALETTE, axes_of, colour, tidy, title, whole_numbers
+from activebmr.plots.style import PALETTE, axes_of, colour, number, tidy, title, whole_numbers
 from activebmr.results import Result, standard_error
 
 __all__ = ["histogram", "mark_insight", "paired_scatter", "series", "trajectories", "trial_axis", "wins_and_losses"]
@@ -21,12 +21,9 @@ MOST_LINES = 256
 
 
 def _mean(values: NDArray[Any]) -> str:
-    """Mean and standard error in words."""
+    """Mean and standard error in words, the mean alone for one value."""
     error = standard_error(values)
-    if np.isnan(error):
-        return f"{values.mean():.3g}"
-    digits = 0 if error >= 10 else 1
-    return f"{values.mean():.{digits}f} ± {error:.{digits}f}"
+    return number(values.mean(), ".1f") + ("" if np.isnan(error) else f" ± {error:.1f}")
 
 
 def trajectories(
@@ -78,6 +75,10 @@ def trajectories(
     return ax
 
 
+def _sentence(words: str) -> str:
+    return words[:1].upper() + words[1:]
+
+
 def trial_axis(ax: Axes, n_trials: int) -> None:
     ax.set_xlim(0.5, n_trials + 0.5)
     whole_numbers(ax.xaxis)
@@ -105,11 +106,11 @@ def series(
     insight = mark_insight(ax, result, s, a)
     trial_axis(ax, len(trials))
     ax.set_ylabel(LABELS[measure])
-    name = LABELS[measure].split(" (")[0]
+    name = _sentence(LABELS[measure].split(" (")[0])
     if insight is not None and insight < len(trials) and np.isfinite(row).all():
-        title(ax, f"{name}: {row[:insight].mean():.3g} a trial until insight, {row[insight:].mean():.3g} afterwards")
+        title(ax, f"{name}: {number(row[:insight].mean())} a trial until insight, {number(row[insight:].mean())} afterwards")
     elif np.isfinite(row).any():
-        title(ax, f"{name}: {np.nanmean(row):.3g} a trial on average")
+        title(ax, f"{name}: {number(np.nanmean(row))} a trial on average")
     tidy(ax)
     return ax
 
@@ -147,7 +148,7 @@ def histogram(
     bins: int = 24,
     ax: Axes | None = None,
 ) -> Axes:
-    """How a measure is spread over agents: one row of bars per scheme, with the mean +- its standard error as a dot with a bar.
+    """How a measure is spread over agents: one row of bars per scheme; the dot below and the words are mean and standard error.
 
     Args:
         result: from `simulate`.
@@ -172,6 +173,9 @@ def histogram(
         ax.axhline(y, color="#555555", linewidth=0.6)
         if len(row):
             error = standard_error(row)
+            ax.text(
+                1.02, y - 0.04, _mean(row), transform=ax.get_yaxis_transform(), va="bottom", color=colour(s), fontsize="small"
+            )
             ax.errorbar(
                 row.mean(),
                 y + 0.08,
@@ -184,7 +188,7 @@ def histogram(
     ax.set_yticks(range(len(chosen)), [result.schemes[s] for s in chosen])
     ax.tick_params(axis="y", length=0)
     ax.set_ylim(len(chosen) - 0.75, -0.9)
-    ax.set_xlabel(f"{LABELS[measure]}: agents as bars, mean ± s.e. as dots")
+    ax.set_xlabel(LABELS[measure])
     ax.spines["left"].set_visible(False)
     tidy(ax)
     title(ax, _compare(result, measure, chosen, rows))
@@ -203,11 +207,15 @@ def _compare(result: Result, measure: str, chosen: Sequence[int], rows: Sequence
     name = LABELS[measure].split(" (")[0]
     known = [(row.mean(), result.schemes[s], row) for s, row in zip(chosen, rows, strict=True) if len(row)]
     if not known:
-        return f"{name}: no agent has any"
+        return f"{_sentence(name)}: no agent has any"
     low, high = min(known, key=lambda k: k[0]), max(known, key=lambda k: k[0])
     if len(known) == 1:
-        return f"{name} {_mean(low[2])} (mean ± s.e., {len(low[2])} agents)" if len(low[2]) > 1 else f"{name} {_mean(low[2])}"
-    return f"mean {name}: from {low[0]:.1f} ({low[1]}) to {high[0]:.1f} ({high[1]})"
+        return (
+            f"{_sentence(name)} {_mean(low[2])} (mean ± s.e., {len(low[2])} agents)"
+            if len(low[2]) > 1
+            else f"{_sentence(name)} {_mean(low[2])}"
+        )
+    return f"Mean {name}: from {number(low[0], '.1f')} ({low[1]}) to {number(high[0], '.1f')} ({high[1]})"
 
 
 def paired_scatter(
@@ -236,8 +244,12 @@ def paired_scatter(
     ax.set_aspect("equal", adjustable="box")
     name = LABELS[measure]
     ax.set(xlabel=f"{name}, {a}", ylabel=f"{name}, {b}")
-    gap = y - x
-    words = f"{name.split(' (')[0]} under {b} minus {a}: {_mean(gap)}" if len(gap) else "no agent has both"
-    title(ax, f"{words}; higher in {(gap > 0).sum()} of {len(gap)} agents" if len(gap) > 1 else words)
+    gap, names = (y - x, (b, a)) if (y - x).sum() > 0 else (x - y, (a, b))
+    words = (
+        f"{_sentence(name.split(' (')[0])}: {names[0]} has {_mean(gap)} more than {names[1]}"
+        if len(gap)
+        else "No agent has both"
+    )
+    title(ax, f"{words}, and more in {(gap > 0).sum()} of {len(gap)} agents" if len(gap) > 1 else words)
     tidy(ax)
     return ax

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from activebmr.plots.measures import mark_insight, trial_axis
 from activebmr.plots.pick import index, truth_of
-from activebmr.plots.style import PALETTE, SHADES, axes_of, colour, shade_bar, tidy, title, whole_numbers
+from activebmr.plots.style import PALETTE, SHADES, axes_of, colour, number, shade_bar, tidy, title, whole_numbers
 from activebmr.results import Result
 
 __all__ = ["insight", "log_odds", "model_posterior"]
@@ -68,7 +68,7 @@ def model_posterior(result: Result, scheme: str | int = 0, agent: int = 0, *, ba
             annotation_clip=False,
         )
         ends = f"{values[-1, true]:.2g} for the true hypothesis ({true})"
-    title(ax, f"posterior over {n_models} hypotheses ends at {ends}" + (f"; insight after trial {adopted}" if adopted else ""))
+    title(ax, f"Posterior over {n_models} hypotheses ends at {ends}" + (f"; insight after trial {adopted}" if adopted else ""))
     if bar:
         shade_bar(ax, image, "probability", [0, 0.01, 0.1, 0.3, 1], pad=0.09)
     return ax
@@ -108,10 +108,18 @@ def log_odds(
     ax.plot(trials, np.where(known, odds, np.nan), color=colour(s), linewidth=1.2, zorder=2)
     classes, true = result["model_class"], truth_of(result, a)
     right = np.zeros(len(best), dtype=bool) if true is None or not len(classes) else classes[best] == classes[true]
-    for chosen, face in ((known & right, colour(s)), (known & ~right, "white")):
-        ax.scatter(trials[chosen], odds[chosen], 20, face, edgecolors=colour(s), linewidths=1.1, zorder=3)
+    for chosen, face, what in (
+        (known & right, colour(s), "the true one is best"),
+        (known & ~right, "white", "another is best"),
+    ):
+        ax.scatter(trials[chosen], odds[chosen], 20, face, edgecolors=colour(s), linewidths=1.1, zorder=3, label=what)
+    if true is not None:
+        ax.legend(loc="lower right", handletextpad=0.1, borderaxespad=0.1, labelspacing=0.25)
     certain = odds == np.inf
     ax.scatter(trials[certain], np.full(certain.sum(), top), 20, colour(s), "^", clip_on=False, linewidths=0, zorder=3)
+    if certain.any():
+        ax.annotate("infinite", (trials[certain][-1], top), (3, -5), textcoords="offset points", ha="right", va="top",
+                    fontsize="small", color=colour(s))  # fmt: skip
     if np.isfinite(threshold):
         ax.axhline(threshold, color=PALETTE["vermilion"], linewidth=1.1)
         ax.annotate(
@@ -127,11 +135,10 @@ def log_odds(
     ax.set_ylim(low - 0.08 * (high - low + 1), top)
     trial_axis(ax, len(odds))
     ax.set_ylabel("log odds (nats)")
-    name = f"hypothesis {int(result['adopted_model'][s, a])}"
     if adopted is not None:
-        title(ax, f"the log odds of the best hypothesis pass Occam's window in trial {adopted}: {name} is adopted")
+        title(ax, f"Log odds: hypothesis {int(result['adopted_model'][s, a])} is adopted after trial {adopted}")
     else:
-        title(ax, f"the log odds of the best hypothesis reach {odds.max():.1f} nats: none is adopted")
+        title(ax, f"Log odds reach {number(odds.max(), '.1f')} nats: no hypothesis is adopted")
     tidy(ax)
     return ax
 
@@ -164,8 +171,8 @@ def insight(result: Result, scheme: str | int = 0, *, bar: bool = True, ax: Axes
             linewidths=0.4,
         )
     trial_axis(ax, n_trials)
-    whole_numbers(ax.yaxis, 5)
-    ax.set_ylabel("agent, sorted by insight")
+    ax.set_yticks([])
+    ax.set_ylabel(f"{n_agents} agents, sorted by insight" if n_agents > 1 else "1 agent")
     found, wrong = result.adopted_truth[s].sum(), result.adopted_wrong[s].sum()
     words = f"{result.schemes[s]}: {found} of {n_agents} adopt the true hypothesis"
     title(ax, words + (f", {wrong} a wrong one" if wrong else ""))

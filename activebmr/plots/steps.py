@@ -101,10 +101,20 @@ def policies(
     trial: int = 0,
     scheme: str | int = 0,
     agent: int = 0,
+    numbers: bool = False,
     bar: bool = False,
     ax: Axes | None = None,
 ) -> Axes:
-    """Posterior over policies (rows) at every time of a trial; rings mark the ones that were chosen."""
+    """Posterior over policies (rows) at every time of a trial; rings mark the ones that were chosen.
+
+    Args:
+        source: a result of ``simulate(..., trace=True)``, or what `activebmr.replay` returned.
+        model: names controls.
+        trial, scheme, agent: which trial.
+        numbers: whether to write probabilities of at least 0.01 into the cells.
+        bar: whether to add the scale of the shades.
+        ax: where to draw.
+    """
     rows = _trial(source, scheme, agent, trial)
     q_pi, names = rows["q_pi"], policy_names(model)
     if q_pi.shape[1] != len(names):
@@ -114,11 +124,16 @@ def policies(
     times = np.arange(1, len(q_pi) + 1)
     chosen = rows["policy"]
     done = (chosen >= 0) & (times < len(q_pi))  # nothing follows the last time, and replays may do what no policy does
-    ax.scatter(times[done], chosen[done], 26, "none", edgecolors=PALETTE["vermilion"], linewidths=1.3, zorder=3)
+    aside = 0.36 if numbers else 0.0
+    ax.scatter(times[done] + aside, chosen[done], 26, "none", edgecolors=PALETTE["vermilion"], linewidths=1.3, zorder=3)
+    if numbers:
+        for t, k in np.argwhere(q_pi >= 0.01):
+            ink = "white" if q_pi[t, k] > 0.55 else PALETTE["black"]
+            ax.text(t + 1, k, f"{q_pi[t, k]:.2f}", ha="center", va="center_baseline", fontsize="x-small", color=ink)
     ax.set_ylabel("policy")
     sure = [f"{t} ({names[k]})" for t, k, q in zip(times, q_pi.argmax(axis=1), q_pi.max(axis=1), strict=True) if q > _CERTAIN]
     title(
-        ax, f"certain what to do at time {', '.join(sure)}" if sure else f"never certain: at most {q_pi.max():.2f} for a policy"
+        ax, f"Certain what to do at time {', '.join(sure)}" if sure else f"Never certain: at most {q_pi.max():.2f} for a policy"
     )
     if bar:
         shade_bar(ax, image, "probability", [0, 0.5, 1])
@@ -139,7 +154,7 @@ def confidence(source: Source, *, trial: int = 0, scheme: str | int = 0, agent: 
     ax.set_ylim(1.12 * floor - 0.05, 0.12 * abs(floor) + 0.05)
     time_axis(ax, len(values))
     ax.set_ylabel("confidence (nats)")
-    title(ax, f"confidence: highest at time {int(values.argmax()) + 1}, lowest at time {int(values.argmin()) + 1}")
+    title(ax, f"Confidence: highest at time {int(values.argmax()) + 1}, lowest at time {int(values.argmin()) + 1}")
     tidy(ax)
     return ax
 
@@ -166,7 +181,7 @@ def outcomes(
     time_axis(ax, len(seen))
     ax.tick_params(length=0)
     ax.spines[:].set_color("#BBBBBB")
-    title(ax, "observed at each time")
+    title(ax, "Outcomes at each time")
     return ax
 
 
@@ -216,7 +231,7 @@ def likelihood(
     for axis, factors, size in ((ax.yaxis, down, height), (ax.xaxis, across, grid.shape[1])):
         _groups(ax, axis, model, factors, size)
     ax.spines[:].set_color("#BBBBBB")
-    title(ax, f"probability of {outcome_names[o]!r} from {grid.min():.2g} to {grid.max():.2g}")
+    title(ax, f"Probability of {outcome_names[o]!r}: from {grid.min():.2g} to {grid.max():.2g}")
     if bar:
         shade_bar(ax, image, f"probability of {outcome_names[o]!r}", [0, 0.5, 1])
     return ax

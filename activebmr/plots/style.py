@@ -13,7 +13,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
 from matplotlib.ticker import MaxNLocator
 
-__all__ = ["PALETTE", "SHADES", "axes_of", "colour", "shade_bar", "style", "tidy", "title", "whole_numbers", "wrap"]
+__all__ = ["PALETTE", "SHADES", "axes_of", "colour", "number", "shade_bar", "style", "tidy", "title", "whole_numbers", "wrap"]
 
 PALETTE = {
     "blue": "#0072B2",
@@ -104,11 +104,17 @@ def wrap(text: str, points: float, size: float, weight: str | float = "normal") 
     return "\n".join(lines)
 
 
+def number(value: float, form: str = ".3g") -> str:
+    """A number in words: with a true minus sign, and none before zero."""
+    text = format(value, form)
+    return text.lstrip("-") if text.startswith("-") and float(text) == 0 else text.replace("-", "−")
+
+
 def title(ax: Axes, text: str) -> None:
     """A title at the left, broken into lines that are no wider than the axes."""
     size = FontProperties(size=matplotlib.rcParams["axes.titlesize"]).get_size_in_points()
     weight = matplotlib.rcParams["axes.titleweight"]
-    points = ax.bbox.width / ax.figure.dpi * 72
+    points = 0.99 * ax.bbox.width / ax.figure.dpi * 72
     ax.set_title(wrap(text, points, size, weight), loc="left", parse_math=False)
 
 
