@@ -18,7 +18,7 @@ from activebmr.dirichlet import LOG_FLOOR
 from activebmr.inference import Tables, columns_of, unknown_factors
 from activebmr.layout import Layout, dynamics_of
 from activebmr.models import POMDP
-from activebmr.sparse import Floats, Ints, Ragged, cross, from_marginals, repeat_rows
+from activebmr.sparse import Floats, Ints, Ragged, chosen_rows, cross, from_marginals, repeat_rows
 from activebmr.tables import CountTable, KnownTable
 
 __all__ = ["Prediction", "Terms", "one_step_terms"]
@@ -105,7 +105,7 @@ class Prediction:
         kinds = self._dynamics.kind
         fixed = tuple(f for f in layout.still if kinds[f] == "fixed")
         general = tuple(f for f in layout.still if kinds[f] == "general")
-        slab = layout.policy_columns(self.policies, self._dynamics)
+        slab = layout.policy_columns(self.policies)
         if not general:
             return Cells(self.belief.joint(fixed), 1, layout.n_slab, slab)
         moved = [f for f in general if self.model.num_controls[f] > 1]
@@ -242,7 +242,7 @@ class _Doubt:
         if len(slab) == 0:
             return None
         lists = (wondering[:, None] * cells.n_moves + np.arange(cells.n_moves)).ravel()
-        joint = cells.joint if len(wondering) == len(agents) else _chosen(cells.joint, lists)
+        joint = cells.joint if len(wondering) == len(agents) else chosen_rows(cells.joint, lists)
         joint = repeat_rows(joint, len(slab))
         entry = joint.row
         states = joint.index * cells.n_slab + np.tile(slab, len(lists))[entry]
@@ -263,14 +263,6 @@ class _Doubt:
     def write(self, gain: Floats, into: Floats) -> None:
         """Put the cells' gains where they belong in ``(rows, moves * slab)``."""
         into.reshape(-1)[self.cell] = gain
-
-
-def _chosen(joint: Ragged, rows: Ints) -> Ragged:
-    count = np.diff(joint.start)[rows]
-    start = np.zeros(len(rows) + 1, dtype=np.intp)
-    np.cumsum(count, out=start[1:])
-    source = np.arange(start[-1]) + np.repeat(joint.start[:-1][rows] - start[:-1], count)
-    return Ragged(start, joint.index[source], joint.weight[source])
 
 
 def plug_in_model_gain(table: CountTable, doubt: _Doubt, outcome: Floats) -> Floats:

@@ -11,6 +11,7 @@ All take a batch of beliefs and return the new ones with the log evidence of the
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import prod
 
 import numpy as np
 
@@ -71,13 +72,13 @@ def _likelihood(table: KnownTable | CountTable, agents: Ints, joint: Ragged, col
 
 def _marginals(joint: Ragged, posterior: Floats, sizes: Sequence[int]) -> list[Floats]:
     """Marginals of each factor of a joint distribution whose indices are flat in C order."""
-    out, stride = [], 1
+    out, stride, total = [], 1, prod(sizes)
     for size in sizes[::-1]:
-        state = joint.index // stride
-        if stride * size != np.prod(sizes):
-            state %= size
-        state += joint.row * size
-        out.append(np.bincount(state, weights=posterior, minlength=joint.rows * size).reshape(joint.rows, size))
+        state = joint.index if stride == 1 else joint.index // stride
+        if stride * size != total:
+            state = state % size
+        cell = state + joint.row * size
+        out.append(np.bincount(cell, weights=posterior, minlength=joint.rows * size).reshape(joint.rows, size))
         stride *= size
     return out[::-1]
 
@@ -105,12 +106,14 @@ def infer_sequential(
         likelihood = _likelihood(table, agents, joint, columns_of(table.layout, belief, factors, joint), outcome)
         if joint.single:  # nothing left to infer about these factors
             evidence += np.log(likelihood)
+            if not factors:
+                continue
             posterior = np.ones(joint.rows)
         else:
             posterior = joint.weight * likelihood
             total = joint.sum(posterior)
             # where one joint state is left its prior weight is one up to rounding; SPM leaves it out
-            alone = np.diff(joint.start) == 1
+            alone = joint.count == 1
             evidence += np.log(np.where(alone, likelihood[joint.start[:-1]], total))
             posterior /= total[joint.row]
         belief = belief.replaced(factors, _marginals(joint, posterior, [belief.sizes[f] for f in factors]))

@@ -67,6 +67,8 @@ class Layout:
     """
 
     def __init__(self, model: POMDP, modality: int, dynamics: Dynamics) -> None:
+        self._dynamics = dynamics
+        self._columns: tuple[Ints | None, Ints] = None, np.zeros(0, dtype=np.intp)  # of the policies last asked for
         deps = model.A_dependencies[modality]  # type: ignore[index]
         self.deps = deps
         self.still = tuple(f for f in deps if dynamics.kind[f] != "set")
@@ -92,14 +94,16 @@ class Layout:
         out[:, :, self.order] = columns.transpose(0, 2, 1)
         return out.reshape(len(columns), columns.shape[2], *self.original_shape)
 
-    def policy_columns(self, policies: Ints, dynamics: Dynamics) -> Ints:
+    def policy_columns(self, policies: Ints) -> Ints:
         """Position within a slab that each one-step policy ``(n_policies, n_factors)`` leads to."""
-        column = np.zeros(len(policies), dtype=np.intp)
-        for f, size in zip(self.slab, self.slab_sizes, strict=True):
-            target = dynamics.target[f]
-            assert target is not None
-            column = column * size + target[policies[:, f]]
-        return column
+        if policies is not self._columns[0]:
+            column = np.zeros(len(policies), dtype=np.intp)
+            for f, size in zip(self.slab, self.slab_sizes, strict=True):
+                target = self._dynamics.target[f]
+                assert target is not None
+                column = column * size + target[policies[:, f]]
+            self._columns = policies, column
+        return self._columns[1]
 
 
 @lru_cache(maxsize=64)

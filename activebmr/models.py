@@ -147,6 +147,11 @@ class POMDP:
         return tuple(m for m, counts in enumerate(self.pA) if counts is not None)
 
     @cached_property
+    def first_controls(self) -> NDArray[np.intp]:
+        """Controls of the first step of every policy ``(n_policies, n_factors)``."""
+        return self.policies[:, 0]
+
+    @cached_property
     def log_policy_prior(self) -> NDArray[np.float64]:
         """log E of every policy ``(n_policies,)``: the sum of the log priors of its controls."""
         if isinstance(self.E, tuple):

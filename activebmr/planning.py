@@ -135,7 +135,7 @@ class Planner:
         model = view.model
         log_prior = model.log_policy_prior if (t == 0 or self.habit == "always") else np.zeros(len(model.policies))
         if model.policy_length == 1:
-            prediction = Prediction(model, qs, model.policies[:, 0])
+            prediction = Prediction(model, qs, model.first_controls)
             terms = self._terms(view, prediction, agents, t, model_posterior)
             value = terms.value(self.gains)
             if self.depth > 0 and (view.trial_length is None or t + 1 < view.trial_length):
@@ -180,7 +180,7 @@ class Planner:
         predicted = prediction.under(rows, policies)
         branch, weight, outcomes = self._imagine(view, agents[rows], predicted)
         beliefs, who, same = _after_outcomes(view, agents[rows], rows, predicted, branch, outcomes)
-        ahead = Prediction(view.model, beliefs, view.model.policies[:, 0])
+        ahead = Prediction(view.model, beliefs, view.model.first_controls)
         worth = self._terms(view, ahead, who, t + 1, None).value(self.gains)
         if self.habit == "always":
             worth += view.model.log_policy_prior
@@ -200,7 +200,7 @@ class Planner:
         for f in factors:
             joint = cross(joint, predicted.likely(f, self.state_cutoff), stride_a=model.num_states[f])
         row, index, weight = joint.row, joint.index, joint.weight
-        if (np.diff(joint.start) > self.max_states).any():
+        if (joint.count > self.max_states).any():
             # most probable first; probabilities that differ by rounding alone are ties, broken by the order of the states
             order = np.lexsort((-np.round(weight, 12), row))
             order = order[np.arange(len(index)) - joint.start[:-1][row] < self.max_states]
@@ -231,7 +231,7 @@ def _promising(view: View, belief: Belief, rows: Ints, policies: Ints) -> tuple[
     if threshold is None or "general" in kinds:
         return np.arange(len(rows)), rows, policies
     unset = tuple(f for f, kind in enumerate(kinds) if kind == "fixed" and belief.known[f] is None)
-    certain = np.diff(belief.joint(unset, threshold).start) == 1
+    certain = belief.joint(unset, threshold).count == 1
     first = np.ones(len(rows), dtype=bool)
     first[1:] = rows[1:] != rows[:-1]
     looked_into = first | ~certain[rows]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ except ImportError:  # pragma: no cover
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
 
-__all__ = ["Ragged", "cross", "from_marginals", "product_of_marginals", "repeat_rows"]
+__all__ = ["Ragged", "chosen_rows", "cross", "from_marginals", "product_of_marginals", "repeat_rows"]
 
 
 def weighted_rows(start: Ints, index: Ints, weight: Floats, table: Floats) -> Floats:
@@ -49,12 +49,19 @@ class Ragged:
     def rows(self) -> int:
         return len(self.start) - 1
 
-    @cached_property
+    @property
     def row(self) -> Ints:
         """Row of each entry."""
-        if len(self.index) == self.rows:
-            return np.arange(self.rows)
-        return np.repeat(np.arange(self.rows), np.diff(self.start))
+        held: Ints | None = self.__dict__.get("_row")  # not functools.cached_property, which takes a lock
+        if held is None:
+            held = _arange(self.rows) if self.single else _arange(self.rows).repeat(self.count)
+            self.__dict__["_row"] = held
+        return held
+
+    @property
+    def count(self) -> Ints:
+        """Entries of each row."""
+        return self.start[1:] - self.start[:-1]
 
     @property
     def single(self) -> bool:
@@ -75,54 +82,67 @@ class Ragged:
 
 def from_marginals(q: Floats, threshold: float) -> Ragged:
     """Support of one factor's marginals (rows, states): entries above the threshold."""
-    row, state = np.nonzero(q > threshold)
+    row, state = (q > threshold).nonzero()
     rows = len(q)
     if len(row) == rows:
-        return Ragged(np.arange(rows + 1), state, q[row, state])
-    start = np.zeros(rows + 1, dtype=np.intp)
-    np.cumsum(np.bincount(row, minlength=rows), out=start[1:])
-    return Ragged(start, state, q[row, state])
+        return Ragged(_arange(rows + 1), state, q[row, state])
+    return Ragged(_starts(np.bincount(row, minlength=rows)), state, q[row, state])
+
+
+def _starts(count: Ints) -> Ints:
+    start = np.zeros(len(count) + 1, dtype=np.intp)
+    count.cumsum(out=start[1:])
+    return start
+
+
+@lru_cache(maxsize=512)
+def _arange(n: int) -> Ints:
+    numbers = np.arange(n)
+    numbers.setflags(write=False)
+    return numbers
 
 
 def cross(a: Ragged, b: Ragged, stride_a: int = 1, stride_b: int = 1) -> Ragged:
     """Product of two batches of lists, row by row: indices add (after scaling), weights multiply; ``b`` varies fastest."""
+    index_a = a.index if stride_a == 1 else a.index * stride_a
+    index_b = b.index if stride_b == 1 else b.index * stride_b
     if b.single:
         if a.single:
-            return Ragged(a.start, a.index * stride_a + b.index * stride_b, a.weight * b.weight)
-        return Ragged(a.start, a.index * stride_a + (b.index * stride_b)[a.row], a.weight * b.weight[a.row])
+            return Ragged(a.start, index_a + index_b, a.weight * b.weight)
+        return Ragged(a.start, index_a + index_b[a.row], a.weight * b.weight[a.row])
     if a.single:
-        return Ragged(b.start, (a.index * stride_a)[b.row] + b.index * stride_b, a.weight[b.row] * b.weight)
-    count_a, count_b = np.diff(a.start), np.diff(b.start)
+        return Ragged(b.start, index_a[b.row] + index_b, a.weight[b.row] * b.weight)
+    count_b = b.count
     per_entry = count_b[a.row]
-    end = np.cumsum(per_entry)
-    of_b = np.arange(end[-1]) + np.repeat(b.start[:-1][a.row] - (end - per_entry), per_entry)
-    start = np.zeros(a.rows + 1, dtype=np.intp)
-    np.cumsum(count_a * count_b, out=start[1:])
-    index = np.repeat(a.index * stride_a, per_entry) + b.index[of_b] * stride_b
-    return Ragged(start, index, np.repeat(a.weight, per_entry) * b.weight[of_b])
+    end = per_entry.cumsum()
+    of_b = (b.start[:-1][a.row] - end + per_entry).repeat(per_entry)
+    of_b += np.arange(end[-1])
+    of_a = _arange(len(index_a)).repeat(per_entry)
+    return Ragged(_starts(a.count * count_b), index_a[of_a] + index_b[of_b], a.weight[of_a] * b.weight[of_b])
 
 
-def product_of_marginals(marginals: Sequence[Floats], threshold: float, first_fastest: bool = False) -> Ragged:
-    """Joint support of independent factors; indices are flat in C order (or, with ``first_fastest``, in column-major order).
+def product_of_marginals(marginals: Sequence[Floats], threshold: float) -> Ragged:
+    """Joint support of independent factors; indices are flat in C order.
 
     States whose marginal probability is at or below the threshold are left out; weights are not renormalised.
     """
-    order = list(marginals)[::-1] if first_fastest else list(marginals)
-    joint = from_marginals(order[0], threshold)
-    for q in order[1:]:
+    joint = from_marginals(marginals[0], threshold)
+    for q in marginals[1:]:
         joint = cross(joint, from_marginals(q, threshold), stride_a=q.shape[1])
     return joint
 
 
+def chosen_rows(a: Ragged, rows: Ints) -> Ragged:
+    """Some rows, in any order and number."""
+    if a.single:
+        return Ragged(_arange(len(rows) + 1), a.index[rows], a.weight[rows])
+    count = a.count[rows]
+    start = _starts(count)
+    source = (a.start[:-1][rows] - start[:-1]).repeat(count)
+    source += np.arange(start[-1])
+    return Ragged(start, a.index[source], a.weight[source])
+
+
 def repeat_rows(a: Ragged, times: int) -> Ragged:
     """Every row ``times`` times in a row (row 0, row 0, ..., row 1, ...)."""
-    if times == 1:
-        return a
-    if a.single:
-        index, weight = np.repeat(a.index, times), np.repeat(a.weight, times)
-        return Ragged(np.arange(len(index) + 1), index, weight)
-    count = np.repeat(np.diff(a.start), times)
-    start = np.zeros(len(count) + 1, dtype=np.intp)
-    np.cumsum(count, out=start[1:])
-    source = np.arange(start[-1]) + np.repeat(np.repeat(a.start[:-1], times) - start[:-1], count)
-    return Ragged(start, a.index[source], a.weight[source])
+    return a if times == 1 else chosen_rows(a, _arange(a.rows).repeat(times))

@@ -225,7 +225,7 @@ def test_bad_models_are_named():
     with pytest.raises(ValueError, match="reduced_priors must hold at least one model; got none"):
         model_posterior(one, one, [])
     with pytest.raises(ValueError, match=r"log_prior_odds must hold 2 numbers, one per model; got shape \(3,\)"):
-        model_posterior(one, one, [one, one], np.zeros((3, 1, 2))[:, 0, 0][:, None].repeat(2, 1)[:, :1].reshape(3, 1)[:, 0])
+        model_posterior(one, one, [one, one], np.zeros(3))
     with pytest.raises(TypeError, match="posterior and prior may be dicts only together with a HypothesisSpace"):
         model_posterior({0: one}, {0: one}, [one, one])
     with pytest.raises(ValueError, match="every model is impossible given the observations"):
