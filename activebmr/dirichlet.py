@@ -15,6 +15,7 @@ __all__ = [
     "COUNT_FLOOR",
     "LOG_FLOOR",
     "as_counts",
+    "expected_mutual_information",
     "expected_log",
     "information_gain",
     "kl_categorical",
@@ -166,19 +167,67 @@ def _joint(counts: ArrayLike) -> NDArray[np.float64]:
     return joint / joint.sum()
 
 
-def mutual_information(counts: ArrayLike) -> float:
+def _log_weights(weights: ArrayLike | None, size: int, name: str) -> NDArray[np.float64]:
+    """Logs of weights normalised to one, floored at -32; zeros if there are none."""
+    if weights is None:
+        return np.zeros(size)
+    array = as_counts(weights, name).reshape(-1)
+    if len(array) != size or not array.sum() > 0:
+        raise ValueError(f"{name} must hold {size} numbers with some mass; got {array}")
+    return safe_log(array / array.sum())
+
+
+def mutual_information(
+    counts: ArrayLike, outcome_preferences: ArrayLike | None = None, state_preferences: ArrayLike | None = None
+) -> float:
     """Mutual information (nats) between outcomes (axis 0) and columns, of the joint distribution that the counts imply.
 
-    The measure of a likelihood's structure that Friston et al. (2025) and SPM's ``spm_MDP_MI`` use.
+    The measure of a likelihood's structure that structure learning favours (Friston et al. 2025; SPM's ``spm_MDP_MI``).
+
+    Args:
+        counts: outcomes on axis 0.
+        outcome_preferences: probabilities of preferred outcomes ``(n_outcomes,)``; their expected log is added.
+        state_preferences: the same for columns ``(n_columns,)``, flattened in C order.
+
+    Raises:
+        ValueError: if counts are negative or all zero, or preferences do not fit.
     """
     joint = _joint(counts)
     joint = joint.reshape(joint.shape[0], -1)
-    marginals = xlogy(joint.sum(axis=0), joint.sum(axis=0)).sum() + xlogy(joint.sum(axis=1), joint.sum(axis=1)).sum()
-    return float(xlogy(joint, joint).sum() - marginals)
+    outcomes, columns = joint.sum(axis=1), joint.sum(axis=0)
+    information = xlogy(joint, joint).sum() - xlogy(columns, columns).sum() - xlogy(outcomes, outcomes).sum()
+    worth = outcomes @ _log_weights(outcome_preferences, len(outcomes), "outcome_preferences")
+    return float(information + worth + columns @ _log_weights(state_preferences, len(columns), "state_preferences"))
 
 
-def mutual_information_gradient(counts: ArrayLike) -> NDArray[np.float64]:
-    """Derivative of `mutual_information` with respect to the normalised joint, log(A / (row x column)) - 1, logs floored at -32."""
+def mutual_information_gradient(
+    counts: ArrayLike, outcome_preferences: ArrayLike | None = None, state_preferences: ArrayLike | None = None
+) -> NDArray[np.float64]:
+    """Derivative of `mutual_information` with respect to the normalised joint A, of the shape of ``counts``.
+
+    log(A / (row sum x column sum)) - 1, floored at -32 before the 1 is taken, plus log preferences less their expectation.
+    """
     joint = _joint(counts)
-    rows = joint.sum(axis=tuple(range(1, joint.ndim)), keepdims=True)
-    return safe_log(joint) - safe_log(rows) - safe_log(joint.sum(axis=0, keepdims=True)) - 1.0
+    table = joint.reshape(joint.shape[0], -1)
+    outcomes, columns = table.sum(axis=1, keepdims=True), table.sum(axis=0, keepdims=True)
+    independent = outcomes * columns
+    ratio = np.divide(table, independent, out=np.zeros_like(table), where=independent > 0)
+    gradient = safe_log(ratio) - 1.0
+    of_outcomes = _log_weights(outcome_preferences, len(table), "outcome_preferences")
+    of_states = _log_weights(state_preferences, table.shape[1], "state_preferences")
+    gradient += (of_outcomes - outcomes[:, 0] @ of_outcomes)[:, None] + of_states - columns[0] @ of_states
+    return gradient.reshape(joint.shape)
+
+
+def expected_mutual_information(counts: ArrayLike) -> float:
+    """Mutual information (nats) expected under the Dirichlet distribution over joint probabilities with these counts."""
+    table = as_counts(counts, "counts")
+    table = table.reshape(table.shape[0], -1)
+    total = table.sum()
+    if not total > 0:
+        raise ValueError("counts must hold some mass; all of them are zero")
+
+    def expected_entropy(a: NDArray[np.float64]) -> float:
+        return float(-(a / total * (digamma(a + 1.0) - digamma(total + 1.0))).sum())
+
+    return expected_entropy(table.sum(axis=0)) + expected_entropy(table.sum(axis=1)) - expected_entropy(table)

@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from activebmr import Result, plots
 from paradigms.three_ball import BALLS, COLOURS, rules, world_model
 
-__all__ = ["draw_balls", "figures", "model_posterior", "one_agent", "one_trial", "schemes"]
+__all__ = ["draw_balls", "figures", "model_posterior", "one_agent", "one_trial", "save", "schemes"]
 
 WIDTH = 9.0  # inches
 FILL = {"red": "#D1402A", "green": "#009E73", "blue": "#0072B2"}
@@ -32,23 +32,30 @@ INK = plots.PALETTE["black"]
 
 
 class _Page:
-    """A figure on which axes are placed in inches from the left and from the top."""
+    """A figure with a heading, below which axes are placed in inches from the left and from the top."""
 
-    def __init__(self, height: float) -> None:
-        self.height = height
-        self.figure = Figure(figsize=(WIDTH, height))
+    def __init__(self, height: float, head: str, below: str) -> None:
+        points = (WIDTH - 0.3) * 72
+        first, second = plots.wrap(head, points, 11.5, "bold"), plots.wrap(below, points, 8.5)
+        middle = 0.12 + 0.21 * (first.count("\n") + 1)
+        self.start = middle + 0.15 * (second.count("\n") + 1) + 0.14
+        self.height = self.start + height
+        self.figure = Figure(figsize=(WIDTH, self.height))
+        place = {"ha": "left", "va": "top", "linespacing": 1.25, "parse_math": False}
+        self.figure.text(0.15 / WIDTH, 1 - 0.12 / self.height, first, fontsize=11.5, fontweight="bold", **place)
+        self.figure.text(0.15 / WIDTH, 1 - middle / self.height, second, fontsize=8.5, color="#444444", **place)
 
     def axes(self, left: float, top: float, width: float, height: float) -> Axes:
-        return self.figure.add_axes((left / WIDTH, 1 - (top + height) / self.height, width / WIDTH, height / self.height))
+        bottom = 1 - (self.start + top + height) / self.height
+        return self.figure.add_axes((left / WIDTH, bottom, width / WIDTH, height / self.height))
 
-    def heading(self, text: str, below: str = "", left: float = 0.15) -> None:
-        points = (WIDTH - left - 0.15) * 72
-        first = plots.wrap(text, points, 11.5, "bold")
-        place = {"ha": "left", "va": "top", "linespacing": 1.25, "parse_math": False}
-        self.figure.text(left / WIDTH, 1 - 0.12 / self.height, first, fontsize=11.5, fontweight="bold", **place)
-        down = 0.12 + 0.21 * (first.count("\n") + 1)
-        second = plots.wrap(below, points, 8.5)
-        self.figure.text(left / WIDTH, 1 - down / self.height, second, fontsize=8.5, color="#444444", **place)
+    def scale(self, ax: Axes, left: float, top: float, height: float, label: str, ticks: Sequence[float] = (0, 0.5, 1)) -> None:
+        """The scale of the shades of some axes."""
+        bar = self.figure.colorbar(ax.images[0], cax=self.axes(left, top, 0.11, height), ticks=list(ticks))
+        bar.ax.set_yticklabels([f"{t:g}" for t in ticks])
+        bar.set_label(label)
+        bar.outline.set_linewidth(0.5)
+        bar.ax.tick_params(length=2)
 
 
 # --- one trial -----------------------------------------------------------------------------------------------------------
@@ -99,11 +106,10 @@ def one_trial(result: Result, scheme: str | int = 0, agent: int = 0, trial: int 
         raise ValueError(f"trial must lie in 0..{len(rows['policy']) - 1}; got {trial}")
     rows = {name: array[trial] for name, array in rows.items()}
     n_times, left, width = len(rows["states"]), 1.64, 6.52
-    page = _Page(10.3)
     who = f"Scheme '{result.schemes[result.index(scheme)]}', agent {agent}, trial {trial + 1}."
-    page.heading(_story(rows), f"{who} True rule: {rules().descriptions[_truth(result, agent)]}.")
+    page = _Page(9.7, _story(rows), f"{who} True rule: {rules().descriptions[_truth(result, agent)]}.")
 
-    top, height = 0.72, width / n_times * 0.98
+    top, height = 0.0, width / n_times * 0.98
     _strip(page.axes(left, top, width, height), rows)
     top += height + 0.36
     ax = plots.outcomes(result, model, **where, ax=page.axes(left, top, width, 0.58))
@@ -120,7 +126,7 @@ def one_trial(result: Result, scheme: str | int = 0, agent: int = 0, trial: int 
         ax.set_ylabel("")
         _beside(ax, 0.5, f"{name} ball" if name in BALLS else name)
         top += height + 0.07
-    _scale(page, ax, left + width + 0.2, first, 1.49)
+    page.scale(ax, left + width + 0.2, first, 1.49, "probability")
 
     top += 0.29
     ax = plots.policies(result, model, **where, numbers=True, ax=page.axes(left, top, width, 16 * 0.145))
@@ -167,22 +173,13 @@ def _beside(ax: Axes, y: float, text: str) -> None:
     ax.text(-0.105, y, text, transform=ax.transAxes, ha="right", va="center", fontsize=8.5)
 
 
-def _scale(page: _Page, ax: Axes, left: float, top: float, height: float, ticks: Sequence[float] = (0, 0.5, 1)) -> None:
-    """The scale of the shades, at a place of its own."""
-    bar = page.figure.colorbar(ax.images[0], cax=page.axes(left, top, 0.11, height), ticks=list(ticks))
-    bar.ax.set_yticklabels([f"{t:g}" for t in ticks])
-    bar.set_label("probability")
-    bar.outline.set_linewidth(0.5)
-    bar.ax.tick_params(length=2)
-
-
 def _story(rows: dict[str, np.ndarray]) -> str:
     """The trial in a sentence: where the agent looked before it first answered, and what came of it."""
     states, told = rows["states"], rows["outcomes"][:, 2]
     answered = np.flatnonzero(states[:, 4] < len(COLOURS))
     until = answered[0] if len(answered) else len(states)
     looks = [f"the {BALLS[g]} ball ({COLOURS[s[g]]})" for s, g in zip(states[:until], states[:until, 3], strict=True) if g < 3]
-    looked = f"The agent looks at {', then '.join(looks)}" if looks else "The agent looks at no ball"
+    looked = f"It looks at {', then '.join(looks)}" if looks else "It looks at no ball"
     if not len(answered):
         return looked + " and does not answer"
     answers = list(dict.fromkeys(COLOURS[c] for c in states[answered, 4] if c < len(COLOURS)))
@@ -195,11 +192,10 @@ def _beliefs_say(rows: dict[str, np.ndarray]) -> str:
         qs, true = rows[f"qs_{name}"], rows["states"][:, f]
         unsure = np.flatnonzero(qs[np.arange(len(true)), true] < 0.95)
         if len(unsure) == 0:
-            parts.append(f"{name} always")
+            parts.append(f"{name} ball always")
         elif unsure[-1] + 1 < len(true):
-            parts.append(f"{name} from time {unsure[-1] + 2}")
-    known = f"the colours are known: {', '.join(parts)}" if parts else "no colour is known for sure"
-    return f"Beliefs: {known} (rings: true states)"
+            parts.append(f"{name} ball from time {unsure[-1] + 2}")
+    return f"Colours known: {', '.join(parts) if parts else 'none for sure'} (rings: true states)"
 
 
 def _policies_say(rows: dict[str, np.ndarray]) -> str:
@@ -216,7 +212,7 @@ def _confidence_says(rows: dict[str, np.ndarray]) -> str:
     values = rows["confidence"]
     t = int(values.argmax())
     left = f"{np.exp(-values[t]):.1f} of 16 policies are left in the running"
-    return f"Confidence (negative entropy of the policies) is highest at time {t + 1}: {left}"
+    return f"Confidence is highest at time {t + 1}: {left}"
 
 
 # --- one agent -----------------------------------------------------------------------------------------------------------
@@ -236,15 +232,16 @@ def one_agent(result: Result, scheme: str | int = 0, agent: int = 0) -> Figure:
     s = result.index(scheme)
     learned = "pA_feedback" in result.trace
     reasons = has_hypotheses(result, s)
-    left, width, gap, top = 0.68, 4.6 if learned else 7.25, 0.36, 1.04 if learned else 0.92
+    left, width, gap, top = 0.68, 4.6 if learned else 7.25, 0.36, 0.24
     heights = [1.0, 0.8, 0.8] + ([1.35, 2.6] if reasons else [])
-    page = _Page(top + sum(heights) + gap * (len(heights) - 1) + 0.5)
     truth = _truth(result, agent)
-    legend = (
-        " At the right: probability of being told 'right' for every colouring (27 rows), answer and, within it, gaze (columns)."
-    )
     rule = f"The true rule, number {truth}: {rules().descriptions[truth]}."
-    page.heading(_agent_story(result, s, agent), rule + (legend if learned else ""))
+    rule += " Dashed line: insight." if result.adopted_model[s, agent] >= 0 else ""
+    legend = (
+        " Right: probability of the feedback 'right' for all colourings (27 rows) and answers (columns; within them, gaze)."
+    )
+    height = top + sum(heights) + gap * (len(heights) - 1) + 0.5
+    page = _Page(height, _agent_story(result, s, agent), rule + (legend if learned else ""))
     drawn = []
     for height in heights:
         drawn.append(page.axes(left, top, width, height))
@@ -256,7 +253,8 @@ def one_agent(result: Result, scheme: str | int = 0, agent: int = 0) -> Figure:
         ax.yaxis.set_major_locator(MaxNLocator(3, integer=True))
     plots.title(drawn[1], drawn[1].get_title(loc="left").replace("\n", " ").replace(" a trial", " nats a trial", 1))
     kl = result.kl_to_truth[s, agent]
-    plots.title(drawn[2], f"KL divergence of the true from the believed feedback: from {kl[0]:.0f} to {kl[-1]:.2g} nats")
+    moves = "falls" if kl[-1] < kl[0] else "does not fall"
+    plots.title(drawn[2], f"KL divergence from the truth {moves}: {kl[0]:.0f} nats at first, {kl[-1]:.0f} in the end")
     if reasons:
         plots.log_odds(result, s, agent, ax=drawn[3])
         plots.title(drawn[3], _log_odds_say(result, s, agent))
@@ -270,7 +268,7 @@ def one_agent(result: Result, scheme: str | int = 0, agent: int = 0) -> Figure:
     if learned:
         _likelihoods(page, result, s, agent, top - gap)
     elif reasons:
-        _scale(page, drawn[4], left + width + 0.42, top - gap - 2.6, 1.4, SHADE_TICKS)
+        page.scale(drawn[4], left + width + 0.47, top - gap - 2.6, 1.4, "probability", SHADE_TICKS)
     return page.figure
 
 
@@ -309,8 +307,8 @@ def _likelihoods(page: _Page, result: Result, s: int, agent: int, bottom: float)
     true, when = rules().dense(_truth(result, agent), 2), int(result.adoption_trial[s, agent]) + 1
     shown = [0, len(counts) - 1] if not 0 < when < len(counts) else [when - 1, when]
     words = [f"By trial {i + 1}" if i != when else "After insight" for i in shown]
-    tables = [(counts[i], f"{w}: {_agreement(counts[i], true):.0%} right") for i, w in zip(shown, words, strict=True)]
-    left, top, gap = 6.27, 1.04, 0.36
+    tables = [(counts[i], f"{w}: {_agreement(counts[i], true):.0%} foreseen") for i, w in zip(shown, words, strict=True)]
+    left, top, gap = 6.27, 0.24, 0.36
     height = (bottom - top - 2 * gap) / 3
     for k, (table, words) in enumerate([*tables, (true, "The truth")]):
         ax = page.axes(left, top, 1.95, height)
@@ -321,7 +319,7 @@ def _likelihoods(page: _Page, result: Result, s: int, agent: int, bottom: float)
         ax.set_xlabel("answer" if k == 2 else "")
         ax.set_xticks(ax.get_xticks(), [*COLOURS, "none"] if k == 2 else [])
         if k == 0:
-            _scale(page, ax, left + 2.07, top, height)
+            page.scale(ax, left + 2.07, top, height, "P(told 'right')")
         top += height + gap
 
 
@@ -337,12 +335,11 @@ def schemes(result: Result) -> Figure:
     names = result.schemes
     across = min(3, len(names))
     down = -(-len(names) // across)
-    left, gap, first, tall, line = 0.68, 0.25, 1.0, 1.6 if len(names) > 1 else 2.2, 0.42
+    left, gap, first, tall, line = 0.68, 0.25, 0.24, 1.6 if len(names) > 1 else 2.2, 0.42
     each = (WIDTH - left - 0.2 - gap * (across - 1)) / across
     low_top = first + down * (tall + line) + 0.55
     low = max(1.2, 0.37 * len(names))
-    page = _Page(low_top + low + 0.5)
-    page.heading(*_schemes_say(result))
+    page = _Page(low_top + max(low, _size(result)) + 0.5, *_schemes_say(result))
     net = np.cumsum(result.wins - result.losses, axis=2)
     room = 0.05 * (net.max() - net.min() + 1)
     for s in range(len(names)):
@@ -367,17 +364,23 @@ def _schemes_say(result: Result) -> tuple[str, str]:
         "Score: wins − losses. Thin lines and bars: agents. Thick lines, dots and numbers: their mean and its standard error."
     )
     if {"paper", "paper-none"} <= set(rows):
-        with_, without = rows["paper"], rows["paper-none"]
-        head = f"Curiosity finds the rule: {with_['found']:.0%} of agents do with all gains (paper), "
-        return head + f"{without['found']:.0%} with none (paper-none)", below
+        with_, without, n = rows["paper"]["found"], rows["paper-none"]["found"], result.sizes["agent"]
+        sure = with_ - without > 2 * np.sqrt((with_ * (1 - with_) + without * (1 - without)) / n)
+        head = "Curiosity finds the rule: " if sure else "Who finds the rule? "
+        return f"{head}{with_:.0%} of agents do with all gains (paper), {without:.0%} with none (paper-none)", below
     reasoning = [row for row in rows.values() if row["has_hypotheses"]]
     row = reasoning[0] if reasoning else next(iter(rows.values()))
     error = "" if np.isnan(row["score_se"]) else f" ± {row['score_se']:.1f}"
     score = f"score {row['score']:.1f}{error} after {row['trials']} trials".replace("-", "−")
     if not reasoning:
-        return f"{row['scheme']}: {score}", below
+        return f"Scheme '{row['scheme']}': {score}", below
     adopted = result.adopted_truth[result.index(row["scheme"])].sum()
-    return f"{row['scheme']}: {adopted} of {row['agents']} agents adopt the true rule; {score}", below
+    return f"{adopted} of {row['agents']} agents ({row['scheme']}) adopt the true rule; {score}", below
+
+
+def _size(result: Result) -> float:
+    """Side of the paired scatter, inches; none for a single scheme."""
+    return 0.0 if len(result.schemes) == 1 else float(np.clip(0.37 * len(result.schemes), 1.8, 2.3))
 
 
 def _comparisons(page: _Page, result: Result, top: float, height: float) -> None:
@@ -385,7 +388,7 @@ def _comparisons(page: _Page, result: Result, top: float, height: float) -> None
     pair = ("paper", "paper-states") if {"paper", "paper-states"} <= set(names) else tuple(names[:2])
     left = 0.68
     if len(names) > 1:
-        size = min(max(height, 1.8), 2.3)
+        size = _size(result)
         ax = page.axes(left, top, size, size)
         plots.paired_scatter(result, "score", *pair, ax=ax)
         gap = result.score[result.index(pair[0])] - result.score[result.index(pair[1])]
@@ -396,22 +399,23 @@ def _comparisons(page: _Page, result: Result, top: float, height: float) -> None
     else:
         left += 0.55
     width = (WIDTH - left - 0.75 - 0.85) / 2
-    for k, (measure, words) in enumerate((("discovery_trials", "Discovery"), ("score", "Score"))):
+    for k, (measure, words) in enumerate((("discovery_trials", "Earliest"), ("score", "Highest"))):
         ax = page.axes(left + k * (width + 0.85), top, width, height)
         plots.histogram(result, measure, ax=ax)
-        plots.title(ax, f"{words}: {_best(result, measure)}")
+        best = _best(result, measure)
+        plots.title(ax, f"{words}: {' and '.join(best)}" if best else "No clear differences")
         if k:
             ax.set_yticks([])
 
 
-def _best(result: Result, measure: str) -> str:
-    """Which of the schemes that do not know the rule does best."""
+def _best(result: Result, measure: str) -> list[str]:
+    """Which schemes that do not know the rule do best, up to two standard errors of the paired difference; none if all do."""
     told = [s for s in range(len(result.schemes)) if has_hypotheses(result, s)] or [0]
-    means = [result[measure][s].mean() for s in told]
-    best = told[int(np.argmin(means) if measure == "discovery_trials" else np.argmax(means))]
-    if len(told) == 1:
-        return result.schemes[best]
-    return f"{'earliest' if measure == 'discovery_trials' else 'highest'} under {result.schemes[best]}"
+    worth = -result[measure] if measure == "discovery_trials" else result[measure]
+    best = max(told, key=lambda s: worth[s].mean())
+    lag = {s: worth[best] - worth[s] for s in told}
+    alike = [result.schemes[s] for s in told if lag[s].mean() <= 2 * lag[s].std() / np.sqrt(max(1, len(lag[s]) - 1))]
+    return alike if len(alike) < len(told) or len(told) == 1 else []
 
 
 def model_posterior(result: Result) -> Figure:
@@ -421,12 +425,12 @@ def model_posterior(result: Result) -> Figure:
         raise ValueError(f"result must hold a scheme whose agents have hypotheses; it holds {result.schemes}")
     across = min(3, len(chosen))
     down = -(-len(chosen) // across)
-    left, gap, first, tall, line = 0.45, 0.3, 0.88, 2.2 if len(chosen) > 1 else 3.2, 0.42
+    left, gap, first, tall, line = 0.45, 0.3, 0.24, 2.2 if len(chosen) > 1 else 3.2, 0.42
     each = (WIDTH - left - 0.9 - gap * (across - 1)) / across
-    page = _Page(first + down * (tall + line) + 0.12)
-    page.heading(
+    page = _Page(
+        first + down * (tall + line) + 0.12,
         _insight_story(result, chosen[0]),
-        "Shades: posterior of the true rule in every agent and trial. Dots: it adopts that rule. Crosses: it adopts a wrong one.",
+        "Shades: posterior of the true rule. Dots: the agent adopts this rule. Crosses: it adopts a wrong one.",
     )
     for k, s in enumerate(chosen):
         row, column = divmod(k, across)
@@ -439,25 +443,31 @@ def model_posterior(result: Result) -> Figure:
         under = k + across >= len(chosen)
         ax.set_xlabel("trial" if under else "")
         ax.tick_params(labelbottom=under)
-    _scale(page, ax, WIDTH - 0.75, first, tall)
+    page.scale(ax, WIDTH - 0.75, first, tall, "posterior of the true rule")
     return page.figure
 
 
 def _insight_story(result: Result, s: int) -> str:
     found, n_agents = result.adopted_truth[s], result.sizes["agent"]
     if not found.any():
-        return f"{result.schemes[s]}: none of {n_agents} agents adopts the true rule in {result.sizes['trial']} trials"
+        return f"None of {n_agents} agents ({result.schemes[s]}) adopts the true rule in {result.sizes['trial']} trials"
     when = np.median(result.adoption_trial[s][found]) + 1
     after = f"after trial {when:g}" + (" in the median" if found.sum() > 1 else "")
-    return f"{result.schemes[s]}: {found.sum()} of {n_agents} agents adopt the true rule, {after}"
+    return f"{found.sum()} of {n_agents} agents ({result.schemes[s]}) adopt the true rule, {after}"
+
+
+def save(figure: Figure, path: str | Path) -> Path:
+    """Write a figure as a PNG of a modest size."""
+    figure.savefig(path, dpi=130, pil_kwargs={"optimize": True})
+    return Path(path)
 
 
 def figures(result: Result, folder: str | Path) -> list[Path]:
     """Draw what a result shows into a folder, which is made if it is not there.
 
     Always ``schemes.png`` (all agents of all schemes) and ``one_agent.png`` (a typical agent of the first scheme that has
-    hypotheses, or else of the first one); ``model_posterior.png`` (the posterior of the true rule in all agents) if any scheme has
-    hypotheses.
+    hypotheses, or else of the first one); ``model_posterior.png`` (the posterior of the true rule in all agents) if any
+    scheme has hypotheses.
 
     Returns:
         the files written.
@@ -466,12 +476,8 @@ def figures(result: Result, folder: str | Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     reasoning = [s for s in range(len(result.schemes)) if has_hypotheses(result, s)]
     scheme = reasoning[0] if reasoning else 0
-    written = []
     with plots.style():
         drawn = {"schemes.png": schemes(result), "one_agent.png": one_agent(result, scheme, typical_agent(result, scheme))}
         if reasoning:
             drawn["model_posterior.png"] = model_posterior(result)
-        for name, figure in drawn.items():
-            figure.savefig(folder / name)
-            written.append(folder / name)
-    return written
+        return [save(figure, folder / name) for name, figure in drawn.items()]

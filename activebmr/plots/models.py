@@ -55,14 +55,13 @@ def model_posterior(result: Result, scheme: str | int = 0, agent: int = 0, *, ba
     best = int(values[-1].argmax())
     ends = f"{values[-1, best]:.2g} for hypothesis {best}"
     if true is not None:
-        ax.plot(1.012, true, "<", color=PALETTE["vermilion"], markersize=6, transform=ax.get_yaxis_transform(), clip_on=False)
         ax.annotate(
-            "true",
+            "◀ true",
             (1.0, true),
-            (9, 0),
+            (2, 0),
             xycoords=ax.get_yaxis_transform(),
             textcoords="offset points",
-            va="center",
+            va="center_baseline",
             color=PALETTE["vermilion"],
             fontsize="small",
             annotation_clip=False,

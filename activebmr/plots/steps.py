@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.patheffects import Normal, Stroke
 from numpy.typing import ArrayLike, NDArray
 
 from activebmr.models import POMDP
@@ -38,6 +39,11 @@ def _shades(ax: Axes, values: NDArray[Any], names: Sequence[str]) -> Any:
     ax.spines[:].set_color("#BBBBBB")
     ax.tick_params(length=0)
     return image
+
+
+def _rings(ax: Axes, x: NDArray[Any], y: NDArray[Any]) -> None:
+    halo = [Stroke(linewidth=2.8, foreground="white"), Normal()]
+    ax.scatter(x, y, 26, "none", edgecolors=PALETTE["vermilion"], linewidths=1.3, zorder=3, path_effects=halo)
 
 
 def time_axis(ax: Axes, n_times: int) -> None:
@@ -74,7 +80,7 @@ def beliefs(
     names, qs, true = model.labels["states"][name], rows[f"qs_{name}"], rows["states"][:, f]
     ax = axes_of(ax, height=1.2 + 0.2 * len(names))
     image = _shades(ax, qs.T, names)
-    ax.scatter(np.arange(1, len(true) + 1), true, 26, "none", edgecolors=PALETTE["vermilion"], linewidths=1.3, zorder=3)
+    _rings(ax, np.arange(1, len(true) + 1), true)
     ax.set_ylabel(name)
     known = qs[np.arange(len(true)), true] > _CERTAIN
     if known.all():
@@ -125,7 +131,7 @@ def policies(
     chosen = rows["policy"]
     done = (chosen >= 0) & (times < len(q_pi))  # nothing follows the last time, and replays may do what no policy does
     aside = 0.36 if numbers else 0.0
-    ax.scatter(times[done] + aside, chosen[done], 26, "none", edgecolors=PALETTE["vermilion"], linewidths=1.3, zorder=3)
+    _rings(ax, times[done] + aside, chosen[done])
     if numbers:
         for t, k in np.argwhere(q_pi >= 0.01):
             ink = "white" if q_pi[t, k] > 0.55 else PALETTE["black"]

@@ -56,14 +56,14 @@ _STYLE = {
     "legend.fontsize": 8,
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
-    "savefig.dpi": 140,
+    "savefig.dpi": 130,
 }
 
 
 def style() -> AbstractContextManager[None]:
     """Settings for figures in print, within a ``with`` block: small type, thin lines. Afterwards all is as it was.
 
-    Draw and save inside the block; ``savefig`` then uses 140 dots per inch.
+    Draw and save inside the block; ``savefig`` then uses 130 dots per inch.
     """
     return matplotlib.rc_context(_STYLE)  # type: ignore[return-value]
 
