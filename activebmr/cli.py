@@ -411,7 +411,7 @@ def _draw(module: ParadigmModule, result: Result, folder: Path, quiet: bool) -> 
 
 
 def _pm(mean: float, error: float) -> str:
-    return f"{mean:.1f}" + (f" +- {error:.1f}" if error == error else "")
+    return f"{round(mean, 1) + 0.0:.1f}" + (f" +- {error:.1f}" if error == error else "")  # never -0.0 or nan
 
 
 def _table(console: Console, title: str, header: Sequence[str], rows: list[Sequence[str]]) -> None:
@@ -443,7 +443,8 @@ def _report(result: Result, paradigm: Paradigm, target: Path) -> None:
         found, wrong = (f"{r['found']:.0%}", str(r["wrong"])) if r["has_hypotheses"] else ("-", "-")
         discovery, score = _pm(r["discovery"], r["discovery_se"]), _pm(r["score"], r["score_se"])
         rows.append((r["scheme"], found, wrong, discovery, f"{r['discovery_median']:g}", score))
-    title = f"{paradigm.name}: {agents} agents, {trials} trials, seed {int(result.seed)}"
+    lived = f"{agents} agent{'s' * (agents > 1)}, {trials} trial{'s' * (trials > 1)}"
+    title = f"{paradigm.name}: {lived}, seed {int(result.seed)}"
     _table(console, title, ("scheme", "found", "wrong", "discovery", "median", "score"), rows)
     if len(rows) > 1:
         _table(console, f"difference from {rows[0][0]}, agent by agent", ("scheme", "discovery", "score"), _paired(result))

@@ -341,11 +341,22 @@ def _assemble(
     batches: list[tuple[int, Ints]],
 ) -> Result:
     def gather(part: int, name: str) -> NDArray[Any]:
-        rows = [np.concatenate([done[s, b][part][name] for b, _ in batches]) for s in range(len(schemes))]
-        width = max(r.shape[-1] for r in rows)
+        """One measure of all batches; each batch's share is dropped once it is copied, so that nothing is held twice for long."""
+        shares = [[done[s, b][part].pop(name) for b, _ in batches] for s in range(len(schemes))]
+        shape = shares[0][0].shape[1:]
         if name == "model_posterior":  # schemes without hypotheses have none to report
-            rows = [r if r.shape[-1] == width else np.full((*r.shape[:-1], width), np.nan) for r in rows]
-        return np.stack(rows)
+            shape = (*shape[:-1], max(x.shape[-1] for row in shares for x in row))
+        whole = np.empty((len(schemes), sum(len(a) for _, a in batches), *shape), dtype=shares[0][0].dtype)
+        if name == "model_posterior":
+            whole.fill(np.nan)
+        for s, row in enumerate(shares):
+            at = 0
+            for x in row:
+                if x.shape[1:] == shape:
+                    whole[s, at : at + len(x)] = x
+                at += len(x)
+            row.clear()
+        return whole
 
     arrays: dict[str, Any] = {name: gather(0, name) for name in DIMENSIONS}
     agents = np.concatenate([a for _, a in batches])

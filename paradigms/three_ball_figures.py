@@ -458,7 +458,7 @@ def _insight_story(result: Result, s: int) -> str:
 
 def save(figure: Figure, path: str | Path) -> Path:
     """Write a figure as a PNG of a modest size."""
-    figure.savefig(path, dpi=130, pil_kwargs={"optimize": True})
+    figure.savefig(path, dpi=125, pil_kwargs={"optimize": True})
     return Path(path)
 
 

@@ -129,7 +129,7 @@ def shape(text: str) -> str:
     "changes, message",
     [
         # likelihoods
-        ({"A": []}, "A of POMDP must have at least one modality; got none"),
+        ({"A": [], "A_dependencies": None}, "A of POMDP must have at least one modality; got none"),
         ({"A": [None, A1]}, "A[0] of POMDP must be given where pA[0] is None"),
         ({"A": [A0, A0]}, "A[1] of POMDP must have shape (outcomes,) + (2, 3), the states it depends on; got (2, 2)"),
         ({"A": [[0.5, 0.5], A1]}, "A[0] of POMDP must have shape (outcomes,) + (2,), the states it depends on; got (2,)"),

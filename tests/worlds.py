@@ -114,7 +114,7 @@ def lamp_rules(model: POMDP | None = None, sharp: float = 4.0) -> HypothesisSpac
     """Two hypotheses about the light: it tells the lamp's state in the left room, or in both."""
     prior = np.asarray((model or two_rooms()).pA[1])
     left = np.ones_like(prior) * (prior > 0)
-    left[:2, 0] += sharp * np.eye(2)
+    left[:, 0] = sharp * np.eye(3)[:, :2]
     both = left.copy()
-    both[:2, 1] += sharp * np.eye(2)
+    both[:, 1] = sharp * np.eye(3)[:, :2]
     return HypothesisSpace({"left": {"pA[1]": left}, "both": {"pA[1]": both}})
