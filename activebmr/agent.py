@@ -447,7 +447,8 @@ class Agent:
         if isinstance(observation, np.ndarray):
             if observation.ndim != 2 or observation.shape != (n_agents, model.num_modalities):
                 raise ValueError(
-                    f"observation must have shape ({n_agents}, {model.num_modalities}) (agents, modalities); got {observation.shape}"
+                    f"observation must have shape ({n_agents}, {model.num_modalities}) (agents, modalities); "
+                    f"got {observation.shape}"
                 )
             observation = list(observation.T)
         if len(observation) != model.num_modalities:
@@ -469,7 +470,8 @@ class Agent:
         array = np.broadcast_to(array, (n_agents, n_outcomes)) if array.ndim == 1 and n_agents == 1 else array
         if array.shape != (n_agents, n_outcomes) or (array < 0).any() or (np.abs(array.sum(axis=1) - 1) > 1e-6).any():
             raise ValueError(
-                f"observation[{m}] as probabilities must have shape ({n_agents}, {n_outcomes}) and rows that sum to 1; got shape {array.shape}"
+                f"observation[{m}] as probabilities must have shape ({n_agents}, {n_outcomes}) and rows that sum to 1; "
+                f"got shape {array.shape}"
             )
         return array
 

@@ -18,7 +18,8 @@ SUPPORT = 1e-16
 class Belief(Sequence[Floats]):
     """Marginals ``(rows, S_f)`` of every factor; a sequence of arrays to the outside.
 
-    A factor whose state is certain in every row is kept as that state ``known[f]`` ``(rows,)``; its marginals are made when asked for.
+    A factor whose state is certain in every row is kept as that state ``known[f]`` ``(rows,)``; its marginals are made when
+    asked for.
     """
 
     def __init__(

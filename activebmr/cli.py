@@ -198,7 +198,7 @@ def run(
 
 def _simulate(schemes: list[Paradigm], agents: int, trials: int, seed: int, jobs: int, folder: Path, progress: bool) -> Result:
     """Simulate, save, and after Ctrl-C say what was kept."""
-    from activebmr.simulate import simulate
+    from activebmr.simulate import discard_checkpoint, simulate
 
     target, unfinished = folder / "result.npz", folder / "unfinished"
     try:
@@ -213,8 +213,7 @@ def _simulate(schemes: list[Paradigm], agents: int, trials: int, seed: int, jobs
         print(f"interrupted: {result.sizes['agent']} of {agents} agents had finished and are in {target}", file=sys.stderr)
         print(f"the same command goes on from there; 'activebmr plot {target}' draws what there is", file=sys.stderr)
     else:
-        with suppress(OSError):
-            unfinished.rmdir()  # unless it holds the parts of another run
+        discard_checkpoint(unfinished)
     return result
 
 

@@ -1,8 +1,8 @@
 """Expected free energy of policies, one step ahead: utility and the gains in information about states, parameters and models.
 
-Values are *negative* expected free energies, so that more is better; every gain is >= 0 (Friston et al. 2025). Policies that do the
-same to the factors that a modality depends on share the work for it: each modality is evaluated per *cell*, a combination of
-where its set factors end (a column of its slab) and how its other controlled factors move.
+Values are *negative* expected free energies, so that more is better; every gain is >= 0 (Friston et al. 2025). Policies that
+do the same to the factors that a modality depends on share the work for it: each modality is evaluated per *cell*, a
+combination of where its set factors end (a column of its slab) and how its other controlled factors move.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from activebmr.tables import CountTable, KnownTable
 __all__ = ["Prediction", "Terms", "one_step_terms"]
 
 _FLOOR = float(np.exp(LOG_FLOOR))
+_TAME = 1 / 256  # a count changes a score by at most about 1 / offset
 _CERTAIN = 1e-14  # a model with all but this of the probability leaves no gain that float64 could show
 
 
@@ -175,9 +176,10 @@ def one_step_terms(
             terms.state += cells.spread(np.maximum(gain, 0.0))
         if not isinstance(table, CountTable):
             continue
-        if "param" in gains and table.novel[agents].any():
+        novel = table.novel[agents]
+        if "param" in gains and novel.any():
             novelty = cells.spread(_dot(outcome, _expect(table, table.novelty, cells, agents)))
-            terms.param += np.where(table.novel[agents][:, None], novelty, 0.0)
+            terms.param += np.where(novel[:, None], novelty, 0.0)
         if wondering is not None and len(wondering) and model_posterior is not None and table.scorer is not None:
             doubt = _Doubt.about(table, cells, agents, wondering, model_posterior)
             information = np.zeros((prediction.rows, cells.n_moves * cells.n_slab))
@@ -268,7 +270,8 @@ class _Doubt:
 def plug_in_model_gain(table: CountTable, doubt: _Doubt, outcome: Floats) -> Floats:
     """KL[q(m | a + da) || q(m | a)], da = q(o) x q(s): one update with the *expected* counts (SPM; Friston et al. 2025).
 
-    Reproduces the paper. It is not an expectation over outcomes: it can exceed the information there is, and miss what there is.
+    Reproduces the paper. It is not an expectation over outcomes: it can exceed the information there is, and miss what there
+    is.
     """
     scorer = table.scorer
     assert scorer is not None and table.differences is not None
@@ -277,11 +280,13 @@ def plug_in_model_gain(table: CountTable, doubt: _Doubt, outcome: Floats) -> Flo
     change = scorer.differences(scorer.evidence(fictive, doubt.states), doubt.states) - table.differences[doubt.flat]
     shift = scorer.collect(doubt.start, doubt.states, change)
     shift = shift.reshape(len(doubt.rows), -1, shift.shape[1])
-    shift -= shift.max(axis=2, keepdims=True)
-    after = doubt.posterior * np.exp(shift)
-    total = after.sum(axis=2)
-    after *= shift
-    return np.maximum(after.sum(axis=2) / total - np.log(total), 0.0).ravel()
+    if scorer.offset < _TAME:  # else one count shifts no score by more than exp can bear
+        shift -= shift.max(axis=2, keepdims=True)
+    q = np.ascontiguousarray(doubt.posterior.transpose(0, 2, 1))
+    odds = np.exp(shift)
+    total = np.matmul(odds, q)[:, :, 0]
+    odds *= shift
+    return np.maximum(np.matmul(odds, q)[:, :, 0] / total - np.log(total), 0.0).ravel()
 
 
 def exact_model_gain(table: CountTable, doubt: _Doubt, outcome: Floats) -> Floats:

@@ -1,7 +1,7 @@
 """`HypothesisSpace`: alternative structures of a likelihood, as named reduced priors.
 
-A hypothesis says what Dirichlet counts some likelihoods would have before any data if it were true. Spaces repeat themselves: the
-81 rules of the three-ball paradigm are 81 tensors of 1296 numbers, yet hold only three distinct columns. So a space is
+A hypothesis says what Dirichlet counts some likelihoods would have before any data if it were true. Spaces repeat themselves:
+the 81 rules of the three-ball paradigm are 81 tensors of 1296 numbers, yet hold only three distinct columns. So a space is
 stored as the distinct columns of each modality and, per hypothesis and state, which of them stands there.
 """
 
@@ -149,7 +149,8 @@ class HypothesisSpace:
         for m, table in tables.items():
             if table.assignment.shape != (len(names), int(np.prod(table.shape[1:]))):
                 raise ValueError(
-                    f"assignment of modality {m} must have shape {(len(names), int(np.prod(table.shape[1:])))}; got {table.assignment.shape}"
+                    f"assignment of modality {m} must have shape {(len(names), int(np.prod(table.shape[1:])))}; "
+                    f"got {table.assignment.shape}"
                 )
             if not (table.columns.sum(axis=1) > 0).all():
                 raise ValueError(f"every column of a hypothesis about modality {m} must hold some counts; one holds none")
@@ -162,7 +163,8 @@ class HypothesisSpace:
         return len(self.names)
 
     def __repr__(self) -> str:
-        return f"HypothesisSpace({len(self)} hypotheses about modalities {sorted(self.tables)}; {len(self.distinct()[0])} distinct)"
+        distinct = len(self.distinct()[0])
+        return f"HypothesisSpace({len(self)} hypotheses about modalities {sorted(self.tables)}; {distinct} distinct)"
 
     def dense(self, hypothesis: int | str, modality: int) -> NDArray[np.float64]:
         """The reduced prior of one hypothesis about one modality as a tensor of counts."""
@@ -217,8 +219,8 @@ class HypothesisSpace:
                     j, s, o = (int(i) for i in np.argwhere(clash)[0])
                     at = (o, *(int(i) for i in np.unravel_index(s, counts.shape[1:])))
                     raise ValueError(
-                        f"hypothesis {self.names[j]!r} gives {column[o]:.6g} counts to pA[{m}]{list(at)}, a structural zero of the "
-                        "model's prior: a reduced prior must lie within the full one"
+                        f"hypothesis {self.names[j]!r} gives {column[o]:.6g} counts to pA[{m}]{list(at)}, a structural zero of "
+                        "the model's prior: a reduced prior must lie within the full one"
                     )
 
 
@@ -244,7 +246,8 @@ def context_rules(
         feedback: modality (name or index) that says whether an answer was right.
         objects: the factors (names or indices) that can be context or criterion; all with the same number of values.
         answer: the factor that holds the answer. Its first values are those of the objects; any further state is "no answer".
-        null, right, wrong: outcomes (names or indices) of the feedback when nothing was answered, and for right and wrong answers.
+        null, right, wrong: outcomes (names or indices) of the feedback when nothing was answered, and for right and wrong
+            answers.
         counts: Dirichlet counts that a rule puts on the outcome it predicts.
         sentence: format of the description, with ``{context}`` and ``{cases}``.
 

@@ -147,10 +147,10 @@ def infer_mean_field(
 ) -> tuple[Belief, Floats]:
     """Factorised beliefs by fixed-point iteration, number for number those of pymdp 1.0.4's default scheme.
 
-    Each of `ITERATIONS` rounds sets all factors at once to softmax(log prior + expected log likelihood under the others' beliefs
-    of the round before), starting from uniform beliefs; convergence is not asked for. A soft outcome counts with its expected
-    log likelihood. With one factor this is exact; with several it is an approximation that can be far off where outcomes
-    are impossible (a likelihood of 0), since it then depends on the floor of the logarithm. Arguments as above.
+    Each of `ITERATIONS` rounds sets all factors at once to softmax(log prior + expected log likelihood under what the others
+    believed the round before), starting from uniform beliefs; convergence is not asked for. A soft outcome counts with its
+    expected log likelihood. With one factor this is exact; with several it is an approximation that can be far off where
+    outcomes are impossible (a likelihood of 0), since it then depends on the floor of the logarithm. Arguments as above.
 
     Returns:
         posterior beliefs, and per row minus the variational free energy of the result ``(rows,)``: a lower bound of the log

@@ -1,8 +1,8 @@
 """How a model's factors move, and in which order a likelihood's columns are kept so that policies read them in one stroke.
 
-Three kinds of factors matter for speed. A *fixed* one keeps its state (one control, identity). A *set* one is put into a known state by
-each control, whatever it was before (gaze, choice, "go to"). All others are *general*. In the tables of a modality the set
-factors come last: what all combinations of their controls would show in one state of the other factors is then one
+Three kinds of factors matter for speed. A *fixed* one keeps its state (one control, identity). A *set* one is put into a known
+state by each control, whatever it was before (gaze, choice, "go to"). All others are *general*. In the tables of a modality
+the set factors come last: what all combinations of their controls would show in one state of the other factors is then one
 contiguous slab.
 """
 

@@ -212,7 +212,8 @@ class POMDP:
         for f, b in enumerate(arrays):
             if b.ndim != len(deps[f]) + 2:
                 raise ValueError(
-                    f"B[{f}] of POMDP must have {len(deps[f]) + 2} axes (next state, {len(deps[f])} states, control); got {b.ndim}"
+                    f"B[{f}] of POMDP must have {len(deps[f]) + 2} axes (next state, {len(deps[f])} states, control); "
+                    f"got {b.ndim}"
                 )
             wanted = (b.shape[0], *(arrays[d].shape[0] for d in deps[f]))
             if b.shape[:-1] != wanted or 0 in b.shape:
@@ -311,7 +312,8 @@ class POMDP:
             return _frozen(self.E)
         if len(self.E) != self.num_factors:
             raise ValueError(
-                f"E of POMDP must have one entry per factor ({self.num_factors}), or be an array over policies; got {len(self.E)}"
+                f"E of POMDP must have one entry per factor ({self.num_factors}), or be an array over policies; "
+                f"got {len(self.E)}"
             )
         out = []
         for f, (e, n) in enumerate(zip(self.E, self.num_controls, strict=True)):

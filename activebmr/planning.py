@@ -224,7 +224,8 @@ class Planner:
 def _promising(view: View, belief: Belief, rows: Ints, policies: Ints) -> tuple[Ints, Ints, Ints]:
     """Pairs of row and policy to look into, and for every pair given the one that stands for it.
 
-    Where nothing moves by itself and a row's agent knows all that no action sets, every policy leads to the same beliefs: one will do.
+    Where nothing moves by itself and a row's agent knows all that no action sets, every policy leads to the same beliefs: one
+    will do.
     """
     threshold = CERTAINTY.get(view.inference)
     kinds = dynamics_of(view.model).kind

@@ -1,8 +1,9 @@
 """`replay`: let agents live through a recording, of another program or of a person, and report what they would have thought.
 
-The agent perceives the recorded outcomes, learns, evaluates policies and selects models as always, but the world and the actions are the
-recording's. This is how behaviour is explained: ``q_pi`` at the recorded actions is the probability that the scheme gave to
-what was actually done.
+The agent perceives the recorded outcomes, learns, evaluates policies and selects models as always, but the world and the
+actions are the recording's. This is how recorded participants are analysed: ``q_pi`` at the recorded actions is how probable
+the scheme's posterior over policies made what was actually done (simulated agents act more sharply, by softmax(alpha x
+neg_efe)).
 """
 
 from __future__ import annotations
@@ -60,7 +61,8 @@ def replay(paradigm: Paradigm, states: Any, controls: Any, outcomes: Any) -> dic
         adopted), ``log_odds``, ``kl_to_truth``, ``adopted_model`` (in force after the trial, -1 for none).
 
     Raises:
-        ValueError, TypeError: if the arrays do not have the same trials and times, do not hold whole numbers or lie out of range.
+        ValueError, TypeError: if the arrays do not have the same trials and times, do not hold whole numbers or lie out of
+            range.
     """
     model, agent = paradigm.model, paradigm.agent
     arrays = {n: _whole(a, n) for n, a in (("states", states), ("controls", controls), ("outcomes", outcomes))}

@@ -35,8 +35,12 @@ _REQUIRED = (*DIMENSIONS, "scheme", "model_names", "model_class", "true_model", 
 
 
 def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, Any]) -> Path:
-    """Write arrays as a compressed ``.npz``, first beside the target and then in one move, so that no half file is ever left."""
+    """Write arrays as a compressed ``.npz``, first beside the target and then in one move, so that no half file is ever
+    left.
+    """
     target = Path(path)
+    if target.exists() and not target.is_file():
+        raise ValueError(f"path must be a regular file or not exist yet; {target} is something else")
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
@@ -58,7 +62,7 @@ def read_npz(path: str | os.PathLike[str], what: str, required: Sequence[str]) -
     if not Path(path).is_file():
         raise FileNotFoundError(f"{what} {path} does not exist")
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with Path(path).open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except (zipfile.BadZipFile, EOFError, OSError, ValueError, KeyError, AttributeError, zipfile.zlib.error) as error:  # type: ignore[attr-defined]
         raise ValueError(
@@ -74,8 +78,9 @@ class Result:
     """Measures of one or more schemes of a paradigm over agents and trials.
 
     Every measure of `DIMENSIONS` is an attribute: ``result.wins`` is ``(scheme, agent, trial)``, ``result.score``
-    ``(scheme, agent)`` and so on. Further attributes: ``scheme`` names, ``model_names``, ``model_class`` (hypotheses with the same
-    number agree everywhere), ``true_model`` (an index, or one per agent), ``seed``, ``version`` and ``settings`` (a dict).
+    ``(scheme, agent)`` and so on. Further attributes: ``scheme`` names, ``model_names``, ``model_class`` (hypotheses with the
+    same number agree everywhere), ``true_model`` (an index, or one per agent), ``agent`` (the agents' numbers), ``seed``,
+    ``version`` and ``settings`` (a dict).
 
     Adopted models and trials are 0-based, -1 for none. Measures about hypotheses are nan for agents that have none.
     """

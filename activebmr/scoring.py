@@ -31,8 +31,8 @@ class _Pair:
         self.base, self.alternative = base + offset, alternative + offset
         if (self.base <= 0).any() or (self.alternative <= 0).any():
             raise ValueError(
-                "offset must be positive when hypotheses hold zeros: an outcome that a hypothesis calls impossible would refute it "
-                f"for ever; got offset={offset}"
+                "offset must be positive when hypotheses hold zeros: an outcome that a hypothesis calls impossible would refute "
+                f"it for ever; got offset={offset}"
             )
         self.total_base, self.total_alternative = self.base.sum(), self.alternative.sum()
         self.same_total = bool(np.isclose(self.total_base, self.total_alternative, rtol=1e-14))
@@ -150,7 +150,9 @@ class ModelScorer:
                     yield j, g, None if count == len(held) else np.flatnonzero(held)
 
     def predictions(self, evidence: Floats, states: Ints) -> tuple[Floats, Floats]:
-        """Predicted outcomes under the baseline ``(entries, outcomes)``, and how each alternative's differ ``(entries, alternatives, outcomes)``."""
+        """Predicted outcomes under the baseline ``(entries, outcomes)``, and how each alternative's differ ``(entries,
+        alternatives, outcomes)``.
+        """
         base = evidence + self.base[states]
         base /= _row_sums(base)
         change = np.zeros((len(states), self.feature.shape[1], self.n_outcomes))
@@ -167,7 +169,9 @@ class ModelScorer:
         return np.asarray(np.matmul(np.ascontiguousarray(per_feature)[:, None, :], self.features)[:, 0])
 
     def collect(self, start: Ints, states: Ints, values: Floats) -> Floats:
-        """Sum per-entry alternatives' values ``(entries, n_alternatives)`` over rows into scores of hypotheses ``(rows, n_hypotheses)``."""
+        """Sum per-entry alternatives' values ``(entries, n_alternatives)`` over rows into scores of hypotheses ``(rows,
+        n_hypotheses)``.
+        """
         out = np.zeros((len(start) - 1, self.features.shape[1]))
         for j in range(self.feature.shape[1]):
             feature = self.feature[states, j]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ from activebmr.results import DIMENSIONS, Result, read_npz, write_npz
 from activebmr.sparse import Floats, Ints
 from activebmr.tables import CountTable
 
-__all__ = ["Paradigm", "Recorder", "simulate"]
+__all__ = ["Paradigm", "Recorder", "discard_checkpoint", "simulate"]
 
 BATCH = 64
 """Agents that are simulated together: enough to spread Python's overhead, few enough for their tables to stay in cache."""
@@ -67,8 +69,9 @@ class Paradigm:
             raise ValueError("hypotheses and truth must be given together, or neither of them")
         if self.hypotheses is not None and self.truth != "random":
             limit = len(self.hypotheses) - 1
-            if isinstance(self.truth, (str, float)) or not 0 <= int(self.truth) <= limit:  # type: ignore[arg-type]
+            if not _is_whole(self.truth) or not 0 <= self.truth <= limit:  # type: ignore[operator]
                 raise ValueError(f"truth must be 'random' or lie in 0..{limit}; got {self.truth!r}")
+            object.__setattr__(self, "truth", int(self.truth))  # type: ignore[arg-type]
 
     def truths(self, seed: int, agents: Ints) -> Ints | None:
         """The true hypothesis of each agent; a random one depends on the seed and the agent's number alone."""
@@ -230,11 +233,12 @@ def simulate(
         jobs: processes to use, >= 1, or -1 for all cores.
         progress: show a progress bar on standard error.
         trace: keep every step in ``result.trace`` (memory grows with everything).
-        checkpoint: folder where finished batches are kept, so that an interrupted run can go on from there; they are
-            removed when the run is complete.
+        checkpoint: folder where finished batches are kept, so that an interrupted run can go on from there. Call
+            `discard_checkpoint` once the result is saved.
 
     Returns:
-        the measures. After Ctrl-C, those of the agents that had finished under all schemes (``settings["interrupted"]`` is true).
+        the measures. After Ctrl-C, those of the agents that had finished under all schemes (``settings["interrupted"]`` is
+        true).
 
     Raises:
         ValueError, TypeError: on arguments out of range.
@@ -266,8 +270,6 @@ def simulate(
     complete = [b for b in range(len(batches)) if all((s, b) in done for s in range(len(schemes)))]
     if not complete:
         raise KeyboardInterrupt
-    if store and not interrupted:
-        store.clear()
     result = _assemble(schemes, seed, settings | {"interrupted": interrupted}, done, [(b, batches[b]) for b in complete])
     return result
 
@@ -280,10 +282,14 @@ def _check(schemes: list[Paradigm], n_agents: int, n_trials: int, seed: int, job
     if len({(s.name, s.truth) for s in schemes}) != 1:
         raise ValueError("schemes to compare must belong to one paradigm with one truth")
     for name, value, least in (("n_agents", n_agents, 1), ("n_trials", n_trials, 1), ("seed", seed, 0)):
-        if isinstance(value, bool) or int(value) != value or value < least:
-            raise ValueError(f"{name} must be a whole number >= {least}; got {value}")
-    if jobs != -1 and (int(jobs) != jobs or jobs < 1):
-        raise ValueError(f"jobs must be a whole number >= 1, or -1 for all cores; got {jobs}")
+        if not _is_whole(value) or not least <= value < 2**63:
+            raise ValueError(f"{name} must be a whole number >= {least} (and below 2^63); got {value!r}")
+    if not _is_whole(jobs) or not (jobs == -1 or jobs >= 1):
+        raise ValueError(f"jobs must be a whole number >= 1, or -1 for all cores; got {jobs!r}")
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
 def _cores(jobs: int) -> int:
@@ -302,9 +308,26 @@ def _run(todo: list[tuple[Any, ...]], jobs: int, tick: Callable[[int], None]) ->
     from joblib import Parallel, delayed
 
     pool = Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1)
-    for s, b, outcome in pool(delayed(_job)(*arguments) for arguments in todo):
+    with _deaf_to_interrupts():
+        outcomes = pool(delayed(_job)(*arguments) for arguments in todo)
+    for s, b, outcome in outcomes:
         tick(outcome[0]["wins"].size)
         yield s, b, outcome
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Processes started in here ignore Ctrl-C, which a terminal sends to them too: their parent decides what becomes of
+    them.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may set signal handlers, and only it is interrupted
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _job(s: int, b: int, *arguments: Any) -> tuple[int, int, Any]:
@@ -341,7 +364,9 @@ def _assemble(
     batches: list[tuple[int, Ints]],
 ) -> Result:
     def gather(part: int, name: str) -> NDArray[Any]:
-        """One measure of all batches; each batch's share is dropped once it is copied, so that nothing is held twice for long."""
+        """One measure of all batches; each batch's share is dropped once it is copied, so that nothing is held twice for
+        long.
+        """
         shares = [[done[s, b][part].pop(name) for b, _ in batches] for s in range(len(schemes))]
         shape = shares[0][0].shape[1:]
         if name == "model_posterior":  # schemes without hypotheses have none to report
@@ -367,6 +392,7 @@ def _assemble(
         "model_names": np.array(space.descriptions if space is not None else [], dtype=str),
         "model_class": space.distinct()[1] if space is not None else np.zeros(0, dtype=np.intp),
         "true_model": -1 if truths is None else (truths if schemes[0].truth == "random" else truths[0]),
+        "agent": agents,
         "seed": seed,
         "version": settings["version"],
         "settings": json.dumps(settings | {"n_agents": len(agents)}),
@@ -396,11 +422,16 @@ class _Checkpoint:
     def save(self, scheme: int, agents: Ints, measures: dict[str, NDArray[Any]]) -> None:
         write_npz(self._path(scheme, agents), measures)
 
-    def clear(self) -> None:
-        for path in self.folder.glob("*.npz"):
-            path.unlink()
-        if self.folder.is_dir():
-            self.folder.rmdir()
+
+def discard_checkpoint(folder: str | Path) -> None:
+    """Remove the finished batches that `simulate` kept in a folder, and the folder if nothing else is in it."""
+    for kept in [p for p in Path(folder).glob("*") if p.is_dir()]:
+        for path in (*kept.glob("*.npz"), *kept.glob(".*.part")):
+            path.unlink(missing_ok=True)
+        with suppress(OSError):
+            kept.rmdir()
+    with suppress(OSError):
+        Path(folder).rmdir()
 
 
 @contextmanager

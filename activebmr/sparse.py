@@ -1,8 +1,9 @@
 """Sparse beliefs: products of marginals over joint states, listed only where they have mass.
 
 A `Ragged` is a batch of short lists, one per row: the joint states (as flat indices of a likelihood's columns) that a row's
-belief supports, and their probabilities. The work of every step is then proportional to what an agent does not know yet, whatever
-the rest of its batch believes. Sums run within a row in a fixed order, so a row's numbers do not depend on its neighbours.
+belief supports, and their probabilities. The work of every step is then proportional to what an agent does not know yet,
+whatever the rest of its batch believes. Sums run within a row in a fixed order, so a row's numbers do not depend on its
+neighbours.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What agents can look up about each modality: expected likelihoods, ambiguity, novelty and model scores, column by column.
 
-Known likelihoods are one table for all agents. Learned ones are per agent, and renewed only where something changed: at the columns
-that an outcome touched and, since forgetting changes all columns, once per trial for the columns that no outcome has ever touched,
-which are the same for all agents. Columns are kept in the order of the modality's `Layout`.
+Known likelihoods are one table for all agents. Learned ones are per agent, and renewed only where something changed: at the
+columns that an outcome touched and, since forgetting changes all columns, once per trial for the columns that no outcome has
+ever touched, which are the same for all agents. Columns are kept in the order of the modality's `Layout`.
 """
 
 from __future__ import annotations
@@ -77,7 +77,8 @@ class CountTable:
         fresh: counts of a column that nothing has touched ``(n_states, n_outcomes)``.
         likelihood: E[A] and, last, sum_o A log A of each column, ``(n_agents * n_states, n_outcomes + 1)``.
         novelty: W of each column, ``(n_agents * n_states, n_outcomes)``.
-        novel: agents with a column in which no count reaches the cut-off ``(n_agents,)``; the others gain nothing (SPM).
+        unsettled: number of columns in which no count reaches the cut-off ``(n_agents,)``; agents with none gain nothing from
+            seeing more (SPM).
         differences: scores of each column's alternative reduced priors ``(n_agents * n_states, n_alternatives)``, if any.
     """
 
@@ -87,7 +88,7 @@ class CountTable:
     fresh: Floats
     likelihood: Floats
     novelty: Floats
-    novel: NDArray[np.bool_]
+    unsettled: Ints
     differences: Floats | None
     scorer: ModelScorer | None
     novelty_cutoff: float
@@ -110,7 +111,7 @@ class CountTable:
             fresh=counts.copy(),
             likelihood=np.empty((n_agents * n_states, n_outcomes + 1)),
             novelty=np.zeros((n_agents * n_states, n_outcomes)),
-            novel=np.zeros(n_agents, dtype=bool),
+            unsettled=np.zeros(n_agents, dtype=np.intp),
             differences=None if scorer is None else np.zeros((n_agents * n_states, width)),
             scorer=scorer,
             novelty_cutoff=novelty_cutoff,
@@ -125,6 +126,18 @@ class CountTable:
     @property
     def n_outcomes(self) -> int:
         return int(self.counts.shape[2])
+
+    @property
+    def novel(self) -> NDArray[np.bool_]:
+        """Agents that may learn something about parameters ``(n_agents,)``."""
+        return self.unsettled > 0
+
+    def _open(self, counts: Floats) -> NDArray[np.bool_]:
+        """Columns (entries, outcomes) in which no count reaches the cut-off."""
+        largest = counts[:, 0]
+        for o in range(1, counts.shape[1]):
+            largest = np.maximum(largest, counts[:, o])
+        return largest < self.novelty_cutoff
 
     def copy(self) -> CountTable:
         held = {f.name: getattr(self, f.name) for f in fields(self)}
@@ -158,19 +171,19 @@ class CountTable:
         """After a change of all counts of some agents, derive what follows: once for the columns that nothing has touched."""
         if len(agents) == 0:
             return
-        largest = self.counts[agents].max(axis=2).min(axis=1)
-        self.novel[agents] = largest < self.novelty_cutoff
         part = slice(None) if len(agents) == len(self.counts) else agents
-        untouched = ~self.touched[part].all(axis=1)
-        if untouched.any():
-            who = agents[untouched]
-            blank = self._derive(self.fresh, np.arange(self.n_states), novelty=True)
-            blank.put(self, who)
+        untouched = ~self.touched[part]
+        unsettled = (untouched & self._open(self.fresh)).sum(axis=1)
+        some = untouched.any(axis=1)
+        if some.any():
+            self._derive(self.fresh, np.arange(self.n_states), novelty=True).put(self, agents[some])
         row, states = np.nonzero(self.touched[part])
         if len(row):
             flat = agents[row] * self.n_states + states
-            novel = bool(self.novel[agents].any())
-            self._put(flat, self._derive(self.counts.reshape(-1, self.n_outcomes)[flat], states, novelty=novel))
+            counts = self.counts.reshape(-1, self.n_outcomes)[flat]
+            unsettled += np.bincount(row[self._open(counts)], minlength=len(agents))
+            self._put(flat, self._derive(counts, states, novelty=bool(unsettled.any())))
+        self.unsettled[agents] = unsettled
 
     def replace(self, agents: Ints, counts: Floats, of_state: Ints) -> None:
         """Give some agents other counts in all columns, and derive what follows.
@@ -187,9 +200,11 @@ class CountTable:
         if self.scorer is not None and not np.array_equal(self.scorer.prior, self.scorer.prior[representative][of_state]):
             self.renew(agents)  # the prior tells columns apart that the new counts do not
             return
-        self.novel[agents] = counts.max(axis=2).min(axis=1) < self.novelty_cutoff
+        of_class = np.bincount(of_state, minlength=counts.shape[1])
+        still_open = self._open(counts.reshape(-1, self.n_outcomes)).reshape(len(agents), -1)
+        self.unsettled[agents] = (still_open * of_class).sum(axis=1)
         states = np.tile(representative, len(agents))
-        derived = self._derive(counts.reshape(-1, self.n_outcomes), states, novelty=bool(self.novel[agents].any()))
+        derived = self._derive(counts.reshape(-1, self.n_outcomes), states, novelty=bool(self.unsettled[agents].any()))
         spread = lambda x: x.reshape(len(agents), -1, x.shape[1])[:, of_state].reshape(-1, x.shape[1])  # noqa: E731
         whole = _Derived(
             *(None if x is None else spread(x) for x in (derived.likelihood, derived.novelty, derived.differences))
@@ -212,7 +227,11 @@ class CountTable:
         new = old + (old > 0) * amounts
         counts[flat] = new
         self.touched.reshape(-1)[flat] = True
-        derived = self._derive(new, states, novelty=bool(self.novel.any()))
+        curious = bool(self.unsettled.any())
+        if curious:
+            closed = self._open(old) & ~self._open(new)
+            self.unsettled -= np.bincount(agents[closed], minlength=len(self.counts))
+        derived = self._derive(new, states, novelty=curious)
         change = None
         if self.scorer is not None and self.differences is not None and derived.differences is not None:
             start = np.searchsorted(agents, np.arange(len(self.counts) + 1))

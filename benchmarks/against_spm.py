@@ -2,8 +2,9 @@
 
     python benchmarks/against_spm.py [--agents 512] [--trials 64] [--seed 0] [--jobs 2]
 
-For each scheme: share of agents that found the rule, wrong rules adopted, discovery time and score (mean +- standard error), the same from SPM
-(git 03564157e under GNU Octave 7.3, 128 agents of 64 trials; 32 for ``knowing``), and how far the two are apart in joint standard errors.
+For each scheme: share of agents that found the rule, wrong rules adopted, discovery time and score (mean +- standard error),
+the same from SPM (git 03564157e under GNU Octave 7.3, 128 agents of 64 trials; 32 for ``knowing``), and how far the two are
+apart in joint standard errors.
 """
 
 from __future__ import annotations

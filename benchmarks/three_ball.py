@@ -2,9 +2,10 @@
 
     python benchmarks/three_ball.py [--agents 1 64 1024] [--trials 64] [--schemes ...] [--no-pymdp]
 
-Prints agent-trials per second (a trial is 6 observations, each followed by the evaluation of 16 policies and learning) and the ratio to
-pymdp's ``rollout``, which evaluates expected utility and the gains about states and parameters; it has no gain about models, no
-deeper search and no model selection. SPM under Octave made 0.33 trials per second (3.1 CPU seconds each) for the naive agent.
+Prints agent-trials per second (a trial is 6 observations, each followed by the evaluation of 16 policies and learning) and the
+ratio to pymdp's ``rollout``, which evaluates expected utility and the gains about states and parameters; it has no gain about
+models, no deeper search and no model selection. SPM under Octave made 0.33 trials per second (3.1 CPU seconds each) for the
+naive agent.
 """
 
 from __future__ import annotations

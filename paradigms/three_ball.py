@@ -1,8 +1,8 @@
 """The three-ball paradigm of active reasoning (Friston et al. 2025, Nature Communications 2026).
 
-Three balls of three colours lie before the agent, who looks at one at a time and then reports a colour. A rule that it must find says
-which ball's colour is right: the true one of the paper is "the colour of the centre ball says whose colour is right: red: the
-left ball's, green: the centre one's, blue: the right one's".
+Three balls of three colours lie before the agent, who looks at one at a time and then reports a colour. A rule that it must
+find says which ball's colour is right: the true one of the paper is "the colour of the centre ball says whose colour is right:
+red: the left ball's, green: the centre one's, blue: the right one's".
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def world_model() -> POMDP:
     """Everything about the paradigm but the rule: what is seen where, how gaze and choice move, what is preferred."""
     n_balls, n_colours = len(BALLS), len(COLOURS)
     sizes = [n_colours] * n_balls + [n_balls + 1, n_colours + 1]
-    gaze, choice = n_balls, n_balls + 1
+    gaze = n_balls
     what = np.zeros((n_colours + 1, *sizes[: gaze + 1]))
     for state in np.ndindex(*sizes[: gaze + 1]):
         seen = state[state[gaze]] if state[gaze] < n_balls else n_colours
@@ -96,7 +96,7 @@ DESCRIPTION = "find the rule that says whose ball's colour is right, by looking,
 PAPER_RULE = 64
 
 SCHEMES = {
-    "reasoning": "gains about states, parameters and models, the latter exact (mutual information); the default",
+    "reasoning": "gains about states, parameters and models, the latter exact (mutual information)",
     "paper": "the paper's: the same with the plug-in gain about models, number for number SPM's",
     "paper-no-model": "the paper's without the gain about models",
     "paper-states": "the paper's with the gain about states alone",

@@ -107,7 +107,10 @@ def one_trial(result: Result, scheme: str | int = 0, agent: int = 0, trial: int 
     rows = {name: array[trial] for name, array in rows.items()}
     n_times, left, width = len(rows["states"]), 1.64, 6.52
     who = f"Scheme '{result.schemes[result.index(scheme)]}', agent {agent}, trial {trial + 1}."
-    page = _Page(9.7, _story(rows), f"{who} True rule: {rules().descriptions[_truth(result, agent)]}.")
+    story = _story(rows)
+    if result.schemes[result.index(scheme)] == "knowing":
+        story = "Knowing the rule, it" + story.removeprefix("It").partition(":")[0]
+    page = _Page(9.7, story, f"{who} True rule: {rules().descriptions[_truth(result, agent)]}.")
 
     top, height = 0.0, width / n_times * 0.98
     _strip(page.axes(left, top, width, height), rows)
@@ -230,15 +233,18 @@ def one_agent(result: Result, scheme: str | int = 0, agent: int = 0) -> Figure:
     """All trials of one agent: success, confidence and divergence; log odds and posterior over rules if it has hypotheses;
     and the learned likelihood beside the true one if the result has a trace."""
     s = result.index(scheme)
+    if not 0 <= agent < result.sizes["agent"]:
+        raise ValueError(f"agent must lie in 0..{result.sizes['agent'] - 1}; got {agent}")
     learned = "pA_feedback" in result.trace
     reasons = has_hypotheses(result, s)
-    left, width, gap, top = 0.68, 4.6 if learned else 7.25, 0.36, 0.24
+    left, width, gap, top = 0.68, 4.6 if learned else 7.15, 0.36, 0.24
     heights = [1.0, 0.8, 0.8] + ([1.35, 2.6] if reasons else [])
     truth = _truth(result, agent)
     rule = f"The true rule, number {truth}: {rules().descriptions[truth]}."
     rule += " Dashed line: insight." if result.adopted_model[s, agent] >= 0 else ""
     legend = (
-        " Right: probability of the feedback 'right' for all colourings (27 rows) and answers (columns; within them, gaze)."
+        " Panels at the right: P(feedback 'right') for 27 colourings (rows), answers and gazes (columns);"
+        " foreseen: the true feedback is the likelier one."
     )
     height = top + sum(heights) + gap * (len(heights) - 1) + 0.5
     page = _Page(height, _agent_story(result, s, agent), rule + (legend if learned else ""))
@@ -272,15 +278,20 @@ def one_agent(result: Result, scheme: str | int = 0, agent: int = 0) -> Figure:
     return page.figure
 
 
+def _trials(result: Result) -> str:
+    count = result.sizes["trial"]
+    return f"{count} trial{'s' if count > 1 else ''}"
+
+
 def _agent_story(result: Result, s: int, agent: int) -> str:
-    losses, trials = result.losses[s, agent], result.sizes["trial"]
+    losses = result.losses[s, agent]
     adopted, after = int(result.adopted_model[s, agent]), int(result.adoption_trial[s, agent]) + 1
     if adopted < 0:
         what = "adopts no rule in" if has_hypotheses(result, s) else "over"
-        return f"An agent of the scheme '{result.schemes[s]}' {what} {trials} trial{'s' if trials > 1 else ''}"
+        return f"An agent of the scheme '{result.schemes[s]}' {what} {_trials(result)}"
     rule = "the true rule" if result.adopted_truth[s, agent] else f"a wrong rule ({adopted})"
     later = int(losses[after:].sum())
-    then = "" if after == trials else f": {losses[:after].sum()} losses until then, {later or 'none'} afterwards"
+    then = "" if after == len(losses) else f": {losses[:after].sum()} losses until then, {later or 'none'} afterwards"
     return f"Insight after trial {after}: the agent adopts {rule}{then}"
 
 
@@ -291,14 +302,16 @@ def _posterior_says(result: Result, s: int, agent: int, truth: int) -> str:
     start = f"{left[0]} rules are above 0.01 after trial 1"
     if len(others) and others[-1] + 1 < len(held):
         return f"{start}, only the true one from trial {others[-1] + 2} on"
-    return f"{start}; the true one ends at {held[-1, truth]:.2g}"
+    end = f"{held[-1, truth]:.2f}" if held[-1, truth] >= 0.01 else "less than 0.01"
+    return f"{start}; the true one ends at {end}"
 
 
 def _log_odds_say(result: Result, s: int, agent: int) -> str:
     when = int(result.adoption_trial[s, agent]) + 1
     if when:
         return f"Log odds of the best rule pass Occam's window in trial {when}"
-    return f"Log odds of the best rule: at most {result.log_odds[s, agent].max():.1f} nats, too little to adopt it"
+    most = f"{result.log_odds[s, agent].max():.1f}".replace("-", "−")
+    return f"Log odds of the best rule: at most {most} nats, it is not adopted"
 
 
 def _likelihoods(page: _Page, result: Result, s: int, agent: int, bottom: float) -> None:
@@ -341,7 +354,7 @@ def schemes(result: Result) -> Figure:
     low = max(1.2, 0.37 * len(names))
     page = _Page(low_top + max(low, _size(result)) + 0.5, *_schemes_say(result))
     net = np.cumsum(result.wins - result.losses, axis=2)
-    room = 0.05 * (net.max() - net.min() + 1)
+    room = 0.05 * (net.max() - net.min()) + 0.3
     for s in range(len(names)):
         row, column = divmod(s, across)
         ax = page.axes(left + column * (each + gap), first + row * (tall + line), each, tall)
@@ -365,17 +378,19 @@ def _schemes_say(result: Result) -> tuple[str, str]:
     )
     if {"paper", "paper-none"} <= set(rows):
         with_, without, n = rows["paper"]["found"], rows["paper-none"]["found"], result.sizes["agent"]
-        sure = with_ - without > 2 * np.sqrt((with_ * (1 - with_) + without * (1 - without)) / n)
+        p, q = (n * with_ + 1) / (n + 2), (n * without + 1) / (n + 2)
+        sure = p - q > 2 * np.sqrt((p * (1 - p) + q * (1 - q)) / (n + 2))
         head = "Curiosity finds the rule: " if sure else "Who finds the rule? "
         return f"{head}{with_:.0%} of agents do with all gains (paper), {without:.0%} with none (paper-none)", below
     reasoning = [row for row in rows.values() if row["has_hypotheses"]]
     row = reasoning[0] if reasoning else next(iter(rows.values()))
     error = "" if np.isnan(row["score_se"]) else f" ± {row['score_se']:.1f}"
-    score = f"score {row['score']:.1f}{error} after {row['trials']} trials".replace("-", "−")
+    score = f"score {row['score']:.1f}{error} after {_trials(result)}".replace("-", "−")
     if not reasoning:
         return f"Scheme '{row['scheme']}': {score}", below
     adopted = result.adopted_truth[result.index(row["scheme"])].sum()
-    return f"{adopted} of {row['agents']} agents ({row['scheme']}) adopt the true rule; {score}", below
+    who = f"{adopted} of {row['agents']} agents" if row["agents"] > 1 else "The agent" if adopted else "No agent"
+    return f"{who} ({row['scheme']}) adopted the true rule; {score}", below
 
 
 def _size(result: Result) -> float:
@@ -399,11 +414,13 @@ def _comparisons(page: _Page, result: Result, top: float, height: float) -> None
     else:
         left += 0.55
     width = (WIDTH - left - 0.75 - 0.85) / 2
-    for k, (measure, words) in enumerate((("discovery_trials", "Earliest"), ("score", "Highest"))):
+    for k, (measure, words) in enumerate((("discovery_trials", "Earliest discovery"), ("score", "Highest score"))):
         ax = page.axes(left + k * (width + 0.85), top, width, height)
         plots.histogram(result, measure, ax=ax)
         best = _best(result, measure)
-        plots.title(ax, f"{words}: {' and '.join(best)}" if best else "No clear differences")
+        if len(names) > 1:
+            few = ", ".join(best) if len(best) <= 3 else f"{len(best)} schemes alike"
+            plots.title(ax, f"{words}: {few}" if best else "No clear differences")
         if k:
             ax.set_yticks([])
 
@@ -450,10 +467,10 @@ def model_posterior(result: Result) -> Figure:
 def _insight_story(result: Result, s: int) -> str:
     found, n_agents = result.adopted_truth[s], result.sizes["agent"]
     if not found.any():
-        return f"None of {n_agents} agents ({result.schemes[s]}) adopts the true rule in {result.sizes['trial']} trials"
+        return f"Adoptions of the true rule in {_trials(result)}: none ({result.schemes[s]}, agents: {n_agents})"
     when = np.median(result.adoption_trial[s][found]) + 1
     after = f"after trial {when:g}" + (" in the median" if found.sum() > 1 else "")
-    return f"{found.sum()} of {n_agents} agents ({result.schemes[s]}) adopt the true rule, {after}"
+    return f"{found.sum()} of {n_agents} agents ({result.schemes[s]}) adopted the true rule, {after}"
 
 
 def save(figure: Figure, path: str | Path) -> Path:

@@ -125,9 +125,10 @@ def test_structural_zeros_are_never_learned_and_each_outcome_counts_once(seed, i
     state = agent.init(3)
     for _ in range(2):
         for _ in range(3):
-            old, state = state, agent.step(
-                state, random_outcomes(rng, model, 3, soft=True), action=random_controls(rng, model, 3)
-            )[0]
+            old, state = (
+                state,
+                agent.step(state, random_outcomes(rng, model, 3, soft=True), action=random_controls(rng, model, 3))[0],
+            )
             for m in model.learned_modalities:
                 gained = (state.counts(m) - old.counts(m)).reshape(3, -1).sum(axis=1)
                 assert (gained <= 0.5 + 1e-9).all()
@@ -253,8 +254,25 @@ def test_an_agent_that_is_not_curious_wants_and_searches_from_the_start():
     assert np.ptp(info.utility) > 1e-3
 
 
+def test_adopting_a_hypothesis_keeps_its_posterior_finite():
+    """What is adopted may put nothing where the prior had counts: that is no evidence of minus one observation."""
+    light = np.array(two_rooms().pA[1])
+    light[:2, LEFT] = [[400.0, 1.0], [1.0, 400.0]]
+    model = two_rooms(pA=[None, light])
+    agent = Agent(model, lamp_rules(model), selection=Selection(threshold=4.0, concentration=16.0))
+    state, odds = agent.init(), []
+    for _ in range(12):
+        state, info = seen_in_the_right_room(agent, state)
+        assert np.isfinite(info.model_posterior).all()
+        assert np.isfinite(info.neg_efe).all()
+        state, done = agent.end_trial(state)
+        odds.append(done.log_odds[0])
+    assert state.adopted[0] == 1
+    assert (np.array(odds)[-3:] > 4.0).all()
+
+
 def test_what_was_adopted_first_stays_adopted():
-    agent = reasoner(selection=Selection(threshold=0.5, concentration=1.0))
+    agent = reasoner(selection=Selection(threshold=0.5, concentration=32.0))
     state, _ = agent.end_trial(seen_in_the_right_room(agent)[0])
     assert state.adopted[0] == 1
     again = []
@@ -429,5 +447,7 @@ def test_bad_actions_are_named(action, error, message):
 
 def test_an_action_cannot_be_drawn_without_a_generator():
     agent = Agent(two_rooms())
-    with pytest.raises(ValueError, match=r"rng must be given to draw an action \(or give action, or a Planner with alpha=None\)"):
+    with pytest.raises(
+        ValueError, match=r"rng must be given to draw an action \(or give action, or a Planner with alpha=None\)"
+    ):
         agent.step(agent.init(), [0, 0])

@@ -229,3 +229,30 @@ def test_bad_arguments_of_divergences_are_named():
     for function in (dirichlet.mutual_information, dirichlet.mutual_information_gradient):
         with pytest.raises(ValueError, match="counts must hold some mass; all of them are zero"):
             function(np.zeros((2, 2)))
+
+
+# --- expected information, and preferences -------------------------------------------------------------------------------
+def test_expected_mutual_information_is_an_average_over_joints(rng):
+    counts = np.array([[2.0, 0.5, 1.0], [0.7, 3.0, 1.5]])
+    draws = rng.dirichlet(counts.ravel(), size=20000).reshape(-1, 2, 3)
+    information = [dirichlet.mutual_information(d) for d in draws]
+    error = np.std(information) / np.sqrt(len(information))
+    assert abs(np.mean(information) - dirichlet.expected_mutual_information(counts)) < 4 * error
+    assert_allclose(dirichlet.expected_mutual_information(1e9 * counts), dirichlet.mutual_information(counts), rtol=1e-6)
+
+
+def test_preferences_add_their_expected_logs(rng):
+    counts, c, h = rng.gamma(1.0, size=(3, 2, 2)), np.array([2.0, 1.0, 5.0]), np.array([[1.0, 3.0], [4.0, 2.0]])
+    joint = counts / counts.sum()
+    expected = (joint * np.log(c / c.sum())[:, None, None]).sum() + (joint * np.log(h / h.sum())).sum()
+    gained = dirichlet.mutual_information(counts, c, h) - dirichlet.mutual_information(counts)
+    assert_allclose(gained, expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("function", [dirichlet.mutual_information, dirichlet.mutual_information_gradient])
+@pytest.mark.parametrize("bad", [[1.0], [0.0, 0.0], [1.0, 1.0, 1.0]])
+def test_bad_preferences_are_named(function, bad):
+    with pytest.raises(ValueError, match="outcome_preferences must hold 2 numbers with some mass; got"):
+        function(np.ones((2, 3)), bad)
+    with pytest.raises(ValueError, match="state_preferences must hold 2 numbers with some mass; got"):
+        function(np.ones((3, 2)), None, bad)

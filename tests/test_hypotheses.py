@@ -98,14 +98,30 @@ def test_hypotheses_must_agree_about_every_modality_to_be_merged():
             {},
             r"hypotheses\['b'\]\['pA\[0\]'\] must have shape \(2, 2\) like 'a'; got \(2, 3\)",
         ),
-        ({"a": {"A": SURE}, "b": {"A": SURE}}, {}, r"keys of a hypothesis must be 'pA\[m\]' or the index m of a modality; got 'A'"),
+        (
+            {"a": {"A": SURE}, "b": {"A": SURE}},
+            {},
+            r"keys of a hypothesis must be 'pA\[m\]' or the index m of a modality; got 'A'",
+        ),
         ({"a": {0: SURE}, "b": {0: -SURE}}, {}, r"hypotheses\['b'\]\[0\] must not be negative; entry \(0, 0\) is -2"),
         ({"a": {0: SURE}, "b": {0: SURE * np.nan}}, {}, r"hypotheses\['b'\]\[0\] must be finite; got nan"),
-        ({"a": {0: SURE}, "b": {0: [[1.0, 0.0], [1.0, 0.0]]}}, {}, "every column of a hypothesis about modality 0 must hold some"),
-        ({"a": {0: SURE}, "b": {0: UNSURE}}, {"prior": [1.0]}, r"prior must hold 2 positive numbers, one per hypothesis; got \[1.0\]"),
+        (
+            {"a": {0: SURE}, "b": {0: [[1.0, 0.0], [1.0, 0.0]]}},
+            {},
+            "every column of a hypothesis about modality 0 must hold some",
+        ),
+        (
+            {"a": {0: SURE}, "b": {0: UNSURE}},
+            {"prior": [1.0]},
+            r"prior must hold 2 positive numbers, one per hypothesis; got \[1.0\]",
+        ),
         ({"a": {0: SURE}, "b": {0: UNSURE}}, {"prior": [1.0, 0.0]}, "prior must hold 2 positive numbers"),
         ({"a": {0: SURE}, "b": {0: UNSURE}}, {"prior": [1.0, np.inf]}, "prior must hold 2 positive numbers"),
-        ({"a": {0: SURE}, "b": {0: UNSURE}}, {"descriptions": ["one"]}, "descriptions must hold 2 sentences, one per hypothesis; got 1"),
+        (
+            {"a": {0: SURE}, "b": {0: UNSURE}},
+            {"descriptions": ["one"]},
+            "descriptions must hold 2 sentences, one per hypothesis; got 1",
+        ),
     ],
 )
 def test_bad_hypotheses_are_named(hypotheses, options, message):
@@ -184,7 +200,7 @@ def test_number_of_rules(n, count, distinct):
 
 
 def test_two_balls_leave_four_rules():
-    """"The first", "the second", "both must be c1" and "either": each can be said in two ways with 2 colours."""
+    """ "The first", "the second", "both must be c1" and "either": each can be said in two ways with 2 colours."""
     assert_allclose(rules_of(ball_world(2)).merged().prior, [0.25] * 4)
 
 

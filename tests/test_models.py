@@ -193,7 +193,10 @@ def shape(text: str) -> str:
         ({"policy_length": 0}, "policy_length must be at least 1; got 0"),
         ({"policy_length": 20}, "policy_length=20 makes 1.05e+06 policies; list the ones you want in policies"),
         # labels
-        ({"labels": {"colours": []}}, "labels of POMDP must have keys among ['factor', 'modality', 'states', 'outcomes', 'contro"),
+        (
+            {"labels": {"colours": []}},
+            "labels of POMDP must have keys among ['factor', 'modality', 'states', 'outcomes', 'contro",
+        ),
         ({"labels": {"factor": ["a"]}}, "labels['factor'] must be 2 different names; got ['a']"),
         ({"labels": {"modality": ["a", "a"]}}, "labels['modality'] must be 2 different names; got ['a', 'a']"),
         (

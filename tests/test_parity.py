@@ -1,4 +1,6 @@
-"""The same numbers as SPM: its functions one by one, and two recorded runs of its active-reasoning demo (data/spm/README.md)."""
+"""The same numbers as SPM: its functions one by one, and two recorded runs of its active-reasoning demo
+(data/spm/README.md).
+"""
 
 from __future__ import annotations
 
@@ -64,8 +66,12 @@ def test_kl(spm, case):
 def test_mutual_information(spm, case):
     z = spm("unit_MI")
     counts = z[f"a_{case:02d}"]
-    same(dirichlet.mutual_information(counts), z["E"][case, 0], atol=1e-14)
-    same(dirichlet.mutual_information_gradient(counts), z[f"dEdA_{case:02d}_0"])
+    preferences = (z[f"c_{case:02d}"], z[f"h_{case:02d}"])
+    for n in range(3):  # none; those of outcomes; those of states too
+        # the number is a difference of entropies, one case comes to 1e-3 nats
+        same(dirichlet.mutual_information(counts, *preferences[:n]), z["E"][case, n], atol=1e-14)
+        same(dirichlet.mutual_information_gradient(counts, *preferences[:n]), z[f"dEdA_{case:02d}_{n}"], atol=1e-14)
+    same(dirichlet.expected_mutual_information(counts), z["dirMI"][case], atol=1e-14)
 
 
 @pytest.mark.parametrize("form", ["tensors", "HypothesisSpace"])
@@ -108,7 +114,9 @@ def test_rules_are_named_for_what_they_are(spm):
         balls = [three_ball.BALLS[c] for c in criteria]
         assert rules.names[j] == f"{three_ball.BALLS[context]}({', '.join(balls)})"
         cases = ", ".join(f"{colour}: {ball}" for colour, ball in zip(three_ball.COLOURS, balls, strict=True))
-        assert rules.descriptions[j] == f"the colour of the {three_ball.BALLS[context]} ball says whose colour is right: {cases}"
+        assert (
+            rules.descriptions[j] == f"the colour of the {three_ball.BALLS[context]} ball says whose colour is right: {cases}"
+        )
 
 
 # --- recorded runs -------------------------------------------------------------------------------------------------------

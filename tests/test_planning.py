@@ -1,4 +1,6 @@
-"""Beliefs, terms of the expected free energy and the search, against the dense reference on random worlds; and the planner's rules."""
+"""Beliefs, terms of the expected free energy and the search, against the dense reference on random worlds; and the planner's
+rules.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +8,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.testing import assert_allclose
-from reference import side_by_side
+from numpy.testing import assert_allclose, assert_array_equal
+from reference import Reference, side_by_side
 from worlds import lamp_rules, random_space, random_world, two_rooms
 
-from activebmr import Agent, Learning, Planner, Selection
+from activebmr import POMDP, Agent, HypothesisSpace, Learning, Planner
 from activebmr.planning import GAINS, log_preferences, sample
+from activebmr.reduction import model_posterior, softmax
 
 SEEDS = st.integers(0, 10**6)
 
@@ -78,3 +81,220 @@ def test_search_two_steps_deep_is_that_of_the_dense_reference(seed, trial_length
 
 def test_search_three_steps_deep_is_that_of_the_dense_reference():
     check(Agent(two_rooms(), planner=Planner(depth=3)), 0, n_agents=2, steps=3)
+
+
+# --- bounds and identities -----------------------------------------------------------------------------------------------
+def entropy(p, axis=-1):
+    return -(p * np.log(np.maximum(p, 1e-300))).sum(axis=axis)
+
+
+def one_modality(model):
+    return model.with_(
+        A=[None],
+        pA=[model.pA[0]],
+        C=None,
+        A_dependencies=[model.A_dependencies[0]],
+        labels={},
+    )
+
+
+@given(SEEDS)
+def test_gains_are_positive_and_bounded(seed):
+    """No look tells more than there is to know: the entropy of the states, of the models, and of the outcome itself."""
+    model = one_modality(random_world(seed))
+    space = random_space(seed, model)
+    agent = Agent(model, space)
+    reference = Reference(model)
+    for k, info, expected, _ in side_by_side(agent, seed):
+        states = [
+            sum(entropy(q) for f, q in enumerate(reference.predict(expected["qs"], policy[0])) if f in model.A_dependencies[0])
+            for policy in model.policies
+        ]
+        for gain in (info.state_info_gain[k], info.param_info_gain[k], info.model_info_gain[k]):
+            assert (gain >= 0).all()
+        assert (info.state_info_gain[k] <= np.minimum(states, np.log(model.num_outcomes[0])) + 1e-9).all()
+        assert (info.model_info_gain[k] <= min(entropy(info.model_posterior[k]), np.log(model.num_outcomes[0])) + 1e-9).all()
+        assert (info.utility[k] <= 1e-12).all()
+        assert_allclose(info.q_pi[k].sum(), 1.0)
+
+
+@pytest.mark.parametrize("model_gain", ["exact", "plug-in"])
+def test_there_is_nothing_to_learn_about_models_that_agree(model_gain):
+    model = two_rooms()
+    counts = lamp_rules().dense("both", 1)
+    twins = HypothesisSpace({name: {"pA[1]": counts} for name in ("one", "other", "third")})
+    agent = Agent(model, twins, Planner(model_gain=model_gain))
+    for _, info, _, _ in side_by_side(agent, 0, trials=2):
+        assert_array_equal(info.model_info_gain, 0.0)
+        assert_allclose(info.model_posterior, 1 / 3)
+
+
+@pytest.mark.parametrize("model_gain", ["exact", "plug-in"])
+def test_there_is_nothing_to_learn_about_models_once_one_is_certain(model_gain):
+    space = lamp_rules()
+    sure = HypothesisSpace({n: {1: space.dense(n, 1)} for n in space.names}, prior=[1.0, 1e-300])
+    for _, info, _, _ in side_by_side(Agent(two_rooms(), sure, Planner(model_gain=model_gain)), 0):
+        assert_allclose(info.model_info_gain, 0.0, atol=1e-12)
+
+
+@given(SEEDS, st.sampled_from(["exact", "plug-in"]))
+def test_hypotheses_may_be_listed_in_any_order(seed, model_gain):
+    model = random_world(seed, max_factors=2)
+    space = random_space(seed, model)
+    order = np.random.default_rng(seed).permutation(len(space))
+    names = [space.names[i] for i in order]
+    dense = {n: {f"pA[{m}]": space.dense(n, m) for m in space.tables} for n in names}
+    agents = [Agent(model, s, Planner(model_gain=model_gain)) for s in (space, HypothesisSpace(dense, space.prior[order]))]
+    reports = [[info for _, info, _, _ in side_by_side(a, seed, n_agents=1)] for a in agents]
+    for first, second in zip(*reports, strict=True):
+        assert_allclose(second.model_info_gain, first.model_info_gain, rtol=1e-9, atol=1e-12)
+        assert_allclose(second.model_posterior, first.model_posterior[:, order], rtol=1e-9)
+
+
+def test_plug_in_gain_is_one_update_with_expected_counts():
+    """The divergence between what Bayesian model reduction says after and before, and no expectation over outcomes."""
+    agent = Agent(two_rooms(), lamp_rules(), Planner(model_gain="plug-in"))
+    state, _ = agent.step(agent.init(), [0, 0], action=[1, 0])
+    counts = agent.posterior_counts(state, "light")[0]
+    _, info = agent.step(state, [1, 1], action=[0, 0])
+    likelihood = counts / counts.sum(axis=0)
+    for policy in range(2):
+        q_states = np.zeros((2, 2))
+        q_states[policy] = info.qs[1]
+        q_outcome = (likelihood * q_states).sum(axis=(1, 2))
+        gained = np.multiply.outer(q_outcome, q_states) * (counts > 0)
+        before = model_posterior(counts, agent.model.pA[1], agent.hypotheses, offset=1 / 32)
+        after = model_posterior(counts + gained, agent.model.pA[1], agent.hypotheses, offset=1 / 32)
+        assert_allclose(info.model_info_gain[policy], (after * np.log(after / before)).sum(), rtol=1e-8)
+
+
+def test_only_the_gains_asked_for_count():
+    reports = {}
+    for gains in ((), ("state",), ("param",), ("model",), GAINS):
+        agent = Agent(two_rooms(), lamp_rules(), Planner(gains=gains))
+        _, reports[gains] = agent.step(agent.init(), [0, 0], action=[0, 0])
+    full = reports[GAINS]
+    for gains, info in reports.items():
+        named = {g: getattr(info, f"{g}_info_gain") for g in GAINS}
+        for gain, value in named.items():
+            assert_array_equal(value, getattr(full, f"{gain}_info_gain") if gain in gains else 0.0)
+        assert_allclose(info.neg_efe, info.utility + sum(named.values()), rtol=1e-12)
+
+
+def test_gamma_sharpens_and_habits_shift_the_posterior_over_policies():
+    model = two_rooms(E=[[0.9, 0.1], None])
+    for habit, steps_with_habit in (("first", [True, False]), ("always", [True, True])):
+        agent = Agent(model, planner=Planner(gamma=3.0, habit=habit))
+        state = agent.init()
+        for counts in steps_with_habit:
+            state, info = agent.step(state, [0, 0], action=[0, 0])
+            habit_now = np.log([0.9, 0.1]) * counts
+            assert_allclose(info.q_pi, softmax(3.0 * info.neg_efe + habit_now), rtol=1e-10)
+
+
+@pytest.mark.parametrize("depth", [0, 1])
+@pytest.mark.parametrize("habit", ["first", "always"])
+def test_policies_that_the_prior_excludes_are_never_taken(depth, habit):
+    agent = Agent(two_rooms(E=[[1.0, 0.0], None]), planner=Planner(depth=depth, habit=habit))
+    state, info = agent.step(agent.init(), [0, 0], np.random.default_rng(0))
+    assert_allclose(info.q_pi, [1.0, 0.0])
+    assert info.policy == 0
+    assert not np.isnan(info.neg_efe).any()
+
+
+def test_the_search_looks_no_further_than_the_trial():
+    """At the last time but one the search sees as far as SPM's (to the end of the trial and one step), at the last not at
+    all.
+    """
+    agent, plain = (Agent(two_rooms(), planner=Planner(depth=d), trial_length=3) for d in (1, 0))
+    states = [agent.init(), plain.init()]
+    for t in range(3):
+        (states[0], deep), (states[1], flat) = (
+            a.step(s, [0, 0], action=[0, 0]) for a, s in zip((agent, plain), states, strict=True)
+        )
+        assert np.allclose(deep.neg_efe, flat.neg_efe) == (t == 2)
+
+
+def test_policies_that_look_bad_are_cut():
+    model = two_rooms(C=[[50.0, 0.0], None])
+    agent = Agent(model, planner=Planner(depth=1, penalty=100.0))
+    _, info = agent.step(agent.init(), [0, 0], action=[0, 0])
+    flat = info.utility + info.state_info_gain + info.param_info_gain
+    assert_allclose(info.neg_efe[1], flat[0] - 100.0, rtol=1e-12)
+    patient = Agent(model, planner=Planner(depth=1, policy_cutoff=0.0))
+    _, info = patient.step(patient.init(), [0, 0], action=[0, 0])
+    assert info.neg_efe[1] > flat[1] - 200.0  # expanded too
+
+
+def test_a_search_among_very_many_states():
+    """Beliefs so flat that no state is likely on its own; the search still finds something to imagine."""
+    n = 4000
+    stay_or_shift = np.stack([np.eye(n), np.roll(np.eye(n), 1, axis=0)], axis=2)
+    model = POMDP(A=[np.repeat(np.eye(2), n // 2, axis=1)], B=[stay_or_shift])
+    agent = Agent(model, planner=Planner(depth=1))
+    _, info = agent.step(agent.init(), [np.array([0.5, 0.5])], action=[0])
+    assert np.isfinite(info.neg_efe).all()
+
+
+def test_a_high_state_cutoff_leaves_something_to_imagine():
+    agent = Agent(two_rooms(), planner=Planner(depth=1, state_cutoff=0.9))
+    _, info = agent.step(agent.init(), [0, np.full(3, 1 / 3)], action=[0, 0])
+    assert np.isfinite(info.neg_efe).all()
+
+
+# --- preferences and drawing ---------------------------------------------------------------------------------------------
+def test_preferences_are_normalised_floored_and_may_change_over_time():
+    model = two_rooms(C=[[[0.0, 0.0], [3.0, 0.0]], [0.0, -100.0, np.log(3)]])
+    first, second = log_preferences(model, 0), log_preferences(model, 1)
+    assert_allclose(first[0], np.log([0.5, 0.5]))
+    assert_allclose(second[0], np.log(softmax(np.array([3.0, 0.0]))))
+    assert_allclose(log_preferences(model, 7)[0], second[0])  # the last row holds from then on
+    assert_allclose(first[1], [np.log(0.25), -32.0, np.log(0.75)])
+    assert_allclose(log_preferences(two_rooms(C=[None, [1.0, -np.inf, 1.0]]), 0)[1], [np.log(0.5), -32.0, np.log(0.5)])
+
+
+def test_preferences_at_a_time_are_about_outcomes_at_that_time():
+    model = two_rooms(C=[[[0.0, 0.0], [0.0, 9.0], [0.0, 0.0]], None])
+    agent = Agent(model, planner=Planner(gains=()))
+    state, info = agent.step(agent.init(), [0, 0], action=[0, 0])
+    assert info.utility[1] - info.utility[0] > 8.9  # where the next outcome, at time 1, should be the right room
+    state, info = agent.step(state, [0, 0], action=[0, 0])
+    assert_allclose(info.utility[1], info.utility[0])
+
+
+def test_sampling_inverts_the_cumulative_probabilities():
+    chances = np.array([[0.2, 0.0, 0.5, 0.3]])
+    grid = (np.arange(1000) + 0.5) / 1000
+    drawn = sample(np.repeat(chances, 1000, axis=0), grid)
+    assert_array_equal(np.bincount(drawn, minlength=4), [200, 0, 500, 300])
+    assert_array_equal(drawn, np.sort(drawn))
+    edges = sample(np.repeat(chances, 4, axis=0), np.array([0.0, 0.2, 0.7, 1 - 1e-17]))
+    assert_array_equal(edges, [0, 2, 3, 3])
+    assert_array_equal(sample(7.0 * chances, np.array([0.5])), [2])  # need not be normalised
+    assert_array_equal(sample(np.array([[0.0, 1.0, 0.0]]), np.array([0.999999])), [1])
+
+
+# --- bad input -----------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"depth": -1}, "depth of Planner must be a whole number >= 0; got -1"),
+        ({"depth": 0.5}, "depth of Planner must be a whole number >= 0; got 0.5"),
+        ({"gains": ("state", "money")}, r"gains of Planner must be different names among \['state', 'param', 'model'\]"),
+        ({"gains": ("state", "state")}, r"gains of Planner must be different names .* got \['state', 'state'\]"),
+        ({"model_gain": "best"}, r"model_gain of Planner must be one of \['exact', 'plug-in'\]; got 'best'"),
+        ({"habit": "never"}, r"habit of Planner must be one of \['first', 'always'\]; got 'never'"),
+        ({"gamma": 0.0}, "gamma of Planner must be > 0; got 0.0"),
+        ({"gamma": np.nan}, "gamma of Planner must be > 0; got nan"),
+        ({"penalty": -1.0}, "penalty of Planner must be > 0; got -1.0"),
+        ({"novelty_cutoff": 0}, "novelty_cutoff of Planner must be > 0; got 0"),
+        ({"alpha": 0.0}, "alpha of Planner must be > 0, or None for the best action; got 0.0"),
+        ({"policy_cutoff": 1.0}, r"policy_cutoff of Planner must lie in \[0, 1\); got 1.0"),
+        ({"state_cutoff": -0.1}, r"state_cutoff of Planner must lie in \[0, 1\); got -0.1"),
+        ({"max_states": 0}, "max_states of Planner must be a whole number >= 1; got 0"),
+        ({"max_states": 1.5}, "max_states of Planner must be a whole number >= 1; got 1.5"),
+    ],
+)
+def test_bad_settings_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        Planner(**options)

@@ -51,7 +51,9 @@ def random_world(
 
 
 def random_space(seed: int, model: POMDP, n_hypotheses: int = 4) -> HypothesisSpace:
-    """Hypotheses about some learned modalities: each puts one of three random columns at every state, within the zeros of pA."""
+    """Hypotheses about some learned modalities: each puts one of three random columns at every state, within the zeros of
+    pA.
+    """
     rng = np.random.default_rng([seed, 1])
     learned = list(model.learned_modalities)
     about = sorted(int(m) for m in rng.permutation(learned)[: rng.integers(1, len(learned) + 1)])

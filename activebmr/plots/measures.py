@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
+from matplotlib.colors import to_rgba
 from numpy.typing import ArrayLike, NDArray
 
 from activebmr.plots.pick import LABELS, index, insight_trial, per_agent, per_trial
-from activebmr.plots.style import PALETTE, axes_of, colour, number, tidy, title, whole_numbers
+from activebmr.plots.style import PALETTE, axes_of, colour, many, number, tidy, title, whole_numbers
 from activebmr.results import Result, standard_error
 
 __all__ = ["histogram", "mark_insight", "paired_scatter", "series", "trajectories", "trial_axis", "wins_and_losses"]
@@ -37,6 +38,8 @@ def trajectories(
 ) -> Axes:
     """A measure over trials: a thin line for every agent and a bold one for their mean.
 
+    Log odds become infinite when an agent is certain: lines end there, and the bold one is the median.
+
     Args:
         result: from `simulate`.
         measure: one with a value per trial, or ``net_wins`` (wins - losses).
@@ -47,7 +50,6 @@ def trajectories(
     """
     values = per_trial(result, measure, scheme)
     s, trials = result.index(scheme), np.arange(1, values.shape[1] + 1)
-    values = np.where(np.isfinite(values), values, np.nan)  # certain agents have infinite log odds: leave a gap
     values = values.cumsum(axis=1) if cumulative else values
     marked = np.zeros(len(values), dtype=bool) if highlight is None else np.asarray(highlight, dtype=bool)
     if marked.shape != (len(values),):
@@ -55,24 +57,30 @@ def trajectories(
     ax = axes_of(ax)
     shown = np.unique(np.linspace(0, len(values) - 1, min(len(values), MOST_LINES)).astype(int))
     main, other = colour(s), PALETTE["black"]
-    colours = [other if marked[k] else main for k in shown]
     strength = float(np.clip(8 / len(shown), 0.12, 0.6))
-    lines = [np.column_stack([trials, values[k]]) for k in shown]
-    fade = [0.75 if marked[k] else strength for k in shown]
-    ax.add_collection(LineCollection(lines, colors=colours, linewidths=0.8, alpha=fade))
-    counted = np.isfinite(values).any(axis=0)
-    mean = np.full(len(trials), np.nan)
-    mean[counted] = np.nanmean(values[:, counted], axis=0)
+    lines = [np.column_stack([trials, _finite(values[k])]) for k in shown]
+    colours = [to_rgba(other, 0.75) if marked[k] else to_rgba(main, strength) for k in shown]
+    ax.add_collection(LineCollection(lines, colors=colours, linewidths=0.8))
+    certain = bool(np.isinf(values).any())
+    middle = np.median(values, axis=0) if certain else values.mean(axis=0)
+    middle = _finite(middle)
     dot = {"marker": "o", "markersize": 5} if len(trials) == 1 else {}
-    ax.plot(trials, mean, color=main, linewidth=2.4, solid_capstyle="round", **dot)
+    ax.plot(trials, middle, color=main, linewidth=2.4, solid_capstyle="round", **dot)
     ax.autoscale_view()
     trial_axis(ax, len(trials))
     ax.set_ylabel(("cumulative " if cumulative else "") + LABELS[measure])
-    last = values[:, -1][np.isfinite(values[:, -1])]
-    end = f"{_mean(last)} at the end" if len(last) else "certain at the end"
-    title(ax, f"{result.schemes[s]}: {end}")
+    if certain:
+        end = f"infinite in {many(int(np.isinf(values[:, -1]).sum()), 'agent')}"
+    else:
+        end = _mean(values[:, -1])
+    title(ax, f"{result.schemes[s]}: {end} at the end")
     tidy(ax)
     return ax
+
+
+def _finite(values: NDArray[Any]) -> NDArray[Any]:
+    """Gaps where values are infinite."""
+    return np.where(np.isfinite(values), values, np.nan)
 
 
 def _sentence(words: str) -> str:
@@ -100,7 +108,7 @@ def series(
     values = per_trial(result, measure, scheme)
     s, a = result.index(scheme), index("agent", agent, result.sizes["agent"])
     row, trials = values[a], np.arange(1, values.shape[1] + 1)
-    row = np.where(np.isfinite(row), row, np.nan)
+    row = _finite(row)
     ax = axes_of(ax)
     ax.plot(trials, row, color=colour(s), linewidth=1.4, marker="o", markersize=2.8)
     insight = mark_insight(ax, result, s, a)
@@ -131,10 +139,10 @@ def wins_and_losses(result: Result, scheme: str | int = 0, agent: int = 0, *, ax
     ax.yaxis.set_major_formatter(lambda value, _: f"{abs(value):g}")
     trial_axis(ax, len(wins))
     ax.set_ylabel("losses | wins")
-    total = f"{wins.sum()} wins and {losses.sum()} losses"
+    count = lambda part: f"{many(wins[part].sum(), 'win')} and {many(losses[part].sum(), 'loss', 'losses')}"  # noqa: E731
+    total = count(slice(None))
     if insight is not None and insight < len(wins):
-        after = f"{wins[insight:].sum()} wins and {losses[insight:].sum()} losses after it"
-        total = f"{wins[:insight].sum()} wins and {losses[:insight].sum()} losses until insight, {after}"
+        total = f"{count(slice(insight))} until insight, {count(slice(insight, None))} after it"
     title(ax, total)
     tidy(ax)
     return ax
@@ -161,8 +169,8 @@ def histogram(
     rows = [per_agent(result, measure, s) for s in chosen]
     if not chosen:
         raise ValueError("schemes must name at least one scheme; got none")
-    if bins < 1:
-        raise ValueError(f"bins must be at least 1; got {bins}")
+    if int(bins) != bins or bins < 1:
+        raise ValueError(f"bins must be a whole number >= 1; got {bins}")
     rows = [r[np.isfinite(r)] for r in rows]
     ax = axes_of(ax, height=1.4 + 0.6 * len(chosen))
     edges = _edges(np.concatenate(rows), bins)
@@ -197,10 +205,12 @@ def histogram(
 
 def _edges(values: NDArray[Any], bins: int) -> NDArray[Any]:
     low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
+    if low == high:
+        low, high = low - 3, high + 3
     if np.array_equal(values, np.rint(values)):  # bins that hold equally many whole numbers
         width = max(1, int(np.ceil((high - low + 1) / bins)))
         return np.arange(low - 0.5, high + 0.5 + width, width)
-    return np.linspace(low, high if high > low else low + 1, bins + 1)
+    return np.linspace(low, high, bins + 1)
 
 
 def _compare(result: Result, measure: str, chosen: Sequence[int], rows: Sequence[NDArray[Any]]) -> str:
@@ -211,7 +221,7 @@ def _compare(result: Result, measure: str, chosen: Sequence[int], rows: Sequence
     low, high = min(known, key=lambda k: k[0]), max(known, key=lambda k: k[0])
     if len(known) == 1:
         return (
-            f"{_sentence(name)} {_mean(low[2])} (mean ± s.e., {len(low[2])} agents)"
+            f"{_sentence(name)} {_mean(low[2])} ({len(low[2])} agents)"
             if len(low[2]) > 1
             else f"{_sentence(name)} {_mean(low[2])}"
         )

@@ -8,7 +8,7 @@ from matplotlib.colors import PowerNorm
 from numpy.typing import NDArray
 
 from activebmr.plots.measures import mark_insight, trial_axis
-from activebmr.plots.pick import index, truth_of
+from activebmr.plots.pick import index, insight_trial, truth_of
 from activebmr.plots.style import PALETTE, SHADES, axes_of, colour, number, shade_bar, tidy, title, whole_numbers
 from activebmr.results import Result
 
@@ -43,7 +43,7 @@ def model_posterior(result: Result, scheme: str | int = 0, agent: int = 0, *, ba
     ax = axes_of(ax, height=3.8)
     box = (0.5, n_trials + 0.5, n_models - 0.5, -0.5)
     image = ax.imshow(
-        values.T, SHADES, PowerNorm(0.5, 0, 1), aspect="auto", interpolation="nearest", extent=box, resample=False
+        values.T, cmap=SHADES, norm=PowerNorm(0.5, 0, 1), aspect="auto", interpolation="nearest", extent=box, resample=False
     )
     adopted = mark_insight(ax, result, s, agent)
     trial_axis(ax, n_trials)
@@ -111,20 +111,26 @@ def log_odds(
         (known & right, colour(s), "the true one is best"),
         (known & ~right, "white", "another is best"),
     ):
-        ax.scatter(trials[chosen], odds[chosen], 20, face, edgecolors=colour(s), linewidths=1.1, zorder=3, label=what)
+        ax.scatter(
+            trials[chosen], odds[chosen], s=20, facecolors=face, edgecolors=colour(s), linewidths=1.1, zorder=3, label=what
+        )
     if true is not None:
-        ax.legend(loc="lower right", handletextpad=0.1, borderaxespad=0.1, labelspacing=0.25)
+        ax.legend(loc="best", handletextpad=0.1, borderaxespad=0.1, labelspacing=0.25)
     certain = odds == np.inf
-    ax.scatter(trials[certain], np.full(certain.sum(), top), 20, colour(s), "^", clip_on=False, linewidths=0, zorder=3)
+    ax.scatter(
+        trials[certain], np.full(certain.sum(), top), s=20, color=colour(s), marker="^", clip_on=False, linewidths=0, zorder=3
+    )
     if certain.any():
         ax.annotate("infinite", (trials[certain][-1], top), (3, -5), textcoords="offset points", ha="right", va="top",
                     fontsize="small", color=colour(s))  # fmt: skip
     if np.isfinite(threshold):
         ax.axhline(threshold, color=PALETTE["vermilion"], linewidth=1.1)
+        late = insight_trial(result, s, a) is None or 2 * certain.sum() < len(odds)  # then the room is at the left
         ax.annotate(
             f"Occam's window: {threshold:g} nats",
-            (0.0, threshold),
-            (4, 3),
+            (0.0 if late else 1.0, threshold),
+            (4 if late else -4, 3),
+            ha="left" if late else "right",
             xycoords=ax.get_yaxis_transform(),
             textcoords="offset points",
             color=PALETTE["vermilion"],
@@ -155,7 +161,7 @@ def insight(result: Result, scheme: str | int = 0, *, bar: bool = True, ax: Axes
     n_agents, n_trials = values.shape
     ax = axes_of(ax, height=3.8)
     box = (0.5, n_trials + 0.5, n_agents - 0.5, -0.5)
-    image = ax.imshow(values[order], SHADES, vmin=0, vmax=1, aspect="auto", interpolation="nearest", extent=box)
+    image = ax.imshow(values[order], cmap=SHADES, vmin=0, vmax=1, aspect="auto", interpolation="nearest", extent=box)
     size = float(np.clip(500 / n_agents, 3, 22))
     for chosen, marker, paint in ((result.adopted_truth[s], "o", "orange"), (result.adopted_wrong[s], "X", "vermilion")):
         rows = np.flatnonzero(chosen[order])
@@ -163,9 +169,9 @@ def insight(result: Result, scheme: str | int = 0, *, bar: bool = True, ax: Axes
         ax.scatter(
             when[order][rows] + 1,
             rows,
-            size * (2.2 if marker == "X" else 1),
-            PALETTE[paint],
-            marker,
+            s=size * (2.2 if marker == "X" else 1),
+            facecolors=PALETTE[paint],
+            marker=marker,
             edgecolors=edge,
             linewidths=0.4,
         )

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.patheffects import Normal, Stroke
 from numpy.typing import ArrayLike, NDArray
 
 from activebmr.models import POMDP
@@ -31,7 +30,7 @@ def _shades(ax: Axes, values: NDArray[Any], names: Sequence[str]) -> Any:
     """Probabilities (rows, times) as shades, with times counted from 1 and thin white lines between the cells."""
     n_rows, n_times = values.shape
     box = (0.5, n_times + 0.5, n_rows - 0.5, -0.5)
-    image = ax.imshow(values, SHADES, vmin=0, vmax=1, aspect="auto", interpolation="nearest", extent=box)
+    image = ax.imshow(values, cmap=SHADES, vmin=0, vmax=1, aspect="auto", interpolation="nearest", extent=box)
     ax.set_yticks(range(n_rows), names)
     ax.hlines(np.arange(0.5, n_rows - 1), 0.5, n_times + 0.5, color="white", linewidth=0.8)
     time_axis(ax, n_times)
@@ -42,8 +41,7 @@ def _shades(ax: Axes, values: NDArray[Any], names: Sequence[str]) -> Any:
 
 
 def _rings(ax: Axes, x: NDArray[Any], y: NDArray[Any]) -> None:
-    halo = [Stroke(linewidth=2.8, foreground="white"), Normal()]
-    ax.scatter(x, y, 26, "none", edgecolors=PALETTE["vermilion"], linewidths=1.3, zorder=3, path_effects=halo)
+    ax.scatter(x, y, s=26, facecolors="none", edgecolors=PALETTE["orange"], linewidths=1.6, zorder=3)
 
 
 def time_axis(ax: Axes, n_times: int) -> None:
@@ -154,10 +152,10 @@ def confidence(source: Source, *, trial: int = 0, scheme: str | int = 0, agent: 
     times = np.arange(1, len(values) + 1)
     ax = axes_of(ax, height=1.8)
     ax.axhline(floor, color="#777777", linewidth=0.9, linestyle=(0, (4, 2)))
-    ax.annotate("indifferent", (1, floor), (-2, 3), xycoords=("axes fraction", "data"), textcoords="offset points",
-                ha="right", fontsize="small", color="#555555")  # fmt: skip
+    ax.annotate("indifferent", (1, floor), (-2, -2), xycoords=("axes fraction", "data"), textcoords="offset points",
+                ha="right", va="top", fontsize="small", color="#555555")  # fmt: skip
     ax.plot(times, values, color=PALETTE["blue"], linewidth=1.4, marker="o", markersize=4)
-    ax.set_ylim(1.12 * floor - 0.05, 0.12 * abs(floor) + 0.05)
+    ax.set_ylim(1.3 * floor - 0.05, 0.12 * abs(floor) + 0.05)
     time_axis(ax, len(values))
     ax.set_ylabel("confidence (nats)")
     title(ax, f"Confidence: highest at time {int(values.argmax()) + 1}, lowest at time {int(values.argmin()) + 1}")
@@ -233,7 +231,7 @@ def likelihood(
     height = int(np.prod([model.num_states[f] for f in down]))
     grid = chance.reshape(height, -1)
     ax = axes_of(ax, height=4.0)
-    image = ax.imshow(grid, SHADES, vmin=0, vmax=1, aspect="auto", interpolation="nearest")
+    image = ax.imshow(grid, cmap=SHADES, vmin=0, vmax=1, aspect="auto", interpolation="nearest")
     for axis, factors, size in ((ax.yaxis, down, height), (ax.xaxis, across, grid.shape[1])):
         _groups(ax, axis, model, factors, size)
     ax.spines[:].set_color("#BBBBBB")

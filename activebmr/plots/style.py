@@ -13,7 +13,20 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
 from matplotlib.ticker import MaxNLocator
 
-__all__ = ["PALETTE", "SHADES", "axes_of", "colour", "number", "shade_bar", "style", "tidy", "title", "whole_numbers", "wrap"]
+__all__ = [
+    "PALETTE",
+    "SHADES",
+    "axes_of",
+    "colour",
+    "many",
+    "number",
+    "shade_bar",
+    "style",
+    "tidy",
+    "title",
+    "whole_numbers",
+    "wrap",
+]
 
 PALETTE = {
     "blue": "#0072B2",
@@ -104,10 +117,15 @@ def wrap(text: str, points: float, size: float, weight: str | float = "normal") 
     return "\n".join(lines)
 
 
-def number(value: float, form: str = ".3g") -> str:
+def number(value: float, form: str = "#.3g") -> str:
     """A number in words: with a true minus sign, and none before zero."""
-    text = format(value, form)
+    text = format(value, form).removesuffix(".")
     return text.lstrip("-") if text.startswith("-") and float(text) == 0 else text.replace("-", "−")
+
+
+def many(count: int, one: str, more: str = "") -> str:
+    """A number and its noun, in the singular or the plural."""
+    return f"{count} {one if count == 1 else more or one + 's'}"
 
 
 def title(ax: Axes, text: str) -> None:
