@@ -437,28 +437,27 @@ class Agent:
 
     # --- what users give -------------------------------------------------------------------------------------------------
     def _outcomes(self, observation: Any, n_agents: int) -> list[np.ndarray]:
-        model = self.model
+        n_modalities = self.model.num_modalities
+        if observation is None:
+            raise TypeError("observation must hold outcomes; got None")
         if isinstance(observation, (int, np.integer)) or (isinstance(observation, np.ndarray) and observation.ndim < 2):
-            observation = (
-                np.broadcast_to(np.atleast_1d(observation), (n_agents, model.num_modalities))
-                if n_agents == 1
-                else np.asarray(observation)[:, None]
-            )
+            flat = np.atleast_1d(observation)
+            # one agent's outcomes, or many agents' outcome of the only modality
+            observation = flat[None] if n_agents == 1 else flat[:, None]
         if isinstance(observation, np.ndarray):
-            if observation.ndim != 2 or observation.shape != (n_agents, model.num_modalities):
+            if observation.shape != (n_agents, n_modalities):
                 raise ValueError(
-                    f"observation must have shape ({n_agents}, {model.num_modalities}) (agents, modalities); "
-                    f"got {observation.shape}"
+                    f"observation must have shape ({n_agents}, {n_modalities}) (agents, modalities); got {observation.shape}"
                 )
             observation = list(observation.T)
-        if len(observation) != model.num_modalities:
-            raise ValueError(f"observation must have one entry per modality ({model.num_modalities}); got {len(observation)}")
+        if len(observation) != n_modalities:
+            raise ValueError(f"observation must have one entry per modality ({n_modalities}); got {len(observation)}")
         return [self._outcome(m, o, n_agents) for m, o in enumerate(observation)]
 
     def _outcome(self, m: int, value: Any, n_agents: int) -> np.ndarray:
         n_outcomes, array = self.model.num_outcomes[m], np.asarray(value)
         if np.issubdtype(array.dtype, np.integer):
-            array = np.broadcast_to(array, (n_agents,)) if array.ndim == 0 else array
+            array = array[None] if array.ndim == 0 and n_agents == 1 else array
             if array.shape != (n_agents,):
                 raise ValueError(f"observation[{m}] must hold one outcome per agent ({n_agents}); got shape {array.shape}")
             if (array < 0).any() or (array >= n_outcomes).any():
@@ -467,11 +466,12 @@ class Agent:
             return array.astype(np.intp)
         if not np.issubdtype(array.dtype, np.floating):
             raise TypeError(f"observation[{m}] must hold integers, or probabilities of outcomes; got {array.dtype}")
-        array = np.broadcast_to(array, (n_agents, n_outcomes)) if array.ndim == 1 and n_agents == 1 else array
-        if array.shape != (n_agents, n_outcomes) or (array < 0).any() or (np.abs(array.sum(axis=1) - 1) > 1e-6).any():
+        array = array[None] if array.ndim == 1 and n_agents == 1 else array
+        wanted = (n_agents, n_outcomes)
+        if array.shape != wanted or not (array >= 0).all() or (np.abs(array.sum(axis=1) - 1) > 1e-6).any():
             raise ValueError(
-                f"observation[{m}] as probabilities must have shape ({n_agents}, {n_outcomes}) and rows that sum to 1; "
-                f"got shape {array.shape}"
+                f"observation[{m}] as probabilities must have shape {wanted} and rows that sum to 1; "
+                f"got {array} of shape {array.shape}"
             )
         return array
 

@@ -168,8 +168,24 @@ class HypothesisSpace:
 
     def dense(self, hypothesis: int | str, modality: int) -> NDArray[np.float64]:
         """The reduced prior of one hypothesis about one modality as a tensor of counts."""
-        index = self.names.index(hypothesis) if isinstance(hypothesis, str) else int(hypothesis)
-        return self.tables[modality].dense(index)
+        return self._table(modality).dense(self.index(hypothesis))
+
+    def index(self, hypothesis: str | int) -> int:
+        """Index of a hypothesis given by name or index."""
+        if isinstance(hypothesis, str):
+            if hypothesis not in self.names:
+                raise ValueError(
+                    f"hypothesis must be one of the {len(self)} names, such as {self.names[0]!r}; got {hypothesis!r}"
+                )
+            return self.names.index(hypothesis)
+        if not 0 <= int(hypothesis) < len(self):
+            raise ValueError(f"hypothesis must lie in 0..{len(self) - 1}; got {hypothesis}")
+        return int(hypothesis)
+
+    def _table(self, modality: int) -> ColumnTable:
+        if modality not in self.tables:
+            raise ValueError(f"modality must be one that the hypotheses speak about, {sorted(self.tables)}; got {modality}")
+        return self.tables[modality]
 
     def average(self, modality: int, weights: ArrayLike | None = None, total: float | None = None) -> NDArray[np.float64]:
         """Bayesian model average of the reduced priors, a tensor of counts.
@@ -179,7 +195,7 @@ class HypothesisSpace:
             weights: probabilities ``(n_hypotheses,)``; the prior of the space by default.
             total: if given, the tensor is scaled to this total mass (Friston et al. 2025 give the naive agent total mass 1).
         """
-        table = self.tables[modality]
+        table = self._table(modality)
         mixed = table.mixture(self.prior if weights is None else np.asarray(weights, dtype=np.float64))
         tensor = mixed.T.reshape(table.shape)
         return tensor if total is None else tensor * (total / tensor.sum())

@@ -107,7 +107,11 @@ class POMDP:
         self._check_pa()
         put("C", self._checked_c())
         put("D", self._checked_d())
+        default = self.policies is None
         put("policies", self._checked_policies())
+        if not default and self.policies.shape[0] == np.prod(self.num_controls, dtype=float) ** self.policies.shape[1]:
+            default = np.array_equal(self.policies, policy_sequences(self.num_controls, self.policies.shape[1]))
+        put("_default_policies", default)
         put("policy_length", int(self.policies.shape[1]))
         put("E", self._checked_e())
         put("labels", self._checked_labels())
@@ -179,7 +183,9 @@ class POMDP:
         return int(name)
 
     def with_(self, **changes: Any) -> POMDP:
-        """A copy with some fields replaced, checked anew."""
+        """A copy with some fields replaced, checked anew; policies that were made by default are made again to fit."""
+        if self._default_policies and "policies" not in changes and changes.keys() & {"policy_length", "B"}:
+            changes["policies"] = None
         return replace(self, **changes)
 
     # --- validation ------------------------------------------------------------------------------------------------------

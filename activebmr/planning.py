@@ -139,7 +139,7 @@ class Planner:
             terms = self._terms(view, prediction, agents, t, model_posterior)
             value = terms.value(self.gains)
             if self.depth > 0 and (view.trial_length is None or t + 1 < view.trial_length):
-                value = self._search(view, prediction, agents, t, value + log_prior, self.depth) - log_prior
+                value = self._search(view, prediction, agents, t, value, log_prior, self.depth)
         else:
             terms = self._sequence_terms(view, agents, qs, t, model_posterior)
             value = terms.value(self.gains)
@@ -170,23 +170,29 @@ class Planner:
                 getattr(total, f.name).__iadd__(getattr(step, f.name).reshape(rows, n_policies))
         return total
 
-    def _search(self, view: View, prediction: Prediction, agents: Ints, t: int, value: Floats, depth: int) -> Floats:
+    def _search(
+        self, view: View, prediction: Prediction, agents: Ints, t: int, value: Floats, log_prior: Floats, depth: int
+    ) -> Floats:
         """Add to each promising policy what the best continuations are worth, over the states it may lead to."""
-        posterior = softmax(value)
+        worth = value + log_prior
+        posterior = softmax(worth)
         kept = posterior > self.policy_cutoff * posterior.max(axis=1, keepdims=True)
-        deep = np.where(kept, value, value.max(axis=1, keepdims=True) - self.penalty)
+        # what is cut is worth the penalty less than the best, prior included
+        barrier = worth.max(axis=1, keepdims=True) - self.penalty - np.maximum(log_prior, -self.penalty)
+        deep = np.where(kept, value, barrier)
         every_row, every_policy = np.nonzero(kept)
         pair, rows, policies = _promising(view, prediction.belief, every_row, every_policy)
         predicted = prediction.under(rows, policies)
         branch, weight, outcomes = self._imagine(view, agents[rows], predicted)
         beliefs, who, same = _after_outcomes(view, agents[rows], rows, predicted, branch, outcomes)
         ahead = Prediction(view.model, beliefs, view.model.first_controls)
-        worth = self._terms(view, ahead, who, t + 1, None).value(self.gains)
-        if self.habit == "always":
-            worth += view.model.log_policy_prior
+        ahead_value = self._terms(view, ahead, who, t + 1, None).value(self.gains)
+        later_prior = view.model.log_policy_prior if self.habit == "always" else np.zeros_like(log_prior)
         if depth > 1 and (view.trial_length is None or t + 2 < view.trial_length):
-            worth = self._search(view, ahead, who, t + 1, worth, depth - 1)
-        backed_up = (softmax(worth) * worth).sum(axis=1)[same]
+            ahead_value = self._search(view, ahead, who, t + 1, ahead_value, later_prior, depth - 1)
+        worth = ahead_value + later_prior
+        chance = softmax(worth)
+        backed_up = (chance * np.where(chance > 0, worth, 0.0)).sum(axis=1)[same]
         deep[every_row, every_policy] += np.bincount(branch, weights=weight * backed_up, minlength=len(rows))[pair]
         return deep
 

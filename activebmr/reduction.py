@@ -78,9 +78,11 @@ def log_evidence_ratio(
             f"posterior + reduced_prior - prior must not be negative; entry {at} is {s.min():.6g} (offset included). After "
             "forgetting, use an offset"
         )
-    impossible = ((r <= 0) & (n > tiny)).any(axis=0)
+    refuted, unforeseen = (((x <= 0) & (n > tiny)).any(axis=0) for x in (r, p))
+    if (refuted & unforeseen).any():
+        raise ValueError("prior and reduced_prior must not both exclude what the posterior has seen: neither has any evidence")
     ratio = _log_beta_gain(s, r) - _log_beta_gain(q, p)
-    return np.where(impossible, -np.inf, ratio)
+    return np.where(refuted, -np.inf, np.where(unforeseen, np.inf, ratio))
 
 
 def _log_beta_gain(after: NDArray[np.float64], before: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -113,7 +115,7 @@ def model_posterior(
     Returns:
         probabilities ``(n_models,)``.
     """
-    odds = 0.0 if log_prior_odds is None else np.asarray(log_prior_odds, dtype=np.float64)
+    odds = np.zeros(()) if log_prior_odds is None else np.asarray(log_prior_odds, dtype=np.float64)
     if isinstance(reduced_priors, HypothesisSpace):
         space = reduced_priors
         if not isinstance(posterior, dict) or not isinstance(prior, dict):
@@ -129,9 +131,9 @@ def model_posterior(
         if len(models) < 1:
             raise ValueError("reduced_priors must hold at least one model; got none")
         ratios = np.array([log_evidence_ratio(posterior, prior, r, offset).sum() for r in models])
+    if odds.shape not in ((), ratios.shape):
+        raise ValueError(f"log_prior_odds must hold {ratios.size} numbers, one per model; got shape {odds.shape}")
     scores = ratios + odds
-    if np.shape(scores) != np.shape(ratios):
-        raise ValueError(f"log_prior_odds must hold {np.size(ratios)} numbers, one per model; got shape {np.shape(odds)}")
     if not (scores > -np.inf).any():
         raise ValueError("every model is impossible given the observations (all log evidence ratios are -inf); use an offset")
     return softmax(scores)

@@ -62,7 +62,10 @@ def read_npz(path: str | os.PathLike[str], what: str, required: Sequence[str]) -
     if not Path(path).is_file():
         raise FileNotFoundError(f"{what} {path} does not exist")
     try:
-        with Path(path).open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+        with Path(path).open("rb") as opened:
+            file = np.load(opened, allow_pickle=False)
+            if not isinstance(file, np.lib.npyio.NpzFile):
+                raise ValueError("it holds a single array")
             arrays = {name: file[name] for name in file.files}
     except (zipfile.BadZipFile, EOFError, OSError, ValueError, KeyError, AttributeError, zipfile.zlib.error) as error:  # type: ignore[attr-defined]
         raise ValueError(

@@ -126,8 +126,12 @@ class ModelScorer:
         self.telling_outcomes = sorted({int(o) for p in self.pairs for o in p.telling})
 
     def evidence(self, counts: Floats, states: Ints) -> Floats:
-        """Evidence counts n = counts - prior of columns ``states``; without the reduced prior and the offset."""
-        return counts - self.prior[states]
+        """Evidence counts n = counts - prior of columns ``states``; without the reduced prior and the offset.
+
+        Forgetting, or adopting another hypothesis, may leave less in a column than its prior held. That is no evidence of minus an
+        observation: n is kept above minus half the offset (SPM's own numbers stay far above that).
+        """
+        return np.maximum(counts - self.prior[states], -0.5 * self.offset)
 
     def differences(self, evidence: Floats, states: Ints) -> Floats:
         """Score of each alternative column over the baseline, ``(entries, n_alternatives)``; 0 where there is none."""
@@ -165,7 +169,7 @@ class ModelScorer:
 
     def totals(self, differences: Floats) -> Floats:
         """Scores of hypotheses from the differences in all columns ``(n, n_states, n_alternatives)``: ``(n, n_hypotheses)``."""
-        per_feature = (self._gather @ differences.reshape(len(differences), -1).T).T
+        per_feature = (self._gather @ differences.reshape(len(differences), self.feature.size).T).T
         return np.asarray(np.matmul(np.ascontiguousarray(per_feature)[:, None, :], self.features)[:, 0])
 
     def collect(self, start: Ints, states: Ints, values: Floats) -> Floats:

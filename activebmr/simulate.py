@@ -72,6 +72,21 @@ class Paradigm:
             if not _is_whole(self.truth) or not 0 <= self.truth <= limit:  # type: ignore[operator]
                 raise ValueError(f"truth must be 'random' or lie in 0..{limit}; got {self.truth!r}")
             object.__setattr__(self, "truth", int(self.truth))  # type: ignore[arg-type]
+        self._check_fit()
+
+    def _check_fit(self) -> None:
+        mind, world = self.agent.model, self.model
+        for name in ("num_states", "num_outcomes", "num_controls"):
+            if getattr(mind, name) != getattr(world, name):
+                raise ValueError(f"agent must have the {name} of the world, {getattr(world, name)}; got {getattr(mind, name)}")
+        own = self.agent.hypotheses
+        if own is not None and self.hypotheses is not None and own.names != self.hypotheses.names:
+            raise ValueError("agent must reason about the hypotheses of the world, in their order; its names differ")
+        for m, worth in self.score.items():
+            if not _is_whole(m) or not 0 <= m < world.num_modalities:
+                raise ValueError(f"score must be keyed by modalities in 0..{world.num_modalities - 1}; got {m!r}")
+            if len(worth) != world.num_outcomes[m]:
+                raise ValueError(f"score[{m}] must hold the worth of {world.num_outcomes[m]} outcomes; got {list(worth)}")
 
     def truths(self, seed: int, agents: Ints) -> Ints | None:
         """The true hypothesis of each agent; a random one depends on the seed and the agent's number alone."""
@@ -132,15 +147,14 @@ def divergence_from(state: AgentState, process: ModelProcess) -> Floats:
         expected = table.likelihood.reshape(state.n_agents, table.n_states, -1)
         certain = process.certain(m)
         if certain is not None:
-            # one outcome per column: only its own probability counts
-            at = certain[:, table.layout.order, None]
-            total -= safe_log(np.take_along_axis(expected, np.broadcast_to(at, (*expected.shape[:2], 1)), axis=2)[..., 0]).sum(
-                axis=1
-            )
+            # one outcome per column: only its own probability counts (flat indices: sums run in one order in any batch)
+            width = table.n_outcomes + 1
+            at = np.arange(state.n_agents * table.n_states).reshape(state.n_agents, -1) * width + certain[:, table.layout.order]
+            total -= safe_log(table.likelihood.reshape(-1)[at]).sum(axis=1)
         else:
             truth = process.likelihood(m)[:, table.layout.order]
             gap = truth * (safe_log(truth) - safe_log(expected[..., :-1]))
-            total += gap.reshape(state.n_agents, -1).sum(axis=1)
+            total += np.ascontiguousarray(gap).reshape(state.n_agents, -1).sum(axis=1)
     return np.maximum(total, 0.0)
 
 
@@ -282,8 +296,10 @@ def _check(schemes: list[Paradigm], n_agents: int, n_trials: int, seed: int, job
     if len({(s.name, s.truth) for s in schemes}) != 1:
         raise ValueError("schemes to compare must belong to one paradigm with one truth")
     for name, value, least in (("n_agents", n_agents, 1), ("n_trials", n_trials, 1), ("seed", seed, 0)):
-        if not _is_whole(value) or not least <= value < 2**63:
-            raise ValueError(f"{name} must be a whole number >= {least} (and below 2^63); got {value!r}")
+        if not _is_whole(value) or value < least:
+            raise ValueError(f"{name} must be a whole number >= {least}; got {value!r}")
+        if value >= 2**63:
+            raise ValueError(f"{name} must be below 2^63; got {value}")
     if not _is_whole(jobs) or not (jobs == -1 or jobs >= 1):
         raise ValueError(f"jobs must be a whole number >= 1, or -1 for all cores; got {jobs!r}")
 
@@ -353,7 +369,20 @@ def describe(paradigm: Paradigm) -> dict[str, Any]:
     agent = paradigm.agent
     parts = {name: dict(vars(getattr(agent, name))) for name in ("planner", "learning", "selection")}
     own = {"inference": agent.inference, "hypotheses": len(agent.hypotheses) if agent.hypotheses is not None else 0}
-    return json.loads(json.dumps({**own, **parts, "trial_length": paradigm.trial_length, **paradigm.settings}, default=str))
+    return _plain({**own, **parts, "trial_length": paradigm.trial_length, **paradigm.settings})
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON holds it everywhere: infinities and what JSON does not know become strings."""
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not np.isfinite(value):
+        return str(value)
+    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
 
 
 def _assemble(

@@ -63,7 +63,7 @@ class _Derived:
         for name in ("likelihood", "novelty", "differences"):
             value, into = getattr(self, name), getattr(table, name)
             if value is not None and into is not None:
-                into.reshape(-1, *value.shape)[agents] = value
+                into.reshape(len(table.counts), *value.shape)[agents] = value
 
 
 @dataclass(eq=False)
@@ -214,7 +214,8 @@ class CountTable:
     def scores(self, agents: Ints) -> Floats:
         """Log evidence of every hypothesis, up to a constant per agent, ``(len(agents), n_hypotheses)``."""
         assert self.scorer is not None and self.differences is not None
-        return self.scorer.totals(self.differences.reshape(-1, self.n_states, self.differences.shape[1])[agents])
+        per_agent = self.differences.reshape(len(self.counts), self.n_states, self.differences.shape[1])
+        return self.scorer.totals(per_agent[agents])
 
     def observe(self, agents: Ints, states: Ints, amounts: Floats) -> Floats | None:
         """Add counts ``amounts`` (entries, outcomes) at columns ``states`` of ``agents`` (sorted); structural zeros stay.

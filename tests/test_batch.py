@@ -86,9 +86,9 @@ def test_neighbours_that_have_adopted_and_neighbours_that_have_not():
         lamp_rules(),
         Planner(depth=1),
         learning=Learning(retention=0.999),
-        selection=Selection(threshold=0.6, curious=True, concentration=64.0),
+        selection=Selection(threshold=3.0, curious=True, concentration=64.0),
     )
-    state = check(agent, trials=3, steps=5, members=tuple(range(0, 64, 7)))
+    state = check(agent, trials=2, steps=5, members=tuple(range(0, 64, 7)))
     assert 5 < (state.adopted >= 0).sum() < 59
 
 
@@ -146,7 +146,7 @@ def test_agent_k_is_the_same_in_any_number_of_agents(n_agents):
     assert set(part) == set(whole)
     for name, array in part.items():
         wide = whole[name]
-        if name == "true_model":
+        if name in ("true_model", "agent"):
             wide = wide[:n_agents]
         elif wide.ndim > 1:
             wide = wide[:, :n_agents]

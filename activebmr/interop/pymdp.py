@@ -37,16 +37,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from activebmr.beliefs import Belief
 from activebmr.dirichlet import LOG_FLOOR, mean
 from activebmr.hypotheses import HypothesisSpace
 from activebmr.inference import MEAN_FIELD_FLOOR
-from activebmr.layout import layouts_of
+from activebmr.interop._model_gain import ModelGain, bits
 from activebmr.models import POMDP
-from activebmr.planning import Planner, View, log_preferences
+from activebmr.planning import Planner, log_preferences
 from activebmr.reduction import softmax
-from activebmr.scoring import ModelScorer
-from activebmr.tables import CountTable, KnownTable
 
 if TYPE_CHECKING:
     import jax
@@ -63,6 +60,11 @@ A power of two, so that the likelihood comes back bit for bit.
 _LEARNABLE = 2.0**50
 _OF_THE_MODEL = ("A", "B", "C", "D", "E", "pA", "A_dependencies", "B_dependencies", "num_controls", "policies", "policy_len")
 
+_MISSING = (
+    "activebmr.interop.pymdp needs pymdp 1.0: pip install activebmr[pymdp]. (The package is inferactively-pymdp; what is just "
+    "called pymdp is another program.)"
+)
+
 PolicySearch = Callable[["Agent", "list[jax.Array]", "jax.Array"], "tuple[jax.Array, dict[str, jax.Array]]"]
 
 
@@ -75,12 +77,6 @@ def _agent_class() -> type[Agent]:
     if not hasattr(Agent, "update_empirical_prior"):
         raise ImportError(_MISSING)
     return Agent
-
-
-_MISSING = (
-    "activebmr.interop.pymdp needs pymdp 1.0: pip install activebmr[pymdp]. (The package is inferactively-pymdp; the one that is "
-    "just called pymdp is another program.)"
-)
 
 
 # --- from here to there --------------------------------------------------------------------------------------------------
@@ -205,7 +201,7 @@ def from_pymdp(agent: Agent, which: int | None = None) -> POMDP:
     own = [[f] for f in range(agent.num_factors)]
     if [list(d) for d in agent.B_action_dependencies] != own:
         raise ValueError(
-            f"B_action_dependencies of the pymdp agent must be {own}, each factor its own control; got {agent.B_action_dependencies}"
+            f"B_action_dependencies of the pymdp agent must be {own}, one control per factor; got {agent.B_action_dependencies}"
         )
     if agent.pB is not None:
         raise ValueError("pB of the pymdp agent must be None: a POMDP has no counts over transitions")
@@ -258,7 +254,8 @@ def _without_time(c: NDArray[np.float64], m: int) -> NDArray[np.float64]:
         return c
     if (c != c[0]).any():
         raise ValueError(
-            f"C[{m}] of the pymdp agent changes over the steps of a policy; preferences of a POMDP change over the trial instead"
+            f"C[{m}] of the pymdp agent changes over the steps of a policy; a POMDP's preferences change over the trial "
+            "instead. Give one row"
         )
     return c[0]
 
@@ -318,8 +315,7 @@ def policy_search(
         >>> info["model_posterior"][0, -1]
     """
     _agent_class()
-    hypotheses.check_against(model)
-    gain = _ModelGain(model, hypotheses, offset, Planner(gains=("model",), model_gain=model_gain))
+    gain = ModelGain(model, hypotheses, offset, Planner(gains=("model",), model_gain=model_gain))
 
     def search(agent: Agent, qs: list[jax.Array], rng_key: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
         import jax
@@ -327,78 +323,19 @@ def policy_search(
 
         gain.check(agent)
         _, value = agent.infer_policies(qs)
-        shape = lambda n: jax.ShapeDtypeStruct((agent.batch_size, n), value.dtype)  # noqa: E731
-        model_posterior, information = jax.pure_callback(
+        kind = value.dtype
+        made = [jax.ShapeDtypeStruct((agent.batch_size, n), kind) for n in (len(hypotheses), value.shape[1])]
+        said = jax.pure_callback(
             gain,
-            (shape(len(hypotheses)), shape(value.shape[1])),
-            [agent.pA[m] for m in gain.modalities],
-            [q[:, -1] for q in qs],
+            [jax.eval_shape(bits, x) for x in made],
+            [bits(agent.pA[m].astype(kind)) for m in gain.modalities],
+            [bits(q[:, -1].astype(kind)) for q in qs],
             vmap_method="sequential",
         )
+        model_posterior, information = (jax.lax.bitcast_convert_type(x, kind) for x in said)
         value = value + information
         log_prior = jnp.log(jnp.maximum(agent.E, MEAN_FIELD_FLOOR))
         q_pi = jax.nn.softmax(agent.gamma[:, None] * value + log_prior, axis=-1)
         return q_pi, {"neg_efe": value, "model_info_gain": information, "model_posterior": model_posterior}
 
     return search
-
-
-class _ModelGain:
-    """Posterior over hypotheses, and what each policy would tell about them, from pymdp's counts and beliefs."""
-
-    def __init__(self, model: POMDP, hypotheses: HypothesisSpace, offset: float, planner: Planner) -> None:
-        self.modalities = sorted(hypotheses.tables)
-        self.full = model
-        chosen = lambda parts: [parts[m] for m in self.modalities]  # noqa: E731
-        # the other modalities say nothing about the hypotheses
-        self.model = POMDP(
-            A=chosen(model.A),
-            B=model.B,
-            pA=chosen(model.pA),
-            A_dependencies=chosen(model.A_dependencies),
-            B_dependencies=model.B_dependencies,
-            policies=model.policies,
-        )
-        self.planner, self.log_prior = planner, np.log(hypotheses.prior)
-        self.flat = log_preferences(self.model, 0)
-        self.layouts = layouts_of(self.model)
-        self.prior = [layout.keep(p) for layout, p in zip(self.layouts, self.model.pA, strict=True)]  # type: ignore[arg-type]
-        self.scorers = [
-            ModelScorer(hypotheses.tables[m], prior, offset, layout.order)
-            for m, prior, layout in zip(self.modalities, self.prior, self.layouts, strict=True)
-        ]
-
-    def check(self, agent: Agent) -> None:
-        """Raise ValueError unless an agent (traced, it may be) has the shapes of the model."""
-        if agent.pA is None:
-            raise ValueError("the pymdp agent must have counts (pA) for a gain about models")
-        for name, found, wanted in (
-            ("num_states", agent.num_states, self.full.num_states),
-            ("num_obs", agent.num_obs, self.full.num_outcomes),
-            ("num_controls", agent.num_controls, self.full.num_controls),
-            ("A_dependencies", [tuple(d) for d in agent.A_dependencies], self.full.A_dependencies),
-            ("shape of policies", (agent.policies.num_policies, agent.policies.horizon), self.full.policies.shape[:2]),
-        ):
-            if list(found) != list(wanted):  # type: ignore[arg-type]
-                raise ValueError(f"{name} of the pymdp agent must be {list(wanted)} as in the model; got {list(found)}")  # type: ignore[arg-type]
-
-    def __call__(self, counts: list[Any], beliefs: list[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-        """For counts ``(agents, O, S...)`` and beliefs ``(agents, S_f)``: ``(agents, hypotheses)`` and ``(agents,
-        policies)``.
-        """
-        kind, everyone = np.asarray(beliefs[0]).dtype, np.arange(len(beliefs[0]))
-        scores = np.repeat(self.log_prior[None], len(everyone), axis=0)
-        tables: list[KnownTable | CountTable] = []
-        for k, (layout, scorer) in enumerate(zip(self.layouts, self.scorers, strict=True)):
-            table = CountTable.start(self.model.pA[k], layout, len(everyone), scorer, novelty_cutoff=0.0)  # type: ignore[index]
-            kept = np.asarray(counts[k], dtype=np.float64).reshape(*counts[k].shape[:2], -1)[:, :, layout.order]
-            table.counts = np.where(self.prior[k] > 0, kept.transpose(0, 2, 1), 0.0)
-            table.touched[:] = True
-            table.renew(everyone)
-            scores += table.scores(everyone)
-            tables.append(table)
-        posterior = softmax(scores)
-        view = View(self.model, tables, "mean-field", lambda t: self.flat, None)
-        qs = Belief.of([np.asarray(q, dtype=np.float64) for q in beliefs])
-        gain = self.planner.evaluate(view, everyone, qs, 0, posterior).terms.model
-        return posterior.astype(kind), gain.astype(kind)

@@ -106,7 +106,7 @@ def whole_numbers(axis: Any, most: int = 8) -> None:
 def wrap(text: str, points: float, size: float, weight: str | float = "normal") -> str:
     """Break a text into lines that are no wider than so many points when set in type of this size."""
     font = FontProperties(size=100, weight=weight)
-    room = points * 100 / size
+    room = 0.97 * points * 100 / size  # on screen, letters are set a little wider
     lines = [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()
@@ -132,7 +132,7 @@ def title(ax: Axes, text: str) -> None:
     """A title at the left, broken into lines that are no wider than the axes."""
     size = FontProperties(size=matplotlib.rcParams["axes.titlesize"]).get_size_in_points()
     weight = matplotlib.rcParams["axes.titleweight"]
-    points = 0.99 * ax.bbox.width / ax.figure.dpi * 72
+    points = ax.bbox.width / ax.figure.dpi * 72
     ax.set_title(wrap(text, points, size, weight), loc="left", parse_math=False)
 
 

@@ -1,0 +1,42 @@
+"""`import activebmr` needs numpy and scipy alone; everything else is loaded by those who use it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import activebmr
+
+LATE = ("matplotlib", "torch", "jax", "xarray", "pymdp", "gymnasium", "joblib", "rich", "typer", "pandas")
+
+
+def loaded_after(code: str) -> set[str]:
+    """Top-level modules that a fresh interpreter holds after running some code."""
+    ask = f"{code}\nimport sys; print(' '.join(sorted({{m.split('.')[0] for m in sys.modules}})))"
+    run = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, timeout=60)
+    assert run.returncode == 0, run.stderr
+    return set(run.stdout.split())
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import activebmr",
+        "import paradigms.three_ball",
+        "from paradigms.three_ball import paradigm\nimport activebmr\nactivebmr.simulate(paradigm(), 1, 1)",
+    ],
+    ids=["import", "paradigm", "simulate"],
+)
+def test_only_numpy_and_scipy_are_loaded(code):
+    loaded = loaded_after(code)
+    assert {"numpy", "scipy", "activebmr"} <= loaded
+    assert loaded.isdisjoint(LATE), f"loaded too early: {sorted(loaded & set(LATE))}"
+
+
+def test_everything_that_is_exported_is_there_and_documented():
+    for name in activebmr.__all__:
+        assert getattr(activebmr, name).__doc__, name
+    assert len(set(activebmr.__all__)) == len(activebmr.__all__)
+    assert activebmr.__version__.count(".") == 2
