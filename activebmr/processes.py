@@ -135,7 +135,10 @@ class GymnasiumProcess:
         except ImportError as error:
             raise ImportError("GymnasiumProcess needs gymnasium: pip install activebmr[gym]") from error
         self.env, self.model, self._seed = env, model, seed
-        seen, moved = _sizes(env.observation_space, "observation"), _sizes(env.action_space, "action")
+        (seen, self._first_seen), (moved, self._first_moved) = (
+            _sizes(env.observation_space, "observation"),
+            _sizes(env.action_space, "action"),
+        )
         if seen != list(model.num_outcomes):
             raise ValueError(
                 f"observation space must have {list(model.num_outcomes)} outcomes like the model's modalities; got {seen}"
@@ -149,30 +152,37 @@ class GymnasiumProcess:
     def reset(self, uniforms: Floats) -> tuple[Ints, Ints]:
         observation, _ = self.env.reset(seed=self._seed)
         self._seed, self.reward, self.ended = None, 0.0, False
-        return self._unknown(), np.atleast_1d(np.asarray(observation, dtype=np.intp))[None]
+        return self._unknown(), self._outcomes(observation)
 
     def step(self, controls: Ints, uniforms: Floats) -> tuple[Ints, Ints]:
         """Apply controls; once the environment has ended, its last observation is repeated until the trial is over."""
         if not self.ended:
-            action = controls[0, list(self.model.controlled_factors)]
+            action = controls[0, list(self.model.controlled_factors)] + self._first_moved
             observation, reward, terminated, truncated, _ = self.env.step(int(action[0]) if len(action) == 1 else action)
             self.reward += float(reward)
             self.ended = bool(terminated or truncated)
-            self._last = np.atleast_1d(np.asarray(observation, dtype=np.intp))[None]
+            self._last = self._outcomes(observation)
         return self._unknown(), self._last
+
+    def _outcomes(self, observation: Any) -> Ints:
+        return (np.atleast_1d(np.asarray(observation, dtype=np.intp)) - self._first_seen)[None]
 
     def _unknown(self) -> Ints:
         return np.full((1, self.model.num_factors), -1)
 
 
-def _sizes(space: Any, name: str) -> list[int]:
+def _sizes(space: Any, name: str) -> tuple[list[int], Ints]:
+    """Sizes of the parts of a discrete space, and the first number of each (0 unless the space says otherwise)."""
     parts: Sequence[Any] = getattr(space, "spaces", None) or [space]
     sizes: list[int] = []
+    first: list[int] = []
     for part in parts:
         if hasattr(part, "nvec"):
             sizes += [int(n) for n in np.ravel(part.nvec)]
+            first += [int(n) for n in np.ravel(getattr(part, "start", np.zeros_like(part.nvec)))]
         elif hasattr(part, "n") and type(part).__name__ == "Discrete":
             sizes.append(int(part.n))
+            first.append(int(getattr(part, "start", 0)))
         else:
             raise ValueError(f"{name} space must be Discrete, MultiDiscrete or a Tuple of Discrete; got {space}")
-    return sizes
+    return sizes, np.array(first, dtype=np.intp)

@@ -31,8 +31,8 @@ class _Pair:
         self.base, self.alternative = base + offset, alternative + offset
         if (self.base <= 0).any() or (self.alternative <= 0).any():
             raise ValueError(
-                "offset must be positive when hypotheses hold zeros: an outcome that a hypothesis calls impossible would refute "
-                f"it for ever; got offset={offset}"
+                "offset must be positive when hypotheses hold zeros: an outcome that a hypothesis calls impossible would "
+                f"refute it for ever; got offset={offset}"
             )
         self.total_base, self.total_alternative = self.base.sum(), self.alternative.sum()
         self.same_total = bool(np.isclose(self.total_base, self.total_alternative, rtol=1e-14))
@@ -128,8 +128,8 @@ class ModelScorer:
     def evidence(self, counts: Floats, states: Ints) -> Floats:
         """Evidence counts n = counts - prior of columns ``states``; without the reduced prior and the offset.
 
-        Forgetting, or adopting another hypothesis, may leave less in a column than its prior held. That is no evidence of minus an
-        observation: n is kept above minus half the offset (SPM's own numbers stay far above that).
+        Forgetting, or adopting another hypothesis, may leave less in a column than its prior held. That is no evidence of
+        minus an observation: n is kept above minus half the offset (SPM's own numbers stay far above that).
         """
         return np.maximum(counts - self.prior[states], -0.5 * self.offset)
 

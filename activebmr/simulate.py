@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -78,7 +79,9 @@ class Paradigm:
         mind, world = self.agent.model, self.model
         for name in ("num_states", "num_outcomes", "num_controls"):
             if getattr(mind, name) != getattr(world, name):
-                raise ValueError(f"agent must have the {name} of the world, {getattr(world, name)}; got {getattr(mind, name)}")
+                raise ValueError(
+                    f"agent must have a model with the {name} of the world, {getattr(world, name)}; got {getattr(mind, name)}"
+                )
         own = self.agent.hypotheses
         if own is not None and self.hypotheses is not None and own.names != self.hypotheses.names:
             raise ValueError("agent must reason about the hypotheses of the world, in their order; its names differ")
@@ -264,7 +267,7 @@ def simulate(
     batches = [np.arange(a, min(a + size, n_agents)) for a in range(0, n_agents, size)]
     work = [(s, b) for b in range(len(batches)) for s in range(len(schemes))]
     settings = _settings(schemes, n_agents, n_trials, seed)
-    store = _Checkpoint(checkpoint, settings) if checkpoint is not None and not trace else None
+    store = _Checkpoint(checkpoint, schemes, settings) if checkpoint is not None and not trace else None
     done: dict[tuple[int, int], Any] = {}
     interrupted = False
     with _progress(progress, len(schemes) * n_agents * n_trials) as tick:
@@ -433,10 +436,13 @@ def _assemble(
 class _Checkpoint:
     """Finished batches on disk, in a folder of their own per set of settings."""
 
-    def __init__(self, folder: str | Path, settings: dict[str, Any]) -> None:
+    def __init__(self, folder: str | Path, schemes: list[Paradigm], settings: dict[str, Any]) -> None:
         # the number of agents is left out: asking for more agents later goes on from the ones there are
         key = json.dumps({k: v for k, v in settings.items() if k != "n_agents"}, sort_keys=True)
-        self.folder = Path(folder) / hashlib.sha256(key.encode()).hexdigest()[:16]
+        digest = hashlib.sha256(key.encode())
+        for scheme in schemes:
+            _digest(digest, scheme)
+        self.folder = Path(folder) / digest.hexdigest()[:16]
 
     def _path(self, scheme: int, agents: Ints) -> Path:
         return self.folder / f"{scheme}-{agents[0]}-{agents[-1]}.npz"
@@ -452,13 +458,32 @@ class _Checkpoint:
         write_npz(self._path(scheme, agents), measures)
 
 
+def _digest(digest: Any, paradigm: Paradigm) -> None:
+    """Feed everything that makes a paradigm's numbers, beyond its settings, into a hash."""
+    for model in (paradigm.model, paradigm.agent.model):
+        for part in (model.A, model.B, model.C, model.D, model.E, model.pA, [model.policies]):
+            for array in part:
+                digest.update(
+                    b"none" if array is None else np.ascontiguousarray(array).tobytes() + str(np.shape(array)).encode()
+                )
+        digest.update(repr((model.A_dependencies, model.B_dependencies)).encode())
+    for space in (paradigm.hypotheses, paradigm.agent.hypotheses):
+        if space is not None:
+            digest.update(repr(space.names).encode() + space.prior.tobytes())
+            for m, table in sorted(space.tables.items()):
+                digest.update(str(m).encode() + table.columns.tobytes() + table.assignment.tobytes())
+    digest.update(repr(sorted((m, tuple(map(float, worth))) for m, worth in paradigm.score.items())).encode())
+
+
 def discard_checkpoint(folder: str | Path) -> None:
     """Remove the finished batches that `simulate` kept in a folder, and the folder if nothing else is in it."""
-    for kept in [p for p in Path(folder).glob("*") if p.is_dir()]:
-        for path in (*kept.glob("*.npz"), *kept.glob(".*.part")):
-            path.unlink(missing_ok=True)
-        with suppress(OSError):
-            kept.rmdir()
+    for kept in Path(folder).glob("*"):
+        if re.fullmatch("[0-9a-f]{16}", kept.name) and kept.is_dir():
+            for path in kept.iterdir():
+                if re.fullmatch(r"\.?\d+-\d+-\d+\.npz(\.\d+\.part)?", path.name):
+                    path.unlink(missing_ok=True)
+            with suppress(OSError):
+                kept.rmdir()
     with suppress(OSError):
         Path(folder).rmdir()
 

@@ -181,8 +181,8 @@ def _story(rows: dict[str, np.ndarray]) -> str:
     states, told = rows["states"], rows["outcomes"][:, 2]
     answered = np.flatnonzero(states[:, 4] < len(COLOURS))
     until = answered[0] if len(answered) else len(states)
-    looks = [f"the {BALLS[g]} ball ({COLOURS[s[g]]})" for s, g in zip(states[:until], states[:until, 3], strict=True) if g < 3]
-    looked = f"It looks at {', then '.join(looks)}" if looks else "It looks at no ball"
+    looks = [f"{BALLS[g]} ({COLOURS[s[g]]})" for s, g in zip(states[:until], states[:until, 3], strict=True) if g < 3]
+    looked = f"It looks {', then '.join(looks)}" if looks else "It looks at no ball"
     if not len(answered):
         return looked + " and does not answer"
     answers = list(dict.fromkeys(COLOURS[c] for c in states[answered, 4] if c < len(COLOURS)))
@@ -195,9 +195,9 @@ def _beliefs_say(rows: dict[str, np.ndarray]) -> str:
         qs, true = rows[f"qs_{name}"], rows["states"][:, f]
         unsure = np.flatnonzero(qs[np.arange(len(true)), true] < 0.95)
         if len(unsure) == 0:
-            parts.append(f"{name} ball always")
+            parts.append(f"{name} always")
         elif unsure[-1] + 1 < len(true):
-            parts.append(f"{name} ball from time {unsure[-1] + 2}")
+            parts.append(f"{name} from time {unsure[-1] + 2}")
     return f"Colours known: {', '.join(parts) if parts else 'none for sure'} (rings: true states)"
 
 

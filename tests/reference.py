@@ -105,6 +105,7 @@ class Reference:
         for h in range(len(self.space)):
             for m in self.space.tables:
                 evidence = self.counts[m] - self.model.pA[m] + (extra[1] if extra is not None and extra[0] == m else 0.0)
+                evidence = np.maximum(evidence, -self.offset / 2)  # what was forgotten is no evidence against it
                 scores[h] += log_evidence(evidence, self.space.dense(h, m) + self.offset)
         return softmax(scores)
 

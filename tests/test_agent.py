@@ -373,28 +373,47 @@ def test_confidence_is_minus_the_entropy_of_policies():
         (lambda: Agent(two_rooms(), learning=0.1), TypeError, "learning of Agent must be a Learning; got float"),
         (lambda: Agent(two_rooms(), selection=16), TypeError, "selection of Agent must be a Selection; got int"),
         (lambda: Agent(two_rooms(), inference="magic"), ValueError, r"inference of Agent must be one of \[.*\]; got 'magic'"),
-        (lambda: Agent(two_rooms(), trial_length=0), ValueError, "trial_length of Agent must be a whole number >= 1, or None; got 0"),
-        (lambda: Agent(two_rooms(), trial_length=2.5), ValueError, "trial_length of Agent must be a whole number >= 1, or None"),
+        (
+            lambda: Agent(two_rooms(), trial_length=0),
+            ValueError,
+            "trial_length of Agent must be a whole number >= 1, or None; got 0",
+        ),
+        (
+            lambda: Agent(two_rooms(), trial_length=2.5),
+            ValueError,
+            "trial_length of Agent must be a whole number >= 1, or None",
+        ),
         (
             lambda: Agent(two_rooms(policy_length=2), planner=Planner(depth=1)),
             ValueError,
             "depth of Planner must be 0 for policies of several steps; got depth 1 and policies of 2 steps",
         ),
-        (lambda: Agent(two_rooms(pA=[None, None], A=[np.eye(2), np.full((3, 2, 2), 1 / 3)]), lamp_rules(two_rooms())), ValueError,
-         r"hypotheses speak about modality 1, but pA\[1\] of the model is None"),
-        (lambda: Agent(two_rooms()).init(0), ValueError, "n_agents must be a whole number >= 1, or None for a single agent; got 0"),
+        (
+            lambda: Agent(two_rooms(pA=[None, None], A=[np.eye(2), np.full((3, 2, 2), 1 / 3)]), lamp_rules(two_rooms())),
+            ValueError,
+            r"hypotheses speak about modality 1, but pA\[1\] of the model is None",
+        ),
+        (
+            lambda: Agent(two_rooms()).init(0),
+            ValueError,
+            "n_agents must be a whole number >= 1, or None for a single agent; got 0",
+        ),
         (lambda: Agent(two_rooms()).init(1.5), ValueError, "n_agents must be a whole number >= 1"),
         (lambda: Learning(rate=0.0), ValueError, "rate of Learning must be a finite number > 0; got 0.0"),
         (lambda: Learning(rate=np.nan), ValueError, "rate of Learning must be a finite number > 0; got nan"),
         (lambda: Learning(retention=0.0), ValueError, r"retention of Learning must lie in \(0, 1\]; got 0.0"),
         (lambda: Learning(retention=1.1), ValueError, r"retention of Learning must lie in \(0, 1\]; got 1.1"),
         (lambda: Learning(retention=np.nan), ValueError, r"retention of Learning must lie in \(0, 1\]; got nan"),
-        (lambda: Selection(threshold=np.nan), ValueError, "threshold of Selection must be a number of nats, or inf for never; got nan"),
+        (
+            lambda: Selection(threshold=np.nan),
+            ValueError,
+            "threshold of Selection must be a number of nats, or inf for never; got nan",
+        ),
         (lambda: Selection(concentration=0.0), ValueError, "concentration of Selection must be a finite number > 0; got 0.0"),
         (lambda: Selection(offset=0.0), ValueError, "offset of Selection must be a finite number > 0; got 0.0"),
         (lambda: Selection(offset=np.inf), ValueError, "offset of Selection must be a finite number > 0; got inf"),
     ],
-)  # fmt: skip
+)
 def test_bad_parts_are_named(make, error, message):
     with pytest.raises(error, match=message):
         make()
@@ -403,8 +422,18 @@ def test_bad_parts_are_named(make, error, message):
 @pytest.mark.parametrize(
     "n_agents, observation, error, message",
     [
-        (2, np.zeros((2, 3), dtype=int), ValueError, r"observation must have shape \(2, 2\) \(agents, modalities\); got \(2, 3\)"),
-        (3, np.zeros((2, 2), dtype=int), ValueError, r"observation must have shape \(3, 2\) \(agents, modalities\); got \(2, 2\)"),
+        (
+            2,
+            np.zeros((2, 3), dtype=int),
+            ValueError,
+            r"observation must have shape \(2, 2\) \(agents, modalities\); got \(2, 3\)",
+        ),
+        (
+            3,
+            np.zeros((2, 2), dtype=int),
+            ValueError,
+            r"observation must have shape \(3, 2\) \(agents, modalities\); got \(2, 2\)",
+        ),
         (3, np.zeros(3, dtype=int), ValueError, r"observation must have shape \(3, 2\) \(agents, modalities\)"),
         (3, 0, ValueError, r"observation must have shape \(3, 2\) \(agents, modalities\)"),
         (None, np.array([0, 1, 0]), ValueError, r"observation must have shape \(1, 2\) \(agents, modalities\)"),
@@ -414,14 +443,24 @@ def test_bad_parts_are_named(make, error, message):
         (2, [[0, 0], [0, 3]], ValueError, r"observation\[1\] must lie in 0\.\.2; got 3"),
         (2, [[0, -1], [0, 0]], ValueError, r"observation\[0\] must lie in 0\.\.1; got -1"),
         (None, [0, "bright"], TypeError, r"observation\[1\] must hold integers, or probabilities of outcomes; got <U6"),
-        (2, [[0, 0], np.full((2, 3), 0.5)], ValueError, r"observation\[1\] as probabilities must have shape \(2, 3\) and rows that sum"),
-        (2, [[0, 0], np.array([[1.5, -0.5, 0.0]] * 2)], ValueError, r"observation\[1\] as probabilities must have shape \(2, 3\)"),
+        (
+            2,
+            [[0, 0], np.full((2, 3), 0.5)],
+            ValueError,
+            r"observation\[1\] as probabilities must have shape \(2, 3\) and rows that sum",
+        ),
+        (
+            2,
+            [[0, 0], np.array([[1.5, -0.5, 0.0]] * 2)],
+            ValueError,
+            r"observation\[1\] as probabilities must have shape \(2, 3\)",
+        ),
         (2, [[0, 0], np.full((2, 2), 0.5)], ValueError, r"observation\[1\] as probabilities must have shape \(2, 3\)"),
         (None, [0, np.full(2, 0.5)], ValueError, r"observation\[1\] as probabilities must have shape \(1, 3\)"),
         (None, [0, np.full(3, np.nan)], ValueError, r"observation\[1\] as probabilities must"),
         (None, None, TypeError, "observation must"),
     ],
-)  # fmt: skip
+)
 def test_bad_observations_are_named(n_agents, observation, error, message, rng):
     agent = Agent(two_rooms())
     with pytest.raises(error, match=message):

@@ -80,14 +80,23 @@ def test_tuples_of_spaces_and_several_controlled_factors():
 @pytest.mark.parametrize(
     "env, message",
     [
-        (Rooms(spaces.MultiDiscrete([2, 4])), r"observation space must have \[2, 3\] outcomes like the model's modalities; got \[2, 4\]"),
+        (
+            Rooms(spaces.MultiDiscrete([2, 4])),
+            r"observation space must have \[2, 3\] outcomes like the model's modalities; got \[2, 4\]",
+        ),
         (Rooms(spaces.Discrete(2)), r"observation space must have \[2, 3\] outcomes like the model's modalities; got \[2\]"),
-        (Rooms(action_space=spaces.Discrete(3)), r"action space must have \[2\] actions like the model's controlled factors; got \[3\]"),
+        (
+            Rooms(action_space=spaces.Discrete(3)),
+            r"action space must have \[2\] actions like the model's controlled factors; got \[3\]",
+        ),
         (Rooms(spaces.Box(0, 1)), r"observation space must be Discrete, MultiDiscrete or a Tuple of Discrete; got Box"),
         (Rooms(action_space=spaces.Box(0, 1)), "action space must be Discrete, MultiDiscrete or a Tuple of Discrete; got Box"),
-        (Rooms(spaces.MultiBinary(2)), "observation space must be Discrete, MultiDiscrete or a Tuple of Discrete; got MultiBinary"),
+        (
+            Rooms(spaces.MultiBinary(2)),
+            "observation space must be Discrete, MultiDiscrete or a Tuple of Discrete; got MultiBinary",
+        ),
     ],
-)  # fmt: skip
+)
 def test_spaces_must_match_the_model(env, message):
     with pytest.raises(ValueError, match=message):
         GymnasiumProcess(env, walker())

@@ -204,14 +204,13 @@ def test_same_random_numbers_same_life(spm):
     z, draws = spm("traj_naive32"), spm("model")["draws"]
     paradigm = three_ball.paradigm("paper")
     world = ModelProcess(paradigm.model, paradigm.hypotheses, np.array([three_ball.PAPER_RULE]))
-    state = paradigm.agent.init(1)
-    chosen = []
+    state, info, chosen = paradigm.agent.init(1), None, []
     for i, start in enumerate(z["pos0"].astype(int)):
         stream, seen = draws[start : start + 68], []
         for t in range(6):
             at = 5 if t == 0 else 13 + 11 * (t - 1) + 3  # 5 paths first; then 1 policy and 2 controls before each state
             moves = stream[None, at : at + 8]
-            states, outcomes = world.reset(moves) if t == 0 else world.step(info.controls, moves)
+            states, outcomes = world.reset(moves) if t == 0 or info is None else world.step(info.controls, moves)
             next_policy = stream[13 + 11 * t] if t < 5 else 0.0
             info = paradigm.agent._advance(state, list(outcomes.T), np.array([next_policy]), None)
             assert_array_equal(states[0], z["s"][i, :, t] - 1, err_msg=f"states of trial {i}, time {t}")

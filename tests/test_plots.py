@@ -423,7 +423,7 @@ def test_one_trial_tells_what_happened(traced):
     words = figure.texts[0].get_text()
     for t in range(answered[0]):
         if states[t, 3] < 3:
-            assert f"the {three_ball.BALLS[states[t, 3]]} ball ({three_ball.COLOURS[states[t, states[t, 3]]]})" in words
+            assert f"{three_ball.BALLS[states[t, 3]]} ({three_ball.COLOURS[states[t, states[t, 3]]]})" in words
     told = traced.trace["outcomes"][0, 1, 1, :, 2]
     assert words.endswith(f"{(told == 1).sum()} of {(told > 0).sum()} right")
     strip = [t.get_text() for t in figure.axes[0].texts]

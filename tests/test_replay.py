@@ -94,23 +94,43 @@ def edited(at, value):
 @pytest.mark.parametrize(
     "changes, error, message",
     [
-        ({"outcomes": GOOD[0]}, ValueError, r"outcomes of the recording must have axes \(trial, modality, time\); got shape \(2, 4\)"),
+        (
+            {"outcomes": GOOD[0]},
+            ValueError,
+            r"outcomes of the recording must have axes \(trial, modality, time\); got shape \(2, 4\)",
+        ),
         ({"outcomes": GOOD[:0]}, ValueError, r"outcomes of the recording must have axes .*; got shape \(0, 2, 4\)"),
-        ({"outcomes": GOOD[:, :1]}, ValueError, r"outcomes of the recording must have shape \(2, 2, 4\) \(trials, modalities, times\)"),
-        ({"states": GOOD[:1]}, ValueError, r"states of the recording must have shape \(2, 2, 4\) \(trials, factors, times\); got \(1,"),
+        (
+            {"outcomes": GOOD[:, :1]},
+            ValueError,
+            r"outcomes of the recording must have shape \(2, 2, 4\) \(trials, modalities, times\)",
+        ),
+        (
+            {"states": GOOD[:1]},
+            ValueError,
+            r"states of the recording must have shape \(2, 2, 4\) \(trials, factors, times\); got \(1,",
+        ),
         ({"controls": GOOD[..., :3]}, ValueError, r"controls of the recording must have shape \(2, 2, 4\)"),
         (
             {name: np.zeros((2, 2, 5), dtype=int) for name in ("states", "controls", "outcomes")},
             ValueError,
             "outcomes of the recording must have at most 4 times per trial; got 5",
         ),
-        ({"states": edited((1, 0, 2), 2)}, ValueError, r"states\[1, 0, 2\] of the recording must lie in 0\.\.1; got 2 \(0-based\)"),
-        ({"outcomes": edited((0, 1, 3), 3)}, ValueError, r"outcomes\[0, 1, 3\] of the recording must lie in 0\.\.2; got 3 \(0-based\)"),
+        (
+            {"states": edited((1, 0, 2), 2)},
+            ValueError,
+            r"states\[1, 0, 2\] of the recording must lie in 0\.\.1; got 2 \(0-based\)",
+        ),
+        (
+            {"outcomes": edited((0, 1, 3), 3)},
+            ValueError,
+            r"outcomes\[0, 1, 3\] of the recording must lie in 0\.\.2; got 3 \(0-based\)",
+        ),
         ({"controls": edited((0, 0, 2), -1)}, ValueError, r"controls\[0, 0, 2\] of the recording must lie in 0\.\.1; got -1"),
         ({"states": GOOD + 0.5}, TypeError, "states of the recording must hold integers; got float64"),
         ({"controls": GOOD.astype(str)}, TypeError, "controls of the recording must hold integers; got <U21"),
     ],
-)  # fmt: skip
+)
 def test_bad_recordings_are_named(changes, error, message):
     with pytest.raises(error, match=message):
         replay(rooms(), **({"states": GOOD, "controls": GOOD, "outcomes": GOOD} | changes))

@@ -22,6 +22,16 @@ def positive(rng: np.random.Generator, shape: tuple[int, ...], zeros: float = 0.
     return np.where(dropped, 0.0, counts)
 
 
+def transitions(rng: np.random.Generator, shape: list[int], zeros: float) -> np.ndarray:
+    """Transitions of a factor that stays as it is, is set to a state by each control, or (half of them) moves by chance."""
+    if rng.random() < 0.5:
+        return columns(rng, tuple(shape), zeros)
+    if shape[-1] == 1 and len(shape) == 3:
+        return np.eye(shape[0])[:, :, None]
+    target = np.eye(shape[0])[:, rng.integers(shape[0], size=shape[-1])]
+    return np.broadcast_to(target.reshape(shape[0], *[1] * (len(shape) - 2), shape[-1]), shape)
+
+
 def random_world(
     seed: int, max_factors: int = 4, policy_length: int = 1, max_controls: int = 3, max_controlled: int = 2, zeros: float = 0.2
 ) -> POMDP:
@@ -35,16 +45,16 @@ def random_world(
     for f in range(n_factors):
         others = [int(g) for g in rng.permutation(n_factors) if g != f][: rng.integers(0, 2)]
         b_deps.append([int(g) for g in rng.permutation([f, *others])])
-    b = [columns(rng, (sizes[f], *(sizes[g] for g in b_deps[f]), controls[f]), zeros) for f in range(n_factors)]
+    b = [transitions(rng, [sizes[f], *(sizes[g] for g in b_deps[f]), controls[f]], zeros) for f in range(n_factors)]
     for m in range(int(rng.integers(1, 4))):
         deps = [int(g) for g in rng.permutation(n_factors)[: rng.integers(1, min(n_factors, 3) + 1)]]
         shape = (int(rng.integers(2, 5)), *(sizes[g] for g in deps))
         learned = m == 0 or rng.random() < 0.5
         a_deps.append(deps)
         pa.append(positive(rng, shape, zeros, scale=2.0) if learned else None)
-        a.append(None if learned else columns(rng, shape, zeros))
+        a.append(None if learned else columns(rng, shape, zeros if rng.random() < 0.7 else 1.0))
         c.append([None, rng.normal(size=shape[0]), rng.normal(size=(3, shape[0]))][rng.integers(3)])
-    d = [columns(rng, (n,), zeros) for n in sizes]
+    d = [columns(rng, (n,), zeros if rng.random() < 0.6 else 1.0) for n in sizes]
     model = POMDP(A=a, B=b, C=c, D=d, pA=pa, A_dependencies=a_deps, B_dependencies=b_deps, policy_length=policy_length)
     e = [None, [columns(rng, (n,), 0.0) for n in controls], columns(rng, (len(model.policies),), 0.0)][rng.integers(3)]
     return model.with_(E=e)
