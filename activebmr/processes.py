@@ -165,7 +165,11 @@ class GymnasiumProcess:
         return self._unknown(), self._last
 
     def _outcomes(self, observation: Any) -> Ints:
-        return (np.atleast_1d(np.asarray(observation, dtype=np.intp)) - self._first_seen)[None]
+        parts = observation if isinstance(observation, (tuple, list)) else [observation]
+        flat = np.concatenate([np.ravel(part) for part in parts]).astype(np.intp)
+        if len(flat) != len(self._first_seen):
+            raise ValueError(f"observation of the environment must hold {len(self._first_seen)} numbers; got {observation!r}")
+        return np.asarray(flat - self._first_seen)[None]
 
     def _unknown(self) -> Ints:
         return np.full((1, self.model.num_factors), -1)

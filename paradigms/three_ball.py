@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from activebmr import POMDP, Agent, HypothesisSpace, Learning, Paradigm, Planner, Selection, context_rules
+from activebmr import POMDP, Agent, HypothesisSpace, Learning, Paradigm, Planner, Result, Selection, context_rules
 from activebmr.models import one_step_policies
 from activebmr.planning import GAINS
 
@@ -149,3 +150,10 @@ def _agent(scheme: str, truth: int | str) -> Agent:
         selection=Selection(threshold=threshold, curious=True),
         trial_length=TRIAL_LENGTH,
     )
+
+
+def figures(result: Result, folder: str | Path) -> list[Path]:
+    """Draw a result of this paradigm into a folder and return the files written (imports matplotlib)."""
+    from paradigms.three_ball_figures import figures as draw
+
+    return draw(result, folder)
