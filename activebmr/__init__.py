@@ -2,14 +2,16 @@
 
 __version__ = "0.1.0"
 
-from activebmr.agent import Agent, AgentState, Learning, Selection, StepInfo, TrialInfo
+from activebmr.agent import Agent, Learning, Selection
 from activebmr.hypotheses import ColumnTable, HypothesisSpace, context_rules
 from activebmr.models import POMDP
+from activebmr.paradigm import Paradigm
 from activebmr.planning import Planner
 from activebmr.processes import GymnasiumProcess, ModelProcess
 from activebmr.replay import load_recording, replay
 from activebmr.results import Result
-from activebmr.simulate import Paradigm, simulate
+from activebmr.simulate import simulate
+from activebmr.states import AgentState, StepInfo, TrialInfo
 
 __all__ = [
     "POMDP",

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from activebmr.beliefs import Belief
 from activebmr.hypotheses import HypothesisSpace
 from activebmr.inference import INFERENCE, columns_of, unknown_factors
 from activebmr.layout import dynamics_of, layouts_of
 from activebmr.models import POMDP
+from activebmr.observations import controls_of, outcomes_of, policy_of
 from activebmr.planning import Evaluation, Planner, View, log_preferences
 from activebmr.reduction import log_odds, softmax
 from activebmr.scoring import ModelScorer
 from activebmr.sparse import Floats, Ints
+from activebmr.states import AgentState, StepInfo, TrialInfo
 from activebmr.tables import CountTable, KnownTable
 
 __all__ = ["Agent", "AgentState", "Learning", "Selection", "StepInfo", "TrialInfo"]
@@ -65,114 +65,6 @@ class Selection:
             value = getattr(self, name)
             if not (np.isfinite(value) and value > 0):
                 raise ValueError(f"{name} of Selection must be a finite number > 0; got {value}")
-
-
-@dataclass(eq=False)
-class AgentState:
-    """What a batch of agents believes at one moment. Treat it as read-only: `Agent.step` returns a new one.
-
-    Attributes:
-        t: time step within the trial that the next observation belongs to, from 0.
-        trial: trials finished.
-        qs: per factor the posterior over its states after the last observation ``(n_agents, S_f)``; D before the first.
-        controls: controls of the last action ``(n_agents, n_factors)``, None at the start of a trial.
-        tables: per modality what the agents know about it; ``counts(m)`` gives the counts of a learned one.
-        scores: log evidence of every hypothesis up to a constant per agent ``(n_agents, n_hypotheses)``, or None.
-        model_posterior: posterior over hypotheses when policies were last evaluated, or None.
-        adopted: hypothesis that each agent adopted ``(n_agents,)``, -1 for none yet.
-        single: made by ``init()`` without a number: reports then come without an axis for agents.
-    """
-
-    t: int
-    trial: int
-    qs: Belief
-    controls: Ints | None
-    tables: list[KnownTable | CountTable]
-    scores: Floats | None
-    model_posterior: Floats | None
-    adopted: Ints
-    single: bool = False
-
-    @property
-    def n_agents(self) -> int:
-        return len(self.adopted)
-
-    def counts(self, modality: int) -> Floats:
-        """Dirichlet counts of a learned modality as tensors ``(n_agents, n_outcomes, n_states_0, ...)``."""
-        table = self.tables[modality]
-        if not isinstance(table, CountTable):
-            raise ValueError(f"modality {modality} is known to the agent (its pA is None): it has no counts")
-        return table.tensor()
-
-    def copy(self) -> AgentState:
-        tables = [t.copy() if isinstance(t, CountTable) else t for t in self.tables]
-        return replace(self, tables=tables, scores=_copy(self.scores), adopted=self.adopted.copy())
-
-
-def _copy(array: Any) -> Any:
-    return None if array is None else array.copy()
-
-
-@dataclass(eq=False)
-class StepInfo:
-    """What happened in one step: every term that a figure needs. Arrays lead with agents, unless the state is single.
-
-    Attributes:
-        qs: per factor the posterior over states ``(n_agents, S_f)``.
-        free_energy: variational free energy of the observation, minus its log evidence, nats ``(n_agents,)``.
-        utility, state_info_gain, param_info_gain, model_info_gain: terms of every policy ``(n_agents, n_policies)``, nats.
-        neg_efe: negative expected free energy, what policies are worth (with deeper search; without log E).
-        q_pi: posterior over policies ``(n_agents, n_policies)``.
-        policy: index of the policy chosen ``(n_agents,)``.
-        controls: its first controls ``(n_agents, n_factors)``.
-        action: the same for an environment: only controlled factors; a plain int if there is one and the state is single.
-        model_posterior: posterior over hypotheses ``(n_agents, n_hypotheses)`` before this step's outcome is learned, or None.
-    """
-
-    qs: Sequence[Floats]
-    free_energy: Floats
-    utility: Floats
-    state_info_gain: Floats
-    param_info_gain: Floats
-    model_info_gain: Floats
-    neg_efe: Floats
-    q_pi: Floats
-    policy: Any
-    controls: Ints
-    action: Any
-    model_posterior: Floats | None
-
-    @property
-    def confidence(self) -> Any:
-        """Negative entropy of the posterior over policies, nats, <= 0 (summed over a trial, SPM's w)."""
-        return (self.q_pi * np.log(np.maximum(self.q_pi, np.exp(-32.0)))).sum(axis=-1)
-
-    def squeeze(self) -> StepInfo:
-        """The report of a single agent, without the axis for agents."""
-        held = {k: v for k, v in self.__dict__.items() if k not in ("qs", "action")}
-        first = {k: None if v is None else v[0] for k, v in held.items()}
-        action = self.action[0]
-        return StepInfo(qs=[q[0] for q in self.qs], action=int(action[0]) if len(action) == 1 else action, **first)
-
-
-@dataclass(eq=False)
-class TrialInfo:
-    """What a finished trial changed.
-
-    Attributes:
-        model_posterior: posterior over hypotheses at the last evaluation of policies ``(n_agents, n_hypotheses)``, or None.
-        log_odds: log odds of the best hypothesis ``(n_agents,)``, nats, or None.
-        best_model: the best hypothesis ``(n_agents,)``, or None.
-        adopted_now: agents whose log odds passed Occam's window after this trial ``(n_agents,)``.
-        counts: per learned modality the counts after forgetting and before any adoption ``(n_agents, n_states, n_outcomes)``,
-            columns in the order of the table's layout.
-    """
-
-    model_posterior: Floats | None
-    log_odds: Floats | None
-    best_model: Ints | None
-    adopted_now: NDArray[np.bool_]
-    counts: dict[int, Floats] = field(default_factory=dict)
 
 
 class Agent:
@@ -298,8 +190,8 @@ class Agent:
         Returns:
             the new state and a report. The old state stays as it was.
         """
-        outcomes = self._outcomes(observation, state.n_agents)
-        controls = None if action is None else self._controls(action, state.n_agents)
+        outcomes = outcomes_of(self.model, observation, state.n_agents)
+        controls = None if action is None else controls_of(self.model, action, state.n_agents)
         if controls is None and rng is None and self.planner.alpha is not None:
             raise ValueError("rng must be given to draw an action (or give action, or a Planner with alpha=None)")
         uniform = rng.random(state.n_agents) if rng is not None else np.zeros(state.n_agents)
@@ -329,7 +221,7 @@ class Agent:
         if controls is None:
             controls = self.model.policies[policy, 0]
         else:
-            policy = self._policy_of(controls)
+            policy = policy_of(self.model, controls)
         state.controls = controls
         state.t += 1
         self._learn(state, outcomes)
@@ -434,63 +326,3 @@ class Agent:
         state.controls, state.t = None, 0
         state.trial += 1
         return info
-
-    # --- what users give -------------------------------------------------------------------------------------------------
-    def _outcomes(self, observation: Any, n_agents: int) -> list[np.ndarray]:
-        n_modalities = self.model.num_modalities
-        if observation is None:
-            raise TypeError("observation must hold outcomes; got None")
-        if isinstance(observation, (int, np.integer)) or (isinstance(observation, np.ndarray) and observation.ndim < 2):
-            flat = np.atleast_1d(observation)
-            # one agent's outcomes, or many agents' outcome of the only modality
-            observation = flat[None] if n_agents == 1 else flat[:, None]
-        if isinstance(observation, np.ndarray):
-            if observation.shape != (n_agents, n_modalities):
-                raise ValueError(
-                    f"observation must have shape ({n_agents}, {n_modalities}) (agents, modalities); got {observation.shape}"
-                )
-            observation = list(observation.T)
-        if len(observation) != n_modalities:
-            raise ValueError(f"observation must have one entry per modality ({n_modalities}); got {len(observation)}")
-        return [self._outcome(m, o, n_agents) for m, o in enumerate(observation)]
-
-    def _outcome(self, m: int, value: Any, n_agents: int) -> np.ndarray:
-        n_outcomes, array = self.model.num_outcomes[m], np.asarray(value)
-        if np.issubdtype(array.dtype, np.integer):
-            array = array[None] if array.ndim == 0 and n_agents == 1 else array
-            if array.shape != (n_agents,):
-                raise ValueError(f"observation[{m}] must hold one outcome per agent ({n_agents}); got shape {array.shape}")
-            if (array < 0).any() or (array >= n_outcomes).any():
-                bad = array[(array < 0) | (array >= n_outcomes)][0]
-                raise ValueError(f"observation[{m}] must lie in 0..{n_outcomes - 1}; got {int(bad)}")
-            return array.astype(np.intp)
-        if not np.issubdtype(array.dtype, np.floating):
-            raise TypeError(f"observation[{m}] must hold integers, or probabilities of outcomes; got {array.dtype}")
-        array = array[None] if array.ndim == 1 and n_agents == 1 else array
-        wanted = (n_agents, n_outcomes)
-        if array.shape != wanted or not (array >= 0).all() or (np.abs(array.sum(axis=1) - 1) > 1e-6).any():
-            raise ValueError(
-                f"observation[{m}] as probabilities must have shape {wanted} and rows that sum to 1; "
-                f"got {array} of shape {array.shape}"
-            )
-        return array
-
-    def _controls(self, action: Any, n_agents: int) -> Ints:
-        array = np.asarray(action)
-        if not np.issubdtype(array.dtype, np.integer):
-            raise TypeError(f"action must hold integers (indices of controls); got {array.dtype}")
-        if array.ndim <= 1 and n_agents == 1:
-            array = array.reshape(1, -1)
-        if array.shape != (n_agents, self.model.num_factors):
-            raise ValueError(
-                f"action must have shape ({n_agents}, {self.model.num_factors}) (agents, factors); got {np.shape(action)}"
-            )
-        for f, n in enumerate(self.model.num_controls):
-            if (array[:, f] < 0).any() or (array[:, f] >= n).any():
-                raise ValueError(f"action of factor {f} must lie in 0..{n - 1}; got {array[:, f]}")
-        return array.astype(np.intp)
-
-    def _policy_of(self, controls: Ints) -> Ints:
-        """First policy that starts with the given controls, -1 where there is none."""
-        match = (self.model.policies[None, :, 0] == controls[:, None]).all(axis=2)
-        return np.where(match.any(axis=1), match.argmax(axis=1), -1)

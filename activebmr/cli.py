@@ -17,12 +17,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from activebmr.registry import ParadigmModule, draw_figures, load_paradigm, paradigm_names, unknown
+from activebmr.report import console, report_replay, report_run, truth_sentence
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
+    from activebmr.paradigm import Paradigm
     from activebmr.results import Result
-    from activebmr.simulate import Paradigm
 
 MAX_SEED = 2**63 - 1
 INTERRUPTED = 130
@@ -102,7 +101,7 @@ def list_paradigms() -> None:
     """
     from rich.table import Table
 
-    console = _console()
+    screen = console()
     names = paradigm_names()
     if not names:
         raise Problem("no paradigm is installed (is activebmr itself installed, as with 'pip install -e .'?)")
@@ -111,31 +110,22 @@ def list_paradigms() -> None:
             module = load_paradigm(name)
             rules = _rules_sentence(module)
         except Exception as error:  # a broken plug-in must not hide the others
-            console.print(f"{name}: not usable: {error}\n")
+            screen.print(f"{name}: not usable: {error}\n")
             continue
-        console.print(f"{name}: {module.DESCRIPTION}\n{rules}")
+        screen.print(f"{name}: {module.DESCRIPTION}\n{rules}")
         table = Table.grid(padding=(0, 2))
         for scheme, sentence in module.SCHEMES.items():
             table.add_row(f"  {scheme}" + (" (default)" if scheme == module.DEFAULT_SCHEME else ""), sentence)
-        console.print("schemes (--scheme):")
-        console.print(table)
-        console.print()
+        screen.print("schemes (--scheme):")
+        screen.print(table)
+        screen.print()
 
 
 def _rules_sentence(module: ParadigmModule) -> str:
     own = module.paradigm(module.DEFAULT_SCHEME, None)
     if own.hypotheses is None:
         return "rules: none to be found"
-    return f"rules (--true-rule): 0 to {len(own.hypotheses) - 1}; by default {_truth_sentence(own)}"
-
-
-def _truth_sentence(paradigm: Paradigm) -> str:
-    if paradigm.hypotheses is None:
-        return "none"
-    if paradigm.truth == "random":
-        return "another one for every agent"
-    index = int(paradigm.truth)  # type: ignore[arg-type]
-    return f"{index}, {paradigm.hypotheses.descriptions[index]}"
+    return f"rules (--true-rule): 0 to {len(own.hypotheses) - 1}; by default {truth_sentence(own)}"
 
 
 @app.command(epilog="\b\nExample:\n  activebmr run three-ball --scheme paper --scheme paper-states --agents 128 --jobs -1")
@@ -189,7 +179,7 @@ def run(
     folder = _folder(out if out is not None else Path("results") / module.NAME, ("unfinished",), ("result.npz",))
     result = _simulate(schemes, agents, trials, seed, jobs, folder, progress=not quiet and sys.stderr.isatty())
     if not quiet:
-        _report(result, schemes[0], folder / "result.npz")
+        report_run(result, schemes[0], folder / "result.npz")
     if result.settings["interrupted"]:
         raise typer.Exit(INTERRUPTED)
     if not no_figures:
@@ -266,7 +256,7 @@ def replay_recording(
     truth = -1 if agent.truth is None else int(agent.truth)
     _save(lambda path: write_npz(path, arrays | names | {"true_model": truth}), out)
     if not quiet:
-        _report_replay(agent, arrays, recorded["controls"], out)
+        report_replay(agent, arrays, recorded["controls"], out)
 
 
 @app.command(epilog="\b\nExample:\n  activebmr plot results/three-ball/result.npz --out figures")
@@ -384,13 +374,7 @@ def _folder(folder: Path, folders: tuple[str, ...] = (), files: tuple[str, ...] 
     return folder
 
 
-# --- what users see --------------------------------------------------------------------------------------------------------
-def _console() -> Console:
-    from rich.console import Console
-
-    return Console(markup=False, highlight=False, emoji=False)
-
-
+# --- what is written -------------------------------------------------------------------------------------------------------
 def _save(write: Any, target: Path) -> None:
     try:
         write(target)
@@ -406,94 +390,4 @@ def _draw(module: ParadigmModule, result: Result, folder: Path, quiet: bool) -> 
         raise Problem(f"the figures could not be drawn: {type(error).__name__}: {error}", 1) from error
     if paths and not quiet:
         names = ", ".join(p.name for p in paths)
-        _console().print(f"figures: {folder}: {names}", soft_wrap=True)
-
-
-def _pm(mean: float, error: float) -> str:
-    return f"{round(mean, 1) + 0.0:.1f}" + (f" +- {error:.1f}" if error == error else "")  # never -0.0 or nan
-
-
-def _table(console: Console, title: str, header: Sequence[str], rows: list[Sequence[str]]) -> None:
-    """A table; in a narrow terminal a block of lines for each row."""
-    from rich import box
-    from rich.table import Table
-
-    console.print(f"\n{title}")
-    width = sum(max(len(cell) for cell in column) + 2 for column in zip(header, *rows, strict=True)) + 2
-    if width <= console.width:
-        table = Table(*header[:1], box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
-        for name in header[1:]:
-            table.add_column(name, justify="right", no_wrap=True)
-        for row in rows:
-            table.add_row(*row)
-        console.print(table)
-        return
-    for row in rows:
-        console.print(row[0], style="bold")
-        for name, cell in zip(header[1:], row[1:], strict=True):
-            console.print(f"  {name}: {cell}")
-
-
-def _report(result: Result, paradigm: Paradigm, target: Path) -> None:
-    console = _console()
-    agents, trials = result.sizes["agent"], result.sizes["trial"]
-    rows: list[Sequence[str]] = []
-    for r in result.summary():
-        found, wrong = (f"{r['found']:.0%}", str(r["wrong"])) if r["has_hypotheses"] else ("-", "-")
-        discovery, score = _pm(r["discovery"], r["discovery_se"]), _pm(r["score"], r["score_se"])
-        rows.append((r["scheme"], found, wrong, discovery, f"{r['discovery_median']:g}", score))
-    lived = f"{agents} agent{'s' * (agents > 1)}, {trials} trial{'s' * (trials > 1)}"
-    title = f"{paradigm.name}: {lived}, seed {int(result.seed)}"
-    _table(console, title, ("scheme", "found", "wrong", "discovery", "median", "score"), rows)
-    if len(rows) > 1:
-        _table(console, f"difference from {rows[0][0]}, agent by agent", ("scheme", "discovery", "score"), _paired(result))
-    console.print(f"\ntrue rule: {_truth_sentence(paradigm)}")
-    console.print("found: agents that adopted the true rule, or one that agrees with it everywhere; wrong: another rule")
-    console.print(
-        "discovery: trials until the learned likelihood is within 1 nat of the truth (KL divergence); agents that never "
-        f"get there count with all {trials}"
-    )
-    console.print("score: worth of all outcomes (where a win is 1 and a loss -1, wins minus losses); +-: standard error")
-    console.print(f"\nresult: {target}", soft_wrap=True)
-
-
-def _paired(result: Result) -> list[Sequence[str]]:
-    """Each scheme's difference from the first one; agent k lives through the same random numbers under all of them."""
-    from activebmr.results import standard_error
-
-    rows: list[Sequence[str]] = []
-    for s, name in enumerate(result.schemes[1:], start=1):
-        gaps = [result[m][s] - result[m][0] for m in ("discovery_trials", "score")]
-        rows.append((name, *(_pm(float(g.mean()), standard_error(g)) for g in gaps)))
-    return rows
-
-
-def _report_replay(paradigm: Paradigm, arrays: dict[str, Any], controls: Any, out: Path) -> None:
-    import numpy as np
-
-    console = _console()
-    trials, times = controls.shape[0], controls.shape[2]
-    console.print(f"{paradigm.name}, {paradigm.scheme}: {trials} trials of {times} observations")
-    if times > 1:
-        done = controls[:, :, :-1].transpose(0, 2, 1)  # (trial, time, factor); nothing follows the last observation
-        same = (paradigm.agent.model.policies[None, None, :, 0] == done[:, :, None]).all(axis=-1)
-        chosen = (arrays["q_pi"][:, :-1] * same).sum(axis=-1)
-        possible = same.any(axis=-1)
-        if not possible.all():
-            console.print(f"{(~possible).sum()} of {possible.size} recorded actions begin no policy and are left out")
-        if possible.any():
-            surprise = np.log(np.maximum(chosen[possible], np.finfo(float).tiny)).mean()
-            chance = same[possible].mean(axis=-1)
-            console.print(
-                f"probability of the recorded actions: mean {chosen[possible].mean():.3f} (chance {chance.mean():.3f})"
-            )
-            console.print(f"log likelihood per choice: {surprise:.3f} nats (chance {np.log(chance).mean():.3f})")
-    when = np.flatnonzero(arrays["adopted_model"] >= 0)
-    if len(when) and paradigm.hypotheses is not None:
-        model = int(arrays["adopted_model"][when[0]])
-        console.print(
-            f"adopted after trial {when[0]} (counted from 0): rule {model}, {paradigm.hypotheses.descriptions[model]}"
-        )
-    else:
-        console.print("adopted: no rule")
-    console.print(f"result: {out}", soft_wrap=True)
+        console().print(f"figures: {folder}: {names}", soft_wrap=True)

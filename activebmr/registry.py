@@ -22,8 +22,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Protocol, cast
 
 if TYPE_CHECKING:
+    from activebmr.paradigm import Paradigm
     from activebmr.results import Result
-    from activebmr.simulate import Paradigm
 
 __all__ = ["GROUP", "ParadigmModule", "draw_figures", "load_paradigm", "paradigm_names", "unknown"]
 

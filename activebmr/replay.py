@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from activebmr.paradigm import Paradigm
 from activebmr.processes import ModelProcess
+from activebmr.recording import Recorder, divergence_from
 from activebmr.results import read_npz
-from activebmr.simulate import Paradigm, Recorder, divergence_from
 
 __all__ = ["load_recording", "replay"]
 

@@ -181,8 +181,12 @@ def _story(rows: dict[str, np.ndarray]) -> str:
     states, told = rows["states"], rows["outcomes"][:, 2]
     answered = np.flatnonzero(states[:, 4] < len(COLOURS))
     until = answered[0] if len(answered) else len(states)
-    looks = [f"{BALLS[g]} ({COLOURS[s[g]]})" for s, g in zip(states[:until], states[:until, 3], strict=True) if g < 3]
-    looked = f"It looks {', then '.join(looks)}" if looks else "It looks at no ball"
+    looks = [f"the {BALLS[g]} ball ({COLOURS[s[g]]})" for s, g in zip(states[:until], states[:until, 3], strict=True) if g < 3]
+    looked = (
+        f"It looks at {', then '.join([*looks[:1], *(w.replace(' ball', '') for w in looks[1:])])}"
+        if looks
+        else "It looks at no ball"
+    )
     if not len(answered):
         return looked + " and does not answer"
     answers = list(dict.fromkeys(COLOURS[c] for c in states[answered, 4] if c < len(COLOURS)))

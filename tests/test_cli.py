@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from activebmr import Result, __version__, cli, registry, simulate
+from activebmr import Result, __version__, cli, registry, report, simulate
 from paradigms import three_ball
 
 Call = Callable[..., tuple[int, str, str]]
@@ -208,7 +208,7 @@ def made_up_result(discovery: list[list[int]], score: list[list[float]], adopted
 def test_table_holds_the_right_numbers(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     result = made_up_result([[2, 4, 4, 8], [3, 5, 9, 9]], [[1, 2, 3, 6], [1, 1, 1, 1]], [[0, 1, 2, -1], [-1, -1, -1, 2]])
-    cli._report(result, three_ball.paradigm(), Path("x"))
+    report.report_run(result, three_ball.paradigm(), Path("x"))
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     # mean 4.5, deviations -2.5 -.5 -.5 3.5: variance 19/3, standard error sqrt(19/12); likewise for the others
     assert ["one", "50%", "1", "4.5", "+-", "1.3", "4", "3.0", "+-", "1.1"] in lines
@@ -488,12 +488,12 @@ def test_replay_tells_the_adopted_rule_and_odd_actions(
     q = np.full((2, 6, len(policies)), 0.0)
     q[:, :, 3] = 0.25
     q[:, 5] = 1.0
-    cli._report_replay(paradigm, {"q_pi": q, "adopted_model": np.array([-1, 64])}, controls, Path("x"))
+    report.report_replay(paradigm, {"q_pi": q, "adopted_model": np.array([-1, 64])}, controls, Path("x"))
     out = capsys.readouterr().out
     assert "mean 0.250" in out and f"{np.log(0.25):.3f} nats" in out
     assert "adopted after trial 1 (counted from 0): rule 64, the colour of the centre ball" in out
     controls[1] = 99
-    cli._report_replay(paradigm, {"q_pi": q, "adopted_model": np.array([-1, -1])}, controls, Path("x"))
+    report.report_replay(paradigm, {"q_pi": q, "adopted_model": np.array([-1, -1])}, controls, Path("x"))
     assert "5 of 10 recorded actions begin no policy" in capsys.readouterr().out
 
 

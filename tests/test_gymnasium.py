@@ -67,14 +67,38 @@ def test_an_agent_lives_in_an_environment():
     assert env.seeds == [5, None]
 
 
+class Nested(Rooms):
+    """The same, seen as a pair of (room, (room again, number of steps)); two actions at once, of which the second is idle."""
+
+    def __init__(self):
+        super().__init__(spaces.Tuple([spaces.Discrete(2), spaces.MultiDiscrete([2, 3])]), spaces.MultiDiscrete([2, 2]))
+
+    def reset(self, **options):
+        seen, info = super().reset(**options)
+        return (int(seen[0]), seen), info
+
+    def step(self, action):
+        seen, *rest = super().step(action)
+        return (int(seen[0]), seen), *rest
+
+
 def test_tuples_of_spaces_and_several_controlled_factors():
     go = walker().B[0]
     model = POMDP(A=[np.eye(2), np.eye(2), np.full((3, 2, 2), 1 / 3)], B=[go, go], A_dependencies=[[0], [1], [0, 1]])
-    env = Rooms(spaces.Tuple([spaces.Discrete(2), spaces.MultiDiscrete([2, 3])]), spaces.MultiDiscrete([2, 2]))
+    env = Nested()
     world = GymnasiumProcess(env, model)
-    world.reset(np.zeros((1, 0)))
-    world.step(np.array([[1, 0]]), np.zeros((1, 0)))
+    _, outcomes = world.reset(np.zeros((1, 0)))
+    assert_array_equal(outcomes, [[0, 0, 0]])
+    _, outcomes = world.step(np.array([[1, 0]]), np.zeros((1, 0)))
+    assert_array_equal(outcomes, [[1, 1, 1]])
     assert_array_equal(env.actions[0], [1, 0])
+
+
+def test_an_environment_that_does_not_keep_to_its_space_is_noticed():
+    env = Rooms(spaces.Tuple([spaces.Discrete(2), spaces.MultiDiscrete([2, 3])]), spaces.MultiDiscrete([2, 2]))
+    model = POMDP(A=[np.eye(2), np.eye(2), np.full((3, 2), 1 / 3)], B=[walker().B[0]] * 2, A_dependencies=[[0], [1], [0]])
+    with pytest.raises(ValueError, match="observation of the environment must hold 3 numbers; got"):
+        GymnasiumProcess(env, model).reset(np.zeros((1, 0)))
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ C over time            by steps of a policy, from now           by time of the t
 prior E                of policies, always; log 0 is -36        of controls or policies; ``habit="always"``; log 0 is -inf
 q_pi                   softmax(gamma neg_efe + log E)           the same
 action                 softmax(alpha log q_pi), or the best     softmax(alpha (neg_efe + log E)): pymdp's alpha is ours / gamma
-counts pA              of all modalities or of none             of any; the others are known. Known here is 2^60 A there
+counts pA              of all modalities or of none             of any; the others are known, there with `KNOWN` counts
 A and pA               two things until something is learned    A is the mean of the counts
 a count of zero        gets evidence like any other             never changes
 novelty                at every count                           none once each column has one of ``novelty_cutoff`` (256)
@@ -24,9 +24,9 @@ gain about models      none, but see `policy_search`            ``Planner(gains=
 deeper search          another one (pymdp.planning)             ``Planner(depth=...)``
 =====================  =======================================  ====================================================
 
-Where likelihoods have zeros, learning makes the two part: pymdp's counts there start to grow, which brings novelty, at known
-likelihoods too. Otherwise the same model and the same outcomes give the same numbers up to rounding with
-``Agent(model, planner=planner_from_pymdp(agent), inference="mean-field")``.
+Where counts that are learned hold zeros, learning makes the two part: pymdp adds to them what rounding leaves of a belief, and
+a count of 1e-16 promises 36 nats of novelty. Otherwise the same model and the same outcomes give the same numbers up to rounding
+with ``Agent(model, planner=planner_from_pymdp(agent), inference="mean-field")``.
 """
 
 from __future__ import annotations
@@ -51,13 +51,15 @@ if TYPE_CHECKING:
 
 __all__ = ["KNOWN", "from_pymdp", "planner_from_pymdp", "policy_search", "to_pymdp"]
 
-KNOWN = 2.0**60
-"""Counts per column that stand for a known likelihood in pymdp: one more observation is lost in rounding, novelty is 1e-18.
+KNOWN = 2.0**100
+"""Counts per column that stand for a known likelihood in pymdp: more observations are lost in rounding, there is no novelty.
 
-A power of two, so that the likelihood comes back bit for bit.
+A power of two, so that rounding changes nothing. Impossible outcomes get 2^40 of them: next to nothing as a probability, yet enough
+for a novelty of 1e-12, which a count of zero would lose as soon as pymdp adds to it.
 """
 
-_LEARNABLE = 2.0**50
+_ZERO = 2.0**40
+_LEARNABLE = 2.0**50  # a column with more cannot learn
 _OF_THE_MODEL = ("A", "B", "C", "D", "E", "pA", "A_dependencies", "B_dependencies", "num_controls", "policies", "policy_len")
 
 _MISSING = (
@@ -105,7 +107,7 @@ def to_pymdp(model: POMDP, planner: Planner | None = None, **agent_options: Any)
     planner = Planner(habit="always") if planner is None else planner
     learned = model.learned_modalities
     a = [mean(model.pA[m]) if m in learned else model.A[m] for m in range(model.num_modalities)]  # type: ignore[index]
-    pa = [model.pA[m] if m in learned else KNOWN * model.A[m] for m in range(model.num_modalities)] if learned else None  # type: ignore[index]
+    pa = [model.pA[m] if m in learned else _known_counts(model.A[m]) for m in range(model.num_modalities)]  # type: ignore[index]
     transitions = [_with_itself(model, f) for f in range(model.num_factors)]
     arrays = lambda parts: [jnp.asarray(np.array(x)) for x in parts]  # noqa: E731
     options: dict[str, Any] = {
@@ -122,13 +124,17 @@ def to_pymdp(model: POMDP, planner: Planner | None = None, **agent_options: Any)
         C=arrays(_preferences(model)),
         D=arrays(model.D),  # type: ignore[arg-type]
         E=jnp.asarray(_policy_prior(model, planner)),
-        pA=None if pa is None else arrays(pa),
+        pA=arrays(pa) if learned else None,
         A_dependencies=[list(deps) for deps in model.A_dependencies],  # type: ignore[union-attr]
         B_dependencies=[deps for _, deps in transitions],
         policies=jnp.asarray(np.array(model.policies), dtype=jnp.int32),  # rollout fails on int64
         policy_len=model.policy_length,
         **options,
     )
+
+
+def _known_counts(a: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.where(a > 0, KNOWN * a, _ZERO)
 
 
 def _with_itself(model: POMDP, factor: int) -> tuple[NDArray[np.float64], list[int]]:
@@ -185,7 +191,7 @@ def _action_options(model: POMDP, planner: Planner, given: dict[str, Any]) -> di
 def from_pymdp(agent: Agent, which: int | None = None) -> POMDP:
     """The model of a pymdp agent, with its counts as they are now.
 
-    Modalities whose every column holds 2^50 counts or more are known likelihoods (see `KNOWN`). An agent's settings are not
+    Modalities whose every column holds 2^50 counts or more are known likelihoods, see `KNOWN`. An agent's settings are not
     part of its model: see `planner_from_pymdp`. pymdp has no labels: add them with ``model.with_(labels=...)``.
 
     Args:
@@ -214,7 +220,7 @@ def from_pymdp(agent: Agent, which: int | None = None) -> POMDP:
         if counts is None:
             continue
         if counts.sum(axis=0).min() >= _LEARNABLE:
-            pa[m] = None
+            a[m], pa[m] = np.where(counts < 2 * _ZERO, 0.0, a[m]), None
             continue
         gap = float(np.abs(a[m] - mean(counts)).max())
         if gap > 1e-6:

@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 
 N_MODELS, N_STEPS = 20, 3
-KNOWN = 2.0**60  # counts of a likelihood that is known: pymdp wants counts for all modalities or for none
+# counts of a likelihood that is known, and of what it calls impossible: pymdp wants counts for all modalities or for none
+KNOWN, ZERO = 2.0**100, 2.0**40
 GOLDEN = Path(__file__).parent / "golden.npz"
 
 
 def random_model(seed: int) -> dict[str, Any]:
-    """A random POMDP in pymdp's layout, with 1 to 4 factors as the seed grows; zeros in B and D, but none in A.
+    """A random POMDP in pymdp's layout, with 1 to 4 factors as the seed grows; zeros in B, D and known likelihoods.
 
     Dependencies come in any order; some likelihoods are known; every other four models have policies of two steps.
     """
@@ -42,8 +43,8 @@ def random_model(seed: int) -> dict[str, Any]:
     normal = lambda x: x / x.sum(axis=0)  # noqa: E731
     a_deps = [some(1, min(n_factors, 3)) for _ in range(n_modalities)]
     b_deps = [some(0, min(n_factors - 1, 1), must=f) for f in range(n_factors)]
-    pa = [counts((int(rng.integers(2, 5)), *(sizes[f] for f in deps))) for deps in a_deps]
     known = [m > 0 and rng.random() < 0.4 for m in range(n_modalities)]
+    pa = [counts((int(rng.integers(2, 5)), *(sizes[f] for f in d)), 0.3 * k) for d, k in zip(a_deps, known, strict=True)]
     grid = np.array(list(np.ndindex(*(controls * length)))).reshape(-1, length, n_factors)
     policies = rng.permutation(grid)[:24] if len(grid) > 24 else grid
     return {
@@ -52,7 +53,7 @@ def random_model(seed: int) -> dict[str, Any]:
         "C": [rng.normal(0.0, 2.0, len(x)) for x in pa],
         "D": [normal(counts((n,), 0.2)) for n in sizes],
         "E": rng.dirichlet(np.ones(len(policies))),
-        "pA": [KNOWN * normal(x) if k else x for x, k in zip(pa, known, strict=True)],
+        "pA": [np.where(x > 0, KNOWN * normal(x), ZERO) if k else x for x, k in zip(pa, known, strict=True)],
         "policies": policies,
         "gamma": np.array(rng.uniform(0.5, 4.0)),
         "outcomes": np.stack([rng.integers(len(x), size=N_STEPS) for x in pa], axis=1),

@@ -1,0 +1,110 @@
+"""`Paradigm`: an experiment under one scheme, and how a result describes it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from activebmr.agent import Agent
+from activebmr.hypotheses import HypothesisSpace
+from activebmr.models import POMDP
+from activebmr.sparse import Ints
+
+__all__ = ["Paradigm", "describe", "is_whole", "stream"]
+
+
+@dataclass(frozen=True)
+class Paradigm:
+    """An experiment under one scheme: who acts, in what world, for how long, and what counts as success.
+
+    Attributes:
+        name: name of the paradigm.
+        scheme: name of the way its agents reason.
+        agent: the agents.
+        model: the world's model (transitions, initial states, likelihoods that no hypothesis speaks about).
+        hypotheses: structures that the world may have; None if it is the model itself.
+        truth: index of the true hypothesis, or ``"random"`` for another one per agent.
+        trial_length: observations per trial.
+        score: per modality the worth of its outcomes ``{modality: (worth of outcome 0, ...)}``; positive ones are wins and
+            negative ones losses.
+        settings: further settings, kept with the result.
+    """
+
+    name: str
+    scheme: str
+    agent: Agent
+    model: POMDP
+    trial_length: int
+    hypotheses: HypothesisSpace | None = None
+    truth: int | str | None = None
+    score: dict[int, Sequence[float]] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.trial_length < 1:
+            raise ValueError(f"trial_length must be at least 1; got {self.trial_length}")
+        if (self.hypotheses is None) != (self.truth is None):
+            raise ValueError("hypotheses and truth must be given together, or neither of them")
+        if self.hypotheses is not None and self.truth != "random":
+            limit = len(self.hypotheses) - 1
+            if not is_whole(self.truth) or not 0 <= self.truth <= limit:  # type: ignore[operator]
+                raise ValueError(f"truth must be 'random' or lie in 0..{limit}; got {self.truth!r}")
+            object.__setattr__(self, "truth", int(self.truth))  # type: ignore[arg-type]
+        self._check_fit()
+
+    def _check_fit(self) -> None:
+        mind, world = self.agent.model, self.model
+        for name in ("num_states", "num_outcomes", "num_controls"):
+            if getattr(mind, name) != getattr(world, name):
+                raise ValueError(
+                    f"agent must have a model with the {name} of the world, {getattr(world, name)}; got {getattr(mind, name)}"
+                )
+        own = self.agent.hypotheses
+        if own is not None and self.hypotheses is not None and own.names != self.hypotheses.names:
+            raise ValueError("agent must reason about the hypotheses of the world, in their order; its names differ")
+        for m, worth in self.score.items():
+            if not is_whole(m) or not 0 <= m < world.num_modalities:
+                raise ValueError(f"score must be keyed by modalities in 0..{world.num_modalities - 1}; got {m!r}")
+            if len(worth) != world.num_outcomes[m]:
+                raise ValueError(f"score[{m}] must hold the worth of {world.num_outcomes[m]} outcomes; got {list(worth)}")
+
+    def truths(self, seed: int, agents: Ints) -> Ints | None:
+        """The true hypothesis of each agent; a random one depends on the seed and the agent's number alone."""
+        if self.hypotheses is None:
+            return None
+        if self.truth != "random":
+            return np.full(len(agents), int(self.truth))  # type: ignore[arg-type]
+        draws = [stream(seed, int(k), 1).integers(len(self.hypotheses)) for k in agents]
+        return np.array(draws, dtype=np.intp)
+
+
+def stream(seed: int, agent: int, purpose: int) -> np.random.Generator:
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(agent, purpose)))
+
+
+def is_whole(value: Any) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def describe(paradigm: Paradigm) -> dict[str, Any]:
+    """Everything that tells one scheme from another, as JSON holds it."""
+    agent = paradigm.agent
+    parts = {name: dict(vars(getattr(agent, name))) for name in ("planner", "learning", "selection")}
+    own = {"inference": agent.inference, "hypotheses": len(agent.hypotheses) if agent.hypotheses is not None else 0}
+    return _plain({**own, **parts, "trial_length": paradigm.trial_length, **paradigm.settings})
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON holds it everywhere: infinities and what JSON does not know become strings."""
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not np.isfinite(value):
+        return str(value)
+    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)

@@ -1,0 +1,124 @@
+"""What a batch of agents believes (`AgentState`), and what a step and a trial report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from activebmr.beliefs import Belief
+from activebmr.sparse import Floats, Ints
+from activebmr.tables import CountTable, KnownTable
+
+__all__ = ["AgentState", "StepInfo", "TrialInfo"]
+
+
+@dataclass(eq=False)
+class AgentState:
+    """What a batch of agents believes at one moment. Treat it as read-only: `Agent.step` returns a new one.
+
+    Attributes:
+        t: time step within the trial that the next observation belongs to, from 0.
+        trial: trials finished.
+        qs: per factor the posterior over its states after the last observation ``(n_agents, S_f)``; D before the first.
+        controls: controls of the last action ``(n_agents, n_factors)``, None at the start of a trial.
+        tables: per modality what the agents know about it; ``counts(m)`` gives the counts of a learned one.
+        scores: log evidence of every hypothesis up to a constant per agent ``(n_agents, n_hypotheses)``, or None.
+        model_posterior: posterior over hypotheses when policies were last evaluated, or None.
+        adopted: hypothesis that each agent adopted ``(n_agents,)``, -1 for none yet.
+        single: made by ``init()`` without a number: reports then come without an axis for agents.
+    """
+
+    t: int
+    trial: int
+    qs: Belief
+    controls: Ints | None
+    tables: list[KnownTable | CountTable]
+    scores: Floats | None
+    model_posterior: Floats | None
+    adopted: Ints
+    single: bool = False
+
+    @property
+    def n_agents(self) -> int:
+        return len(self.adopted)
+
+    def counts(self, modality: int) -> Floats:
+        """Dirichlet counts of a learned modality as tensors ``(n_agents, n_outcomes, n_states_0, ...)``."""
+        table = self.tables[modality]
+        if not isinstance(table, CountTable):
+            raise ValueError(f"modality {modality} is known to the agent (its pA is None): it has no counts")
+        return table.tensor()
+
+    def copy(self) -> AgentState:
+        tables = [t.copy() if isinstance(t, CountTable) else t for t in self.tables]
+        return replace(self, tables=tables, scores=_copy(self.scores), adopted=self.adopted.copy())
+
+
+def _copy(array: Any) -> Any:
+    return None if array is None else array.copy()
+
+
+@dataclass(eq=False)
+class StepInfo:
+    """What happened in one step: every term that a figure needs. Arrays lead with agents, unless the state is single.
+
+    Attributes:
+        qs: per factor the posterior over states ``(n_agents, S_f)``.
+        free_energy: variational free energy of the observation, minus its log evidence, nats ``(n_agents,)``.
+        utility, state_info_gain, param_info_gain, model_info_gain: terms of every policy ``(n_agents, n_policies)``, nats.
+        neg_efe: negative expected free energy, what policies are worth (with deeper search; without log E).
+        q_pi: posterior over policies ``(n_agents, n_policies)``.
+        policy: index of the policy chosen ``(n_agents,)``.
+        controls: its first controls ``(n_agents, n_factors)``.
+        action: the same for an environment: only controlled factors; a plain int if there is one and the state is single.
+        model_posterior: posterior over hypotheses ``(n_agents, n_hypotheses)`` before this step's outcome is learned, or None.
+    """
+
+    qs: Sequence[Floats]
+    free_energy: Floats
+    utility: Floats
+    state_info_gain: Floats
+    param_info_gain: Floats
+    model_info_gain: Floats
+    neg_efe: Floats
+    q_pi: Floats
+    policy: Any
+    controls: Ints
+    action: Any
+    model_posterior: Floats | None
+
+    @property
+    def confidence(self) -> Any:
+        """Negative entropy of the posterior over policies, nats, <= 0 (summed over a trial, SPM's w)."""
+        return (self.q_pi * np.log(np.maximum(self.q_pi, np.exp(-32.0)))).sum(axis=-1)
+
+    def squeeze(self) -> StepInfo:
+        """The report of a single agent, without the axis for agents."""
+        held = {k: v for k, v in self.__dict__.items() if k not in ("qs", "action")}
+        first = {k: None if v is None else v[0] for k, v in held.items()}
+        action = self.action[0]
+        return StepInfo(qs=[q[0] for q in self.qs], action=int(action[0]) if len(action) == 1 else action, **first)
+
+
+@dataclass(eq=False)
+class TrialInfo:
+    """What a finished trial changed.
+
+    Attributes:
+        model_posterior: posterior over hypotheses at the last evaluation of policies ``(n_agents, n_hypotheses)``, or None.
+        log_odds: log odds of the best hypothesis ``(n_agents,)``, nats, or None.
+        best_model: the best hypothesis ``(n_agents,)``, or None.
+        adopted_now: agents whose log odds passed Occam's window after this trial ``(n_agents,)``.
+        counts: per learned modality the counts after forgetting and before any adoption ``(n_agents, n_states, n_outcomes)``,
+            columns in the order of the table's layout.
+    """
+
+    model_posterior: Floats | None
+    log_odds: Floats | None
+    best_model: Ints | None
+    adopted_now: NDArray[np.bool_]
+    counts: dict[int, Floats] = field(default_factory=dict)
