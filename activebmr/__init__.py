@@ -4,6 +4,7 @@ __version__ = "0.1.0"
 
 from activebmr.agent import Agent, Learning, Selection
 from activebmr.hypotheses import ColumnTable, HypothesisSpace, context_rules
+from activebmr.joint import Reasoning
 from activebmr.models import POMDP
 from activebmr.paradigm import Paradigm
 from activebmr.planning import Planner
@@ -24,6 +25,7 @@ __all__ = [
     "ModelProcess",
     "Paradigm",
     "Planner",
+    "Reasoning",
     "Result",
     "Selection",
     "StepInfo",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from activebmr.beliefs import Belief
 from activebmr.hypotheses import HypothesisSpace
 from activebmr.inference import INFERENCE, columns_of, unknown_factors
+from activebmr.joint import Reasoning, joint_size
 from activebmr.layout import dynamics_of, layouts_of
 from activebmr.models import POMDP
 from activebmr.observations import controls_of, outcomes_of, policy_of
@@ -19,6 +21,7 @@ from activebmr.scoring import ModelScorer
 from activebmr.sparse import Floats, Ints
 from activebmr.states import AgentState, StepInfo, TrialInfo
 from activebmr.tables import CountTable, KnownTable
+from activebmr.thinking import Thinker, merge_beliefs
 
 __all__ = ["Agent", "AgentState", "Learning", "Selection", "StepInfo", "TrialInfo"]
 
@@ -29,11 +32,15 @@ class Learning:
 
     Attributes:
         rate: counts that one outcome adds, > 0.
+        smooth: whether counts are added at the end of a trial, from beliefs about every moment given the whole trial, instead
+            of at every step, from what was believed at that moment (SPM). Without joint reasoning this is exact for factors that
+            stay as they are; factors that move by themselves keep what was believed at each moment.
         retention: what counts are multiplied with after every trial, in (0, 1]; 1 forgets nothing (SPM: 512/513).
     """
 
     rate: float = 1.0
     retention: float = 1.0
+    smooth: bool = False
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.rate) and self.rate > 0):
@@ -50,6 +57,7 @@ class Selection:
         threshold: Occam's window in nats: log odds of the best hypothesis above which it is adopted; ``inf`` for never.
         concentration: counts that the adopted average of hypotheses carries per column (SPM: 512).
         offset: added to all counts when hypotheses are scored (SPM: 1/32); see `reduction.log_evidence_ratio`.
+        last_outcome: whether the posterior that decides includes what the trial's last outcome taught (SPM's does not).
         curious: whether, until a hypothesis is adopted, preferences are flat and the planner looks one step ahead only.
     """
 
@@ -57,6 +65,7 @@ class Selection:
     concentration: float = 512.0
     offset: float = 1 / 32
     curious: bool = False
+    last_outcome: bool = False
 
     def __post_init__(self) -> None:
         if np.isnan(self.threshold):
@@ -77,6 +86,8 @@ class Agent:
         inference: ``"joint"``, ``"sequential"`` or ``"mean-field"``, see `activebmr.inference`.
         learning: rate and retention of counts.
         selection: how hypotheses are scored and adopted; ignored without hypotheses.
+        reasoning: settings of joint reasoning about hypotheses and states (exact beliefs and gains); None for factor
+            marginals and one-step gains, as in the paper.
         trial_length: number of observations in a trial, beyond which the planner does not look; None if unknown.
 
     Raises:
@@ -98,6 +109,7 @@ class Agent:
         inference: str = "joint",
         learning: Learning | None = None,
         selection: Selection | None = None,
+        reasoning: Reasoning | None = None,
         trial_length: int | None = None,
     ) -> None:
         for name, value, kind in (
@@ -106,6 +118,7 @@ class Agent:
             ("planner", planner, Planner),
             ("learning", learning, Learning),
             ("selection", selection, Selection),
+            ("reasoning", reasoning, Reasoning),
         ):
             if not isinstance(value, kind) and (value is not None or name == "model"):
                 raise TypeError(f"{name} of Agent must be a {kind.__name__}; got {type(value).__name__}")
@@ -134,9 +147,31 @@ class Agent:
             m: ModelScorer(table, layouts[m].keep(model.pA[m]), self.selection.offset, layouts[m].order)  # type: ignore[index]
             for m, table in (hypotheses.tables.items() if hypotheses is not None else ())
         }
+        self.reasoning = reasoning
+        self._thinker = self._make_thinker(reasoning)
         self._curious = replace(self.planner, depth=0)
         self._flat = [np.full(n, -np.log(n)) for n in model.num_outcomes]
         self._preferences: dict[int, list[Floats]] = {}
+
+    def _make_thinker(self, reasoning: Reasoning | None) -> Thinker | None:
+        if reasoning is None:
+            return None
+        if self.hypotheses is None:
+            raise ValueError("reasoning of Agent needs hypotheses to reason about; got None")
+        size = joint_size(self.model, len(self.hypotheses.distinct()[0]))
+        if size > reasoning.max_size:
+            warnings.warn(
+                f"the joint posterior of {len(self.hypotheses)} hypotheses and the states would hold {size} numbers per agent, more than "
+                f"max_size={reasoning.max_size}: beliefs are kept as factor marginals instead",
+                stacklevel=3,
+            )
+            return None
+        return Thinker(self.model, self.hypotheses, self.selection.offset, reasoning)
+
+    @property
+    def reasons_jointly(self) -> bool:
+        """Whether agents keep a joint posterior over hypotheses and states."""
+        return self._thinker is not None
 
     # --- life of a batch -------------------------------------------------------------------------------------------------
     def init(self, n_agents: int | None = None) -> AgentState:
@@ -166,6 +201,7 @@ class Agent:
             scores=scores,
             model_posterior=None if scores is None else softmax(scores),
             adopted=np.full(count, -1),
+            thoughts=None if self._thinker is None else self._thinker.start(count),
             single=n_agents is None,
         )
 
@@ -205,26 +241,66 @@ class Agent:
         info = self._conclude(state)
         return state, info
 
+    def tell(self, state: AgentState, states: Ints) -> AgentState:
+        """Before a trial, let agents that reason jointly know the states that no action sets.
+
+        Args:
+            state: at the beginning of a trial.
+            states: ``(n_agents, n_factors)``; -1 for agents who are not told. Set factors are ignored.
+        """
+        state = state.copy()
+        self._tell(state, np.asarray(states))
+        return state
+
+    def experiments(self, state: AgentState) -> Ints:
+        """For agents that reason jointly, the states ``(n_agents, n_factors)`` from which a trial would teach most about hypotheses.
+
+        -1 for agents who have adopted one or have nothing left to learn, and for factors that actions set.
+        """
+        if self._thinker is None or state.thoughts is None:
+            raise ValueError("experiments need agents that reason jointly (Agent(..., reasoning=...))")
+        best = self._thinker.choose_states(state.thoughts)
+        out = np.full((state.n_agents, self.model.num_factors), -1)
+        chosen = np.flatnonzero(best >= 0)
+        reasoner = self._thinker.reasoner
+        for f, value in zip(reasoner.still, np.unravel_index(best[chosen], reasoner.still_sizes), strict=True):
+            out[chosen, f] = value
+        return out
+
     def posterior_counts(self, state: AgentState, modality: int | str) -> Floats:
         """Counts of a learned modality as tensors ``(n_agents, n_outcomes, n_states_0, ...)``."""
         m = self.model.modality(modality)
         return state.counts(m)
 
+    def _tell(self, state: AgentState, states: Ints) -> None:
+        if self._thinker is None or state.thoughts is None:
+            raise ValueError("states can be told to agents that reason jointly (Agent(..., reasoning=...))")
+        if state.t != 0:
+            raise ValueError(f"states can be told before a trial; this one is at time {state.t}")
+        reasoner = self._thinker.reasoner
+        told = (states[:, list(reasoner.still)] >= 0).all(axis=1)
+        flat = np.full(state.n_agents, -1)
+        columns = [states[told, f] for f in reasoner.still]
+        flat[told] = np.ravel_multi_index(columns, reasoner.still_sizes)
+        self._thinker.tell(state.thoughts, flat)
+        marginals = []
+        for f in reasoner.still:
+            q = state.qs[f].copy()
+            q[told] = np.eye(q.shape[1])[states[told, f]]
+            marginals.append(q)
+        state.qs = state.qs.replaced(reasoner.still, marginals)
+
     # --- the same in place, for simulations ------------------------------------------------------------------------------
     def _advance(self, state: AgentState, outcomes: list[np.ndarray], uniform: Floats, controls: Ints | None) -> StepInfo:
-        everyone = np.arange(state.n_agents)
-        prior = state.qs if state.controls is None else state.qs.predict(dynamics_of(self.model), state.controls)
-        state.qs, evidence = INFERENCE[self.inference](self.model, state.tables, everyone, prior, outcomes)
-        if state.scores is not None:
-            state.model_posterior = softmax(state.scores)
+        evidence = self._perceive(state, outcomes) if state.thoughts is None else self._perceive_jointly(state, outcomes)
         evaluation, policy = self._plan(state, uniform)
         if controls is None:
             controls = self.model.policies[policy, 0]
         else:
             policy = policy_of(self.model, controls)
+        self._take_in(state, outcomes)
         state.controls = controls
         state.t += 1
-        self._learn(state, outcomes)
         terms = evaluation.terms
         return StepInfo(
             qs=state.qs,
@@ -241,9 +317,51 @@ class Agent:
             model_posterior=state.model_posterior,
         )
 
+    def _perceive(self, state: AgentState, outcomes: list[np.ndarray]) -> Floats:
+        """Filter: new factor marginals; returns the log evidence of each agent's observation."""
+        prior = state.qs if state.controls is None else state.qs.predict(dynamics_of(self.model), state.controls)
+        infer = INFERENCE[self.inference]
+        state.qs, evidence = infer(self.model, state.tables, np.arange(state.n_agents), prior, outcomes)
+        if state.scores is not None:
+            state.model_posterior = softmax(state.scores)
+        return evidence
+
+    def _perceive_jointly(self, state: AgentState, outcomes: list[np.ndarray]) -> Floats:
+        """The same for agents that reason jointly; those that have adopted a hypothesis filter as all others do."""
+        thinker, thoughts = self._thinker, state.thoughts
+        assert thinker is not None and thoughts is not None
+        evidence = np.empty(state.n_agents)
+        parts: list[tuple[Ints, Belief]] = []
+        posterior = thoughts.posterior
+        if len(thoughts.thinkers):
+            belief, evidence[thoughts.thinkers] = thinker.perceive(thoughts, state.controls, outcomes)
+            parts.append((thoughts.thinkers, belief))
+            posterior = posterior.copy()
+            posterior[thoughts.thinkers] = thoughts.joint.sum(axis=1)
+        actors = np.flatnonzero(state.adopted >= 0)
+        if len(actors):
+            prior = state.qs.take(actors)
+            if state.controls is not None:
+                prior = prior.predict(dynamics_of(self.model), state.controls[actors])
+            infer, seen = INFERENCE[self.inference], [o[actors] for o in outcomes]
+            belief, evidence[actors] = infer(self.model, state.tables, actors, prior, seen)
+            parts.append((actors, belief))
+        state.qs = merge_beliefs(parts, state.n_agents, self.model.num_states)
+        state.model_posterior = thinker.spread(posterior)
+        return evidence
+
+    def _take_in(self, state: AgentState, outcomes: list[np.ndarray]) -> None:
+        """Learn from an observation now, or keep it for the end of the trial."""
+        if state.thoughts is not None and self._thinker is not None:
+            self._thinker.remember(state.thoughts, state.controls, outcomes, state.qs)
+        elif self.learning.smooth:
+            state.memory = (*state.memory, (outcomes, state.qs))
+        else:
+            self._learn(state, outcomes, state.qs)
+
     def _plan(self, state: AgentState, uniform: Floats) -> tuple[Evaluation, Ints]:
         curious = np.zeros(state.n_agents, dtype=bool)
-        if self.hypotheses is not None and self.selection.curious:
+        if self.hypotheses is not None and (self.selection.curious or state.thoughts is not None):
             curious = state.adopted < 0
         if not curious.any():
             return self._plan_group(state, np.arange(state.n_agents), uniform, curious=False)
@@ -259,14 +377,43 @@ class Agent:
 
     def _plan_group(self, state: AgentState, agents: Ints, uniform: Floats, curious: bool) -> tuple[Evaluation, Ints]:
         planner = self._curious if curious else self.planner
+        if curious and state.thoughts is not None and planner.model_gain == "exact":
+            evaluation = self._think(state, planner)
+            return evaluation, planner.act(evaluation, uniform)
         view = View(
-            self.model, state.tables, self.inference, self._wants_nothing if curious else self._wants, self.trial_length
+            self.model,
+            state.tables,
+            self.inference,
+            self._wants_nothing if curious and self.selection.curious else self._wants,
+            self.trial_length,
         )
         whole = len(agents) == state.n_agents
         qs = state.qs if whole else state.qs.take(agents)
         posterior = None if state.model_posterior is None else state.model_posterior[agents]
         evaluation = planner.evaluate(view, agents, qs, state.t, posterior)
         return evaluation, planner.act(evaluation, uniform)
+
+    def _think(self, state: AgentState, planner: Planner) -> Evaluation:
+        """Worth of the policies to the thinkers: exact gains about hypotheses and states together."""
+        thinker, thoughts = self._thinker, state.thoughts
+        assert thinker is not None and thoughts is not None
+        wanted = self._flat if self.selection.curious else self._wants(state.t + 1)
+        table = state.tables[thinker.modality]
+        novelty = None
+        if "param" in planner.gains and isinstance(table, CountTable):
+            novelty = table.novelty.reshape(table.counts.shape)[thoughts.thinkers]
+        reasoner = thinker.reasoner
+        terms = reasoner.terms(thoughts.joint, thoughts.expected, wanted, novelty)
+        value = terms.value(planner.gains)
+        settings = thinker.settings
+        left = settings.lookahead if self.trial_length is None else min(settings.lookahead, self.trial_length - state.t - 2)
+        if left > 0:
+            gains = [g for g in planner.gains if g != "param"]
+            worth = lambda joint, expected: reasoner.terms(joint, expected, wanted).value(gains)  # noqa: E731
+            value = reasoner.look_ahead(thoughts.joint, thoughts.expected, value, replace(settings, lookahead=left), worth)
+        first = state.t == 0 or planner.habit == "always"
+        log_prior = self.model.log_policy_prior if first else np.zeros(len(self.model.policies))
+        return Evaluation(terms, value, softmax(planner.gamma * value + log_prior), log_prior)
 
     def _wants(self, t: int) -> list[Floats]:
         if t not in self._preferences:
@@ -276,11 +423,11 @@ class Agent:
     def _wants_nothing(self, t: int) -> list[Floats]:
         return self._flat
 
-    def _learn(self, state: AgentState, outcomes: list[np.ndarray]) -> None:
+    def _learn(self, state: AgentState, outcomes: list[np.ndarray], belief: Belief) -> None:
         for m in self.model.learned_modalities:
             table = state.tables[m]
             assert isinstance(table, CountTable)
-            layout, belief = table.layout, state.qs
+            layout = table.layout
             factors = unknown_factors(layout, belief)
             joint = belief.joint(factors)
             columns = columns_of(layout, belief, factors, joint)
@@ -291,6 +438,13 @@ class Agent:
                 state.scores += change
 
     def _conclude(self, state: AgentState) -> TrialInfo:
+        if state.thoughts is not None:
+            return self._conclude_jointly(state)
+        for outcomes, then in state.memory:
+            self._learn(state, outcomes, state.qs.in_hindsight(then, dynamics_of(self.model)))
+        state.memory = ()
+        if self.selection.last_outcome and state.scores is not None:
+            state.model_posterior = softmax(state.scores)
         everyone = np.arange(state.n_agents)
         adopted_now = np.zeros(state.n_agents, dtype=bool)
         odds = best = None
@@ -321,6 +475,39 @@ class Agent:
                 state.scores += state.tables[m].scores(everyone)  # type: ignore[union-attr]
             first = adopted_now & (state.adopted < 0)
             state.adopted = np.where(first, best, state.adopted)
+        info = TrialInfo(state.model_posterior, odds, best, adopted_now, counts)
+        state.qs = Belief.start(self.model.D, state.n_agents)  # type: ignore[arg-type]
+        state.controls, state.t = None, 0
+        state.trial += 1
+        return info
+
+    def _conclude_jointly(self, state: AgentState) -> TrialInfo:
+        thinker, thoughts = self._thinker, state.thoughts
+        assert thinker is not None and thoughts is not None and self.hypotheses is not None
+        lessons = self.learning.rate * thinker.lessons(thoughts, self.learning.smooth)
+        evidence = (thoughts.evidence + lessons) * self.learning.retention
+        table = state.tables[thinker.modality]
+        assert isinstance(table, CountTable)
+        agents, columns = np.nonzero((lessons[thoughts.thinkers] > 0).any(axis=2))
+        agents = thoughts.thinkers[agents]
+        if len(agents):
+            table.observe(agents, columns, lessons[agents, columns])
+        if self.learning.retention < 1.0:
+            table.retain(self.learning.retention)
+            table.renew(np.arange(state.n_agents))
+        posterior = thinker.posterior(evidence)
+        odds, best = log_odds(posterior), thinker.first[posterior.argmax(axis=1)]
+        adopted_now = odds > self.selection.threshold
+        counts = {thinker.modality: table.counts.copy() if adopted_now.any() else table.counts}
+        changed = np.flatnonzero(adopted_now & (state.adopted != best))
+        if len(changed):
+            reduced = self.hypotheses.tables[thinker.modality]
+            average = reduced.class_mixture(thinker.spread(posterior[changed]))
+            average *= self.selection.concentration / average.sum(axis=2, keepdims=True)
+            table.replace(changed, average, reduced.column_classes[1][table.layout.order])
+        state.adopted = np.where(adopted_now, best, state.adopted)
+        state.model_posterior = thinker.spread(posterior)
+        state.thoughts = thinker.begin(evidence, state.adopted)
         info = TrialInfo(state.model_posterior, odds, best, adopted_now, counts)
         state.qs = Belief.start(self.model.D, state.n_agents)  # type: ignore[arg-type]
         state.controls, state.t = None, 0

@@ -64,6 +64,12 @@ class ColumnTable:
         return self._classes  # type: ignore[attr-defined, no-any-return]
 
 
+def _checked_concentration(value: float) -> float:
+    if not (np.isfinite(value) and value > 0):
+        raise ValueError(f"concentration must be a finite number > 0; got {value}")
+    return float(value)
+
+
 def _compress(tensors: Sequence[NDArray[np.float64]], shape: tuple[int, ...]) -> ColumnTable:
     stacked = np.stack([t.reshape(shape[0], -1).T for t in tensors])
     columns, assignment = np.unique(stacked.reshape(-1, shape[0]), axis=0, return_inverse=True)
@@ -87,6 +93,7 @@ class HypothesisSpace:
             the model's ``pA[m]``. Every hypothesis must speak about the same modalities.
         prior: prior probabilities of the hypotheses ``(n_hypotheses,)``, positive; normalised. Uniform by default.
         descriptions: one sentence per hypothesis; the names by default.
+        concentration: what all counts are multiplied with: how many observations a hypothesis that gives 1 count is worth.
 
     Raises:
         ValueError: if there are fewer than two hypotheses, or shapes, keys, signs or the prior do not fit.
@@ -97,6 +104,7 @@ class HypothesisSpace:
         hypotheses: Mapping[str, Mapping[Any, ArrayLike]],
         prior: ArrayLike | None = None,
         descriptions: Sequence[str] | None = None,
+        concentration: float = 1.0,
     ) -> None:
         names = list(hypotheses)
         if len(names) < 2:
@@ -119,7 +127,7 @@ class HypothesisSpace:
                     raise ValueError(
                         f"hypotheses[{n!r}]['pA[{m}]'] must have shape {shape} like {names[0]!r}; got {read[n][m].shape}"
                     )
-            tables[m] = _compress([read[n][m] for n in names], shape)
+            tables[m] = _compress([_checked_concentration(concentration) * read[n][m] for n in names], shape)
         self._set(names, tables, prior, descriptions)
 
     @classmethod
@@ -158,6 +166,12 @@ class HypothesisSpace:
         self.descriptions: tuple[str, ...] = tuple(descriptions) if descriptions is not None else self.names
         self.tables = tables
         self.prior: NDArray[np.float64] = weights / weights.sum()
+
+    def with_concentration(self, concentration: float) -> HypothesisSpace:
+        """The same hypotheses with all counts multiplied: sharper above 1, softer below."""
+        factor = _checked_concentration(concentration)
+        tables = {m: ColumnTable(factor * t.columns, t.assignment, t.shape) for m, t in self.tables.items()}
+        return self.from_columns(self.names, tables, self.prior, self.descriptions)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -249,7 +263,7 @@ def context_rules(
     null: str | int = 0,
     right: str | int = 1,
     wrong: str | int = 2,
-    counts: float = 1.0,
+    concentration: float = 1.0,
     sentence: str = "the colour of {context} says whose colour is right: {cases}",
 ) -> HypothesisSpace:
     """All rules of the kind "the colour of <context> says which object's colour is right" (Friston et al. 2025, eq. 14).
@@ -264,7 +278,7 @@ def context_rules(
         answer: the factor that holds the answer. Its first values are those of the objects; any further state is "no answer".
         null, right, wrong: outcomes (names or indices) of the feedback when nothing was answered, and for right and wrong
             answers.
-        counts: Dirichlet counts that a rule puts on the outcome it predicts.
+        concentration: Dirichlet counts that a rule puts on the outcome it predicts.
         sentence: format of the description, with ``{context}`` and ``{cases}``.
 
     Returns:
@@ -293,7 +307,7 @@ def context_rules(
     grid = np.indices([model.num_states[f] for f in deps]).reshape(len(deps), -1)
     value = np.stack([grid[deps.index(f)] for f in factors])  # (objects, states)
     said = grid[deps.index(answer_factor)]
-    columns = np.eye(len(outcomes))[[int(null_), int(right_), int(wrong_)]] * counts
+    columns = np.eye(len(outcomes))[[int(null_), int(right_), int(wrong_)]] * _checked_concentration(concentration)
     names, descriptions, assignment = [], [], []
     labels = [model.labels["factor"][f] for f in factors]
     values = model.labels["states"][labels[0]]

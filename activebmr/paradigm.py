@@ -31,6 +31,8 @@ class Paradigm:
         score: per modality the worth of its outcomes ``{modality: (worth of outcome 0, ...)}``; positive ones are wins and
             negative ones losses.
         settings: further settings, kept with the result.
+        preparation: what agents that reason jointly know of the states that no action sets before a trial: ``None`` nothing, ``"told"``
+            all of it, or ``"chosen"``: they set them, to learn most about the hypotheses, until one is adopted.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Paradigm:
     truth: int | str | None = None
     score: dict[int, Sequence[float]] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
+    preparation: str | None = None
 
     def __post_init__(self) -> None:
         if self.trial_length < 1:
@@ -56,6 +59,12 @@ class Paradigm:
         self._check_fit()
 
     def _check_fit(self) -> None:
+        if self.preparation not in (None, "told", "chosen"):
+            raise ValueError(f"preparation must be None, 'told' or 'chosen'; got {self.preparation!r}")
+        if self.preparation is not None and not self.agent.reasons_jointly:
+            raise ValueError(
+                f"preparation {self.preparation!r} needs an agent that reasons jointly (Agent(..., reasoning=...))"
+            )
         mind, world = self.agent.model, self.model
         for name in ("num_states", "num_outcomes", "num_controls"):
             if getattr(mind, name) != getattr(world, name):
@@ -77,7 +86,9 @@ class Paradigm:
             return None
         if self.truth != "random":
             return np.full(len(agents), int(self.truth))  # type: ignore[arg-type]
-        draws = [stream(seed, int(k), 1).integers(len(self.hypotheses)) for k in agents]
+        # hypotheses that agree everywhere are one: each distinct one is as likely as any other
+        distinct = self.hypotheses.distinct()[0]
+        draws = [distinct[stream(seed, int(k), 1).integers(len(distinct))] for k in agents]
         return np.array(draws, dtype=np.intp)
 
 

@@ -78,10 +78,13 @@ class ModelProcess:
             return None
         return np.asarray(outcomes[assignment[self.truth] if len(assignment) > 1 else assignment])
 
-    def reset(self, uniforms: Floats) -> tuple[Ints, Ints]:
+    def reset(self, uniforms: Floats, given: Ints | None = None) -> tuple[Ints, Ints]:
+        """Begin a trial; states ``given`` (n_agents, n_factors) that are not -1 are set instead of drawn."""
         n = len(uniforms)
         draws = [sample(np.repeat(d[None], n, axis=0), uniforms[:, f]) for f, d in enumerate(self.model.D)]  # type: ignore[arg-type]
         self.states = np.stack(draws, axis=1)
+        if given is not None:
+            self.states = np.where(given >= 0, given, self.states)
         return self.states, self._outcomes(uniforms)
 
     def step(self, controls: Ints, uniforms: Floats) -> tuple[Ints, Ints]:

@@ -18,7 +18,7 @@ from activebmr.paradigm import Paradigm, describe, is_whole, stream
 from activebmr.processes import ModelProcess
 from activebmr.recording import Recorder, divergence_from
 from activebmr.results import DIMENSIONS, Result
-from activebmr.sparse import Ints
+from activebmr.sparse import Floats, Ints
 
 __all__ = ["Paradigm", "Recorder", "discard_checkpoint", "simulate"]
 
@@ -28,6 +28,14 @@ BATCH = 64
 _TRIALS_AHEAD = 16  # trials for which random numbers are drawn at once
 
 _DISCOVERED = 1.0  # nats of divergence from the true likelihood, summed over columns, at which the truth counts as unknown
+
+
+def trial_draws(agents: Ints, seed: int, length: int, n_uniforms: int) -> Iterator[Floats]:
+    """For trial after trial the uniform random numbers of each agent ``(n_agents, length, n_uniforms + 1)``, the action's last."""
+    streams = [stream(seed, int(k), 0) for k in agents]
+    while True:
+        ahead = np.stack([s.random((_TRIALS_AHEAD, length, n_uniforms + 1)) for s in streams])
+        yield from ahead.swapaxes(0, 1)
 
 
 def run_batch(
@@ -42,19 +50,24 @@ def run_batch(
     agent, length = paradigm.agent, paradigm.trial_length
     truths = paradigm.truths(seed, agents)
     process = ModelProcess(paradigm.model, paradigm.hypotheses, truths)
-    streams = [stream(seed, int(k), 0) for k in agents]
+    draws = trial_draws(agents, seed, length, process.n_uniforms)
     state = agent.init(len(agents))
     n_models = len(agent.hypotheses) if agent.hypotheses is not None else 0
     measures = _empty(len(agents), n_trials, n_models)
     recorder = Recorder(paradigm.model) if trace else None
     for i in range(n_trials):
-        if i % _TRIALS_AHEAD == 0:
-            ahead = np.stack([s.random((_TRIALS_AHEAD, length, process.n_uniforms + 1)) for s in streams])
-        uniforms = ahead[:, i % _TRIALS_AHEAD]
+        uniforms = next(draws)
         controls: Ints | None = None
         for t in range(length):
             world = uniforms[:, t, :-1]
-            states, outcomes = process.reset(world) if controls is None else process.step(controls, world)
+            if controls is None:
+                chosen = agent.experiments(state) if paradigm.preparation == "chosen" else None
+                states, outcomes = process.reset(world, chosen)
+                known = states if paradigm.preparation == "told" else chosen
+                if known is not None:
+                    agent._tell(state, known)
+            else:
+                states, outcomes = process.step(controls, world)
             info = agent._advance(state, list(outcomes.T), uniforms[:, t, -1], None)
             controls = info.controls
             measures["confidence"][:, i] += info.confidence
@@ -73,9 +86,9 @@ def run_batch(
             measures["model_posterior"][:, i] = done.model_posterior
             measures["log_odds"][:, i], measures["best_model"][:, i] = done.log_odds, done.best_model
             measures["true_model_posterior"][:, i] = done.model_posterior[np.arange(len(agents)), truths]
-            first = (state.adopted >= 0) & (measures["adopted_model"] < 0)
-            measures["adopted_model"] = np.where(first, state.adopted, measures["adopted_model"])
-            measures["adoption_trial"] = np.where(first, i, measures["adoption_trial"])
+            changed = state.adopted != measures["adopted_model"]
+            measures["adopted_model"] = state.adopted.copy()
+            measures["adoption_trial"] = np.where(changed, i, measures["adoption_trial"])
         if recorder is not None:
             recorder.trial(done, divergence)
         if tick is not None:

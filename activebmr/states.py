@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from activebmr.beliefs import Belief
 from activebmr.sparse import Floats, Ints
 from activebmr.tables import CountTable, KnownTable
+from activebmr.thinking import Thoughts
 
 __all__ = ["AgentState", "StepInfo", "TrialInfo"]
 
@@ -29,6 +30,8 @@ class AgentState:
         scores: log evidence of every hypothesis up to a constant per agent ``(n_agents, n_hypotheses)``, or None.
         model_posterior: posterior over hypotheses when policies were last evaluated, or None.
         adopted: hypothesis that each agent adopted ``(n_agents,)``, -1 for none yet.
+        thoughts: what agents that reason jointly hold in mind, or None.
+        memory: observations of this trial and what was believed then, if they are learned from at its end.
         single: made by ``init()`` without a number: reports then come without an axis for agents.
     """
 
@@ -41,6 +44,8 @@ class AgentState:
     model_posterior: Floats | None
     adopted: Ints
     single: bool = False
+    thoughts: Thoughts | None = None
+    memory: tuple[tuple[list[np.ndarray], Belief], ...] = ()
 
     @property
     def n_agents(self) -> int:
@@ -55,7 +60,8 @@ class AgentState:
 
     def copy(self) -> AgentState:
         tables = [t.copy() if isinstance(t, CountTable) else t for t in self.tables]
-        return replace(self, tables=tables, scores=_copy(self.scores), adopted=self.adopted.copy())
+        thoughts = None if self.thoughts is None else self.thoughts.copy()
+        return replace(self, thoughts=thoughts, tables=tables, scores=_copy(self.scores), adopted=self.adopted.copy())
 
 
 def _copy(array: Any) -> Any:

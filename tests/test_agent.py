@@ -161,6 +161,16 @@ def test_an_agent_that_knows_enough_expects_no_more_about_parameters():
     assert_array_equal(info.param_info_gain, [0.0, 0.0])  # 256.5
 
 
+def test_each_agent_of_a_batch_knows_enough_for_itself():
+    sure = np.array([[300.0, 1.0], [1.0, 255.5]])
+    model = two_rooms(A=[np.eye(2), None], pA=[None, sure], A_dependencies=[[0], [0]], C=None, D=[[0.0, 1.0], None], labels={})
+    agent = Agent(model)
+    state, _ = agent.step(agent.init(2), np.array([[RIGHT, 1], [RIGHT, 0]]), action=[[RIGHT, 0]] * 2)
+    _, info = agent.step(state, np.array([[RIGHT, 1], [RIGHT, 0]]), action=[[RIGHT, 0]] * 2)
+    assert_array_equal(info.param_info_gain[0], [0.0, 0.0])
+    assert (info.param_info_gain[1] > 0).all()
+
+
 def test_an_agent_that_forgot_enough_is_curious_again():
     sure = np.array([[300.0, 1.0], [1.0, 256.5]])
     model = two_rooms(A=[np.eye(2), None], pA=[None, sure], A_dependencies=[[0], [0]], C=None, D=[[0.0, 1.0], None], labels={})
@@ -226,15 +236,18 @@ def test_a_hypothesis_is_adopted_when_its_log_odds_pass_occams_window():
         assert_allclose(after.counts(1)[0].reshape(3, 2, 2), average if adopts else learned.reshape(3, 2, 2), rtol=1e-12)
 
 
-def test_until_insight_an_agent_is_only_curious():
+@pytest.mark.parametrize("order", [("left", "both"), ("both", "left")])
+def test_until_insight_an_agent_is_only_curious(order):
     """Flat preferences and no search before adoption; its own preferences and the planner's depth after it."""
-    agent = reasoner(selection=Selection(threshold=0.5, curious=True))
+    space = HypothesisSpace({name: {1: lamp_rules().dense(name, 1)} for name in order})
+    agent = Agent(two_rooms(), space, Planner(depth=1), selection=Selection(threshold=0.5, curious=True))
     state, info = seen_in_the_right_room(agent)
     assert_allclose(info.utility, -np.log(2) - np.log(3))
     terms = info.utility + info.state_info_gain + info.param_info_gain + info.model_info_gain
     assert_allclose(info.neg_efe, terms, rtol=1e-12)
     state, done = agent.end_trial(state)
     assert done.adopted_now[0]
+    assert state.adopted[0] == order.index("both")
     _, info = agent.step(state, [LEFT, BRIGHT], action=STAY)
     own = np.log(reduction.softmax(np.array([1.0, 0.0, -2.0])))
     assert_allclose(info.utility[LEFT], np.log(0.5) + expected_light(agent, state, info) @ own, rtol=1e-9)

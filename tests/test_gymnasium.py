@@ -126,14 +126,27 @@ def test_spaces_must_match_the_model(env, message):
         GymnasiumProcess(env, walker())
 
 
-def test_spaces_that_do_not_start_at_zero_are_shifted_or_refused():
-    env = Rooms(spaces.Tuple([spaces.Discrete(2), spaces.Discrete(3)]), spaces.Discrete(2, start=1))
-    try:
-        world = GymnasiumProcess(env, walker())
-    except ValueError:
-        return
-    world.reset(np.zeros((1, 0)))
-    world.step(np.array([[0]]), np.zeros((1, 0)))
+class FromFive(Rooms):
+    """Counts rooms and steps from 5, and calls its actions 1 and 2."""
+
+    def __init__(self):
+        super().__init__(spaces.MultiDiscrete([2, 3], start=[5, 5]), spaces.Discrete(2, start=1))
+
+    def reset(self, **options):
+        seen, info = super().reset(**options)
+        return seen + 5, info
+
+    def step(self, action):
+        seen, *rest = super().step(action - 1)
+        return seen + 5, *rest
+
+
+def test_spaces_may_start_anywhere():
+    env = FromFive()
+    world = GymnasiumProcess(env, walker())
+    _, first = world.reset(np.zeros((1, 0)))
+    _, second = world.step(np.array([[1]]), np.zeros((1, 0)))
+    assert_array_equal([first[0], second[0]], [[0, 0], [1, 1]])
     assert env.actions == [1]
 
 

@@ -208,7 +208,7 @@ def test_two_balls_leave_four_rules():
 def test_rules_say_what_their_names_say(n):
     """Every rule (for 4 balls, some) read back from its name and applied to all states by hand."""
     model = ball_world(n)
-    rules = rules_of(model, counts=2.5)
+    rules = rules_of(model, concentration=2.5)
     balls = model.labels["factor"][:n]
     chosen = range(len(rules)) if n < 4 else np.random.default_rng(0).integers(len(rules), size=12)
     for j in chosen:

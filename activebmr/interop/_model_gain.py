@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from activebmr.agent import Selection
 from activebmr.beliefs import Belief
 from activebmr.hypotheses import HypothesisSpace
 from activebmr.layout import layouts_of
@@ -26,7 +27,7 @@ __all__ = ["ModelGain", "bits"]
 class ModelGain:
     """Posterior over hypotheses, and what each policy would tell about them, from pymdp's counts and beliefs."""
 
-    def __init__(self, model: POMDP, hypotheses: HypothesisSpace, offset: float, planner: Planner) -> None:
+    def __init__(self, model: POMDP, hypotheses: HypothesisSpace, selection: Selection, planner: Planner) -> None:
         hypotheses.check_against(model)
         self.modalities = sorted(hypotheses.tables)
         self.full = model
@@ -45,7 +46,7 @@ class ModelGain:
         self.layouts = layouts_of(self.model)
         self.prior = [layout.keep(p) for layout, p in zip(self.layouts, self.model.pA, strict=True)]  # type: ignore[arg-type]
         self.scorers = [
-            ModelScorer(hypotheses.tables[m], prior, offset, layout.order)
+            ModelScorer(hypotheses.tables[m], prior, selection.offset, layout.order)
             for m, prior, layout in zip(self.modalities, self.prior, self.layouts, strict=True)
         ]
 

@@ -25,8 +25,8 @@ deeper search          another one (pymdp.planning)             ``Planner(depth=
 =====================  =======================================  ====================================================
 
 Where counts that are learned hold zeros, learning makes the two part: pymdp adds to them what rounding leaves of a belief, and
-a count of 1e-16 promises 36 nats of novelty. Otherwise the same model and the same outcomes give the same numbers up to rounding
-with ``Agent(model, planner=planner_from_pymdp(agent), inference="mean-field")``.
+a count of 1e-16 promises 36 nats of novelty. Otherwise the same model and the same outcomes give the same numbers up to
+rounding, with ``Agent(model, planner=planner_from_pymdp(agent), inference="mean-field")``.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from activebmr.agent import Selection
 from activebmr.dirichlet import LOG_FLOOR, mean
 from activebmr.hypotheses import HypothesisSpace
 from activebmr.inference import MEAN_FIELD_FLOOR
@@ -54,8 +55,8 @@ __all__ = ["KNOWN", "from_pymdp", "planner_from_pymdp", "policy_search", "to_pym
 KNOWN = 2.0**100
 """Counts per column that stand for a known likelihood in pymdp: more observations are lost in rounding, there is no novelty.
 
-A power of two, so that rounding changes nothing. Impossible outcomes get 2^40 of them: next to nothing as a probability, yet enough
-for a novelty of 1e-12, which a count of zero would lose as soon as pymdp adds to it.
+A power of two, so that rounding changes nothing. What is impossible gets 2^40 of them: a probability of 1e-18, and a novelty
+of 1e-12, where a count of zero would promise 36 nats as soon as pymdp has added what rounding leaves of a belief.
 """
 
 _ZERO = 2.0**40
@@ -321,7 +322,7 @@ def policy_search(
         >>> info["model_posterior"][0, -1]
     """
     _agent_class()
-    gain = ModelGain(model, hypotheses, offset, Planner(gains=("model",), model_gain=model_gain))
+    gain = ModelGain(model, hypotheses, Selection(offset=offset), Planner(gains=("model",), model_gain=model_gain))
 
     def search(agent: Agent, qs: list[jax.Array], rng_key: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
         import jax

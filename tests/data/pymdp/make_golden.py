@@ -1,4 +1,4 @@
-"""Record what pymdp 1.0.4 computes for 20 random models, in float64: ``python tests/data/pymdp/make_golden.py`` writes golden.npz.
+"""Record in golden.npz what pymdp 1.0.4 computes for 20 random models: ``python tests/data/pymdp/make_golden.py``, float64.
 
 Uses pymdp's public `Agent` alone and nothing of activebmr, so that the two stay independent. See README.md for the arrays.
 """
