@@ -39,7 +39,7 @@ def pymdp_rate(n_agents: int, n_trials: int, seed: int, precision: str = "float3
     from pymdp.envs import PymdpEnv, rollout
 
     jax.config.update("jax_enable_x64", precision == "float64")
-    model, truth = three_ball.naive_model(), three_ball.knowing_model()
+    model, truth = three_ball.naive_model(), three_ball.known_rule(three_ball.PAPER_RULE)
     arrays = {k: [jnp.asarray(np.array(x), precision) for x in getattr(truth, k)] for k in ("A", "B", "D")}
     dependencies = {k: [list(d) for d in getattr(truth, k)] for k in ("A_dependencies", "B_dependencies")}
     world = PymdpEnv(**arrays, **dependencies)

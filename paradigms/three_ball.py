@@ -140,11 +140,11 @@ def known_rule(rule: int, n_balls: int = 3, n_colours: int = 3, lies: float = 0.
     return model.with_(A=[model.A[0], model.A[1], lying(rules(n_balls, n_colours), lies).dense(rule, 2)])
 
 
-@cache
-def naive_model(n_balls: int = 3, n_colours: int = 3) -> POMDP:
+def naive_model(n_balls: int = 3, n_colours: int = 3, space: HypothesisSpace | None = None) -> POMDP:
     """The model of an agent that believes in the average of all rules, with a total count of 1 (the paper's naive agent)."""
     model = world_model(n_balls, n_colours)
-    return model.with_(A=[model.A[0], model.A[1], None], pA=[None, None, rules(n_balls, n_colours).average(2, total=1.0)])
+    believed = rules(n_balls, n_colours) if space is None else space
+    return model.with_(A=[model.A[0], model.A[1], None], pA=[None, None, believed.average(2, total=1.0)])
 
 
 def paradigm(
@@ -197,7 +197,7 @@ def _agent(scheme: str, truth: int | str, size: tuple[int, int], space: Hypothes
         return reasoning_agent(*size, space=space)
     gain = "exact" if scheme == "paper-exact" else "plug-in"
     return Agent(
-        naive_model(*size),
+        naive_model(*size, space),
         space,
         Planner(depth=1, gains=_GAINS.get(scheme, GAINS), model_gain=gain),
         inference="sequential",
@@ -233,7 +233,7 @@ def reasoning_agent(
     """
     believed = rules(n_balls, n_colours) if space is None else space
     return Agent(
-        naive_model(n_balls, n_colours),
+        naive_model(n_balls, n_colours, believed),
         believed.with_concentration(concentration),
         Planner(depth=1, gains=("state", "model"), model_gain=model_gain, alpha=_DECISIVE),
         inference="sequential",

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from worlds import lamp_rules, random_controls, random_outcomes, random_world, two_rooms
 
-from activebmr import Agent, HypothesisSpace, Learning, Planner, Selection, reduction
+from activebmr import Agent, HypothesisSpace, Learning, Planner, Selection, dirichlet, reduction
 
 BRIGHT, DARK, BROKEN = range(3)
 LEFT, RIGHT = range(2)
@@ -295,6 +295,26 @@ def test_what_was_adopted_first_stays_adopted():
         again.append((int(done.best_model[0]), bool(done.adopted_now[0])))
     assert (0, True) in again  # the other hypothesis passed the window and its average was taken over ...
     assert state.adopted[0] == 1  # ... but which was the first insight is not rewritten
+
+
+def test_what_was_adopted_is_what_is_used_in_later_trials():
+    """Adopted counts decay like all others, and expectations follow from them, whether or not they are adopted again."""
+    options = {"planner": Planner(), "learning": Learning(retention=0.9)}
+    agent = reasoner(selection=Selection(threshold=0.5, concentration=64.0), **options)
+    never_again = reasoner(selection=Selection(threshold=np.inf), **options)
+    state, done = agent.end_trial(seen_in_the_right_room(agent)[0])
+    assert done.adopted_now[0]
+    for _ in range(2):
+        state, _ = live(never_again, state, [[LEFT, BRIGHT], [RIGHT, DARK]], action=[RIGHT, 0])
+        state, _ = never_again.end_trial(state)
+    light = never_again.posterior_counts(state, "light")[0]
+    _, info = never_again.step(state, [LEFT, BRIGHT], action=STAY)
+    wants = np.log(reduction.softmax(np.array([1.0, 0.0, -2.0])))
+    for room in (LEFT, RIGHT):
+        seen = light[:, room] / light[:, room].sum(axis=0) @ info.qs[1]
+        novelty = dirichlet.information_gain(light[:, room]) @ info.qs[1]
+        assert_allclose(info.utility[room], np.log(0.5) + seen @ wants, rtol=1e-9)
+        assert_allclose(info.param_info_gain[room], seen @ novelty, rtol=1e-9)
 
 
 def test_the_prior_over_hypotheses_counts():

@@ -267,8 +267,8 @@ def test_an_answer_need_not_have_a_state_for_none():
         ({"objects": []}, r"objects must be factors with equally many states; got \[\]"),
         ({"objects": ["ball z"]}, "factor must be one of"),
         ({"answer": "reply"}, "factor must be one of"),
-        ({"counts": 0.0}, "must hold some counts"),
-        ({"counts": -1.0}, "must hold some counts"),
+        ({"concentration": 0.0}, "concentration must be a finite number > 0; got 0"),
+        ({"concentration": -1.0}, "concentration must be a finite number > 0; got -1"),
     ],
 )
 def test_bad_arguments_of_rules_are_named(options, message):

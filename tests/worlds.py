@@ -23,10 +23,13 @@ def positive(rng: np.random.Generator, shape: tuple[int, ...], zeros: float = 0.
 
 
 def transitions(rng: np.random.Generator, shape: list[int], zeros: float) -> np.ndarray:
-    """Transitions of a factor that stays as it is, is set to a state by each control, or (half of them) moves by chance."""
-    if rng.random() < 0.5:
+    """Transitions of every kind: by chance, certain but from state to state, as it is, or put into a state by each control."""
+    kind = rng.random()
+    if kind < 0.4:
         return columns(rng, tuple(shape), zeros)
-    if shape[-1] == 1 and len(shape) == 3:
+    if kind < 0.6:
+        return columns(rng, tuple(shape), 1.0)
+    if shape[-1] == 1 and len(shape) == 3 and shape[0] == shape[1]:
         return np.eye(shape[0])[:, :, None]
     target = np.eye(shape[0])[:, rng.integers(shape[0], size=shape[-1])]
     return np.broadcast_to(target.reshape(shape[0], *[1] * (len(shape) - 2), shape[-1]), shape)
@@ -44,7 +47,8 @@ def random_world(
     b_deps, a_deps, pa, a, c = [], [], [], [], []
     for f in range(n_factors):
         others = [int(g) for g in rng.permutation(n_factors) if g != f][: rng.integers(0, 2)]
-        b_deps.append([int(g) for g in rng.permutation([f, *others])])
+        itself = [] if others and rng.random() < 0.3 else [f]  # what becomes of a factor may depend on another one alone
+        b_deps.append([int(g) for g in rng.permutation([*itself, *others])])
     b = [transitions(rng, [sizes[f], *(sizes[g] for g in b_deps[f]), controls[f]], zeros) for f in range(n_factors)]
     for m in range(int(rng.integers(1, 4))):
         deps = [int(g) for g in rng.permutation(n_factors)[: rng.integers(1, min(n_factors, 3) + 1)]]
