@@ -185,10 +185,14 @@ class Agent:
             if known is not None:
                 tables.append(known)
             else:
-                scorer, cutoff = self._scorers.get(m), self.planner.novelty_cutoff
+                # joint reasoning scores hypotheses from its own evidence; only the plug-in gain needs the table's scores then
+                scored = self._thinker is None or self.planner.model_gain == "plug-in"
+                scorer, cutoff = self._scorers.get(m) if scored else None, self.planner.novelty_cutoff
                 tables.append(CountTable.start(self.model.pA[m], layouts_of(self.model)[m], count, scorer, cutoff))  # type: ignore[index]
         scores = None
-        if self.hypotheses is not None:
+        thoughts = None if self._thinker is None else self._thinker.start(count)
+        posterior = None if thoughts is None or self._thinker is None else self._thinker.spread(thoughts.posterior)
+        if self.hypotheses is not None and thoughts is None:
             scores = np.repeat(np.log(self.hypotheses.prior)[None], count, axis=0)
             for m in self._scorers:
                 scores = scores + tables[m].scores(np.arange(count))  # type: ignore[union-attr]
@@ -199,9 +203,9 @@ class Agent:
             controls=None,
             tables=tables,
             scores=scores,
-            model_posterior=None if scores is None else softmax(scores),
+            model_posterior=posterior if scores is None else softmax(scores),
             adopted=np.full(count, -1),
-            thoughts=None if self._thinker is None else self._thinker.start(count),
+            thoughts=thoughts,
             single=n_agents is None,
         )
 
@@ -389,7 +393,8 @@ class Agent:
         )
         whole = len(agents) == state.n_agents
         qs = state.qs if whole else state.qs.take(agents)
-        posterior = None if state.model_posterior is None else state.model_posterior[agents]
+        wondering = state.model_posterior is not None and (curious or state.thoughts is None)
+        posterior = state.model_posterior[agents] if wondering else None  # type: ignore[index]
         evaluation = planner.evaluate(view, agents, qs, state.t, posterior)
         return evaluation, planner.act(evaluation, uniform)
 

@@ -103,7 +103,10 @@ class Result:
                     raise ValueError(f"{name} of Result must have {sizes[dim]} along {dim} like the other measures; got {size}")
         self.sizes = sizes
         self.trace: dict[str, NDArray[Any]] = dict(trace or {})
-        """Step-by-step records with axes (scheme, agent, trial, ...), if the simulation was asked for them; not saved."""
+        """Step-by-step records with axes (scheme, agent, trial, ...), if the simulation was asked for them; not saved.
+
+        In the recorder's order; what a scheme has none of (a posterior over hypotheses, say) is nan.
+        """
 
     def __getattr__(self, name: str) -> Any:
         arrays = self.__dict__.get("arrays", {})
@@ -129,7 +132,7 @@ class Result:
             if scheme not in self.schemes:
                 raise ValueError(f"scheme must be one of {self.schemes}; got {scheme!r}")
             return self.schemes.index(scheme)
-        if not 0 <= int(scheme) < len(self.schemes):
+        if not isinstance(scheme, (int, np.integer)) or not 0 <= scheme < len(self.schemes):
             raise ValueError(f"scheme must lie in 0..{len(self.schemes) - 1}; got {scheme}")
         return int(scheme)
 

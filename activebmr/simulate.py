@@ -256,24 +256,25 @@ def _assemble(
         """One measure of all batches; each batch's share is dropped once it is copied, so that nothing is held twice for
         long.
         """
-        shares = [[done[s, b][part].pop(name) for b, _ in batches] for s in range(len(schemes))]
-        shape = shares[0][0].shape[1:]
-        if name == "model_posterior":  # schemes without hypotheses have none to report
-            shape = (*shape[:-1], max(x.shape[-1] for row in shares for x in row))
-        whole = np.empty((len(schemes), sum(len(a) for _, a in batches), *shape), dtype=shares[0][0].dtype)
-        if name == "model_posterior":
+        shares = [[done[s, b][part].pop(name, None) for b, _ in batches] for s in range(len(schemes))]
+        held = [x for row in shares for x in row if x is not None]
+        shape = max((x.shape[1:] for x in held), key=len)
+        if name == "model_posterior":  # schemes without hypotheses report none, or nothing at all in a trace
+            shape = (*shape[:-1], max(x.shape[-1] for x in held))
+        whole = np.empty((len(schemes), len(agents), *shape), dtype=held[0].dtype)
+        if any(x is None or x.shape[1:] != shape for row in shares for x in row):
             whole.fill(np.nan)
         for s, row in enumerate(shares):
             at = 0
-            for x in row:
-                if x.shape[1:] == shape:
-                    whole[s, at : at + len(x)] = x
-                at += len(x)
+            for x, (_, who) in zip(row, batches, strict=True):
+                if x is not None and x.shape[1:] == shape:
+                    whole[s, at : at + len(who)] = x
+                at += len(who)
             row.clear()
         return whole
 
-    arrays: dict[str, Any] = {name: gather(0, name) for name in DIMENSIONS}
     agents = np.concatenate([a for _, a in batches])
+    arrays: dict[str, Any] = {name: gather(0, name) for name in DIMENSIONS}
     space = schemes[0].hypotheses
     truths = schemes[0].truths(seed, agents)
     arrays |= {
@@ -286,8 +287,9 @@ def _assemble(
         "version": settings["version"],
         "settings": json.dumps(settings | {"n_agents": len(agents)}),
     }
-    common = set.intersection(*(set(done[s, b][1]) for s in range(len(schemes)) for b, _ in batches))
-    return Result(arrays, {name: gather(1, name) for name in sorted(common)})
+    # in the order of the recorder; what a scheme does not record is nan
+    traced = dict.fromkeys(name for s in range(len(schemes)) for name in done[s, batches[0][0]][1])
+    return Result(arrays, {name: gather(1, name) for name in traced})
 
 
 @contextmanager
