@@ -63,7 +63,8 @@ class Cells:
 
     def spread(self, values: Floats) -> Floats:
         """Per-cell values ``(rows * n_moves * n_slab,)`` to policies ``(rows, n_policies)``."""
-        return values.reshape(-1, self.n_moves * self.n_slab)[:, self.cell]
+        # not values[:, cell]: that is laid out by columns, and sums over policies would then depend on the number of rows
+        return np.take(values.reshape(-1, self.n_moves * self.n_slab), self.cell, axis=1)
 
 
 class Prediction:
@@ -185,7 +186,7 @@ def one_step_terms(
             information = np.zeros((prediction.rows, cells.n_moves * cells.n_slab))
             if doubt is not None:
                 doubt.write(_MODEL_GAINS[model_gain](table, doubt, outcome), information)
-            terms.model += information[:, cells.cell]
+            terms.model += cells.spread(information)
     return terms
 
 

@@ -206,8 +206,9 @@ class Planner:
         for f in factors:
             joint = cross(joint, predicted.likely(f, self.state_cutoff), stride_a=model.num_states[f])
         row, index, weight = joint.row, joint.index, joint.weight
-        if (joint.count > self.max_states).any():
-            # most probable first; probabilities that differ by rounding alone are ties, broken by the order of the states
+        if not joint.single:
+            # most probable first; probabilities that differ by rounding alone are ties, broken by the order of the states.
+            # Also where nothing is cut off: sums must run in the same order whoever else is in the batch
             order = np.lexsort((-np.round(weight, 12), row))
             order = order[np.arange(len(index)) - joint.start[:-1][row] < self.max_states]
             row, index, weight = row[order], index[order], weight[order]

@@ -21,7 +21,8 @@ __all__ = ["bayesian_model_average", "log_evidence_ratio", "log_odds", "model_po
 
 def softmax(x: NDArray[np.float64], axis: int = -1) -> NDArray[np.float64]:
     """exp(x) / sum(exp(x)), safe for large numbers and for -inf."""
-    shifted = np.exp(x - x.max(axis=axis, keepdims=True))
+    # contiguous, so that sums run in the same order whatever the array came from
+    shifted = np.exp(np.ascontiguousarray(x - x.max(axis=axis, keepdims=True)))
     return shifted / shifted.sum(axis=axis, keepdims=True)
 
 

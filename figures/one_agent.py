@@ -1,4 +1,4 @@
-"""32 trials of one reasoning agent with insight: ``python figures/one_agent.py`` draws ``figures/one_agent.png``."""
+"""32 trials of a typical reasoning agent: ``python figures/one_agent.py`` draws ``figures/one_agent.png``."""
 
 from pathlib import Path
 
@@ -7,9 +7,11 @@ from paradigms import three_ball, three_ball_figures
 
 
 def main() -> None:
-    result = simulate(three_ball.paradigm("reasoning"), n_agents=1, n_trials=32, seed=0, trace=True)
+    result = simulate(three_ball.paradigm("reasoning"), n_agents=64, n_trials=32, seed=0, trace=True)
+    agent = three_ball_figures.typical_agent(result)
     with plots.style():
-        three_ball_figures.save(three_ball_figures.one_agent(result), Path(__file__).with_suffix(".png"))
+        figure = three_ball_figures.one_agent(result, agent=agent)
+        three_ball_figures.save(figure, Path(__file__).with_suffix(".png"))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from pathlib import Path
 from activebmr import plots, simulate
 from paradigms import three_ball, three_ball_figures
 
-SCHEMES = ("reasoning", "paper", "paper-states", "paper-none", "paper-no-selection", "knowing")
+SCHEMES = ("reasoning", "paper", "laboratory", "paper-states", "paper-none", "knowing")
 
 
 def main() -> None:

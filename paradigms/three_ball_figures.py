@@ -1,4 +1,4 @@
-"""Figures of the three-ball paradigm: one trial, one agent, all schemes. Only the public API of activebmr is used."""
+"""Figures of the three-ball paradigm: one trial, one agent, all schemes, discovery. Only the public API of activebmr is used."""
 
 from __future__ import annotations
 
@@ -7,20 +7,36 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Ellipse, FancyBboxPatch
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike
 
 from activebmr import Result, plots
 from paradigms.three_ball import BALLS, COLOURS, rules, world_model
 
-__all__ = ["draw_balls", "figures", "model_posterior", "one_agent", "one_trial", "save", "schemes"]
+__all__ = [
+    "discovery",
+    "draw_balls",
+    "figures",
+    "model_posterior",
+    "one_agent",
+    "one_trial",
+    "reasoning_trial",
+    "save",
+    "schemes",
+    "typical_agent",
+]
 
 WIDTH = 9.0  # inches
 FILL = {"red": "#D1402A", "green": "#009E73", "blue": "#0072B2"}
 NOTES = {
-    "reasoning": "all gains, exact",
+    "reasoning": "exact beliefs and gains",
+    "laboratory": "the same, and sets the balls itself",
+    "clairvoyant": "the same, and is told all colours",
     "paper": "all gains, plug-in",
+    "paper-exact": "exact gain about models",
     "paper-no-model": "no gain about models",
     "paper-states": "gain about states alone",
     "paper-none": "no gain: random until insight",
@@ -222,6 +238,126 @@ def _confidence_says(rows: dict[str, np.ndarray]) -> str:
     return f"Confidence is highest at time {t + 1}: {left}"
 
 
+# --- reasoning within one trial ------------------------------------------------------------------------------------------
+def reasoning_trial(result: Result, scheme: str | int = 0, agent: int = 0, trial: int = 0) -> Figure:
+    """Why an agent does what it does in one trial, from a result of ``simulate(..., trace=True)``: what happened, what every
+    policy was expected to tell about balls and rules, and which rules are left."""
+    model, where = world_model(), {"scheme": scheme, "agent": agent, "trial": trial}
+    rows = plots.record(result, scheme, agent)
+    if not 0 <= trial < len(rows["policy"]):
+        raise ValueError(f"trial must lie in 0..{len(rows['policy']) - 1}; got {trial}")
+    if "model_posterior" not in rows or not has_hypotheses(result, scheme):
+        raise ValueError(
+            "scheme must be one whose agents have hypotheses, which all schemes of the result must have for a trace"
+        )
+    rows = {name: array[trial] for name, array in rows.items()}
+    truth, n_times, left, width = _truth(result, agent), len(rows["states"]), 1.68, 7.0
+    column, tall, line = width / n_times, 16 * 0.155, 0.36
+    who = f"Scheme '{result.schemes[result.index(scheme)]}', agent {agent}, trial {trial + 1}."
+    page = _Page(
+        column * 0.98 + tall + column + 0.95 + 3 * line + 1.0,
+        _reasoning_story(rows),
+        f"{who} True rule: {rules().descriptions[truth]}. Gain: what the next outcome is expected to tell, in nats; "
+        "feedback about an answer tells which rules are wrong.",
+    )
+    _strip(page.axes(left, 0.0, width, column * 0.98), rows)
+
+    top = column * 0.98 + line
+    ax = plots.gains(result, model, **where, parts=("state", "model"), numbers=True, ax=page.axes(left, top, width, tall))
+    plots.title(ax, _gains_say(rows))
+    ax.set(ylabel="", xlabel="")
+    ax.set_xticks([], minor=True)
+    ax.set_yticks(range(16), [names.split(", ")[0] for names in plots.policy_names(model)], fontsize=7.5)
+    ax.hlines([3.5, 7.5, 11.5], 0.5, n_times + 0.5, color=INK, linewidth=0.7)
+    for c, name in enumerate(model.labels["controls"]["choice"]):
+        _beside(ax, 0.875 - 0.25 * c, "look, do\nnot answer" if name == "undecided" else f"look and\nanswer {name}")
+    ax.annotate(
+        "nats", (1.0, 0.0), (0, -4.5), xycoords="axes fraction", textcoords="offset points", ha="right", va="top", fontsize=8
+    )
+    names = ["about the balls' colours, I(S;O)", "about the rules, I(M;O|S)"]
+    place = {"loc": "upper left", "bbox_to_anchor": (-0.008, -0.06), "ncols": 2, "borderaxespad": 0.0}
+    ax.legend(
+        ax.get_legend_handles_labels()[0],
+        [f"gain {w}" for w in names],
+        handlelength=1.1,
+        columnspacing=2,
+        fontsize=8.5,
+        **place,
+    )
+
+    top += tall + line + 0.5
+    ax = page.axes(left, top, width, column)
+    _rules_left(ax, rows["model_posterior"], truth)
+    plots.title(ax, _rules_say(rows))
+
+    top += column + line
+    ax = plots.doubt(result, **where, ax=page.axes(left, top, width, 0.95))
+    ax.set_ylabel("nats")
+    plots.title(ax, "Entropy of the belief over rules (numbers: so many equally likely rules have this entropy)")
+    return page.figure
+
+
+def _left(belief: np.ndarray) -> np.ndarray:
+    """How many equally likely rules have the entropy of these beliefs ``(..., 81)``."""
+    return np.exp(-(belief * np.log(np.maximum(belief, 1e-300))).sum(axis=-1))
+
+
+def _looks(rows: dict[str, np.ndarray]) -> np.ndarray:
+    """At which times the gaze is at a ball for the first time."""
+    gaze = rows["states"][:, 3]
+    return np.array([g < len(BALLS) and g not in gaze[:t] for t, g in enumerate(gaze)])
+
+
+def _reasoning_story(rows: dict[str, np.ndarray]) -> str:
+    new, answers = _looks(rows), rows["states"][:, 4] < len(COLOURS)
+    left = _left(rows["model_posterior"])
+    before, after = f"{left[0]:.0f}", f"{left[-1]:.0f}"
+    still = f"rules shrink from {before} to {after}" if after != before else f"{before} rules are left as before"
+    if new.sum() == len(BALLS) and answers[new].all():
+        return f"Looking at a new ball each time while trying an answer: {still} in one trial"
+    return f"Looks at {new.sum()} of {len(BALLS)} balls, {answers.sum()} answers: {still} in one trial"
+
+
+def _gains_say(rows: dict[str, np.ndarray]) -> str:
+    total = (rows["state_info_gain"] + rows["model_info_gain"])[:-1]
+    chosen = total[np.arange(len(total)), rows["policy"][:-1]]
+    if total.max() < 0.005:
+        return "Nothing to gain"
+    done = [t for t in range(len(total)) if total[t:].max() < 0.005]
+    until = done[0] if done else len(total)
+    best = (chosen >= total.max(axis=1) - 1e-6)[:until]
+    what = "What it does next (grey) has the largest gain"
+    head = f"{what} of all 16 policies" if best.all() else f"{what} {best.sum()} times of {until}"
+    return head + (f"; from time {until + 1} nothing is left to gain" if done else "")
+
+
+def _rules_say(rows: dict[str, np.ndarray]) -> str:
+    """How many rules keep a probability that is not negligible beside the best one's."""
+    belief = rows["model_posterior"]
+    alive = (belief > 0.01 * belief.max(axis=1, keepdims=True)).sum(axis=1)
+    gone = "" if alive[-1] == alive[0] else f", {alive[-1]} in the end"
+    return f"The {belief.shape[1]} rules, darker if more probable: {alive[0]} in the running at first{gone} (orange: the true rule)"
+
+
+def _rules_left(ax: Axes, belief: np.ndarray, truth: int) -> None:
+    """At every time a square for each of the 81 rules, darker the more it is believed; three rows for each ball that decides."""
+    n_times, size = len(belief), 0.092
+    norm = PowerNorm(0.5, vmin=0.0, vmax=float(belief.max()))
+    context, mapping = np.arange(belief.shape[1]) % 3, np.arange(belief.shape[1]) // 3
+    x, y = (mapping % 9 - 4) * size, (3.4 * context + mapping // 9) * size
+    shape = belief.shape
+    at = np.arange(1, n_times + 1)[:, None] + x
+    corner = {"s": 40, "marker": "s", "linewidths": 0.5, "edgecolors": "#C8D4E0"}
+    ax.scatter(at, np.broadcast_to(y, shape), c=belief, cmap="Blues", norm=norm, **corner)
+    frame = corner | {"s": 62, "linewidths": 2.0, "edgecolors": plots.PALETTE["orange"]}
+    ax.scatter(at[:, truth], np.full(n_times, y[truth]), facecolors="none", **frame)
+    ax.set(xlim=(0.5, n_times + 0.5), ylim=(9.3 * size, -0.8 * size), xticks=[])
+    ax.set_yticks([(3.4 * c + 1) * size for c in range(3)], [f"{ball} ball decides" for ball in BALLS])
+    ax.tick_params(length=0)
+    ax.vlines(np.arange(1.5, n_times), *ax.get_ylim(), color="#DDDDDD", linewidth=0.7)
+    ax.spines[:].set_visible(False)
+
+
 # --- one agent -----------------------------------------------------------------------------------------------------------
 def typical_agent(result: Result, scheme: str | int = 0) -> int:
     """The agent whose discovery time is nearest to the median of its scheme (the first of them)."""
@@ -346,6 +482,100 @@ def _agreement(counts: np.ndarray, true: np.ndarray) -> float:
     return float(told.mean())
 
 
+# --- discovery -----------------------------------------------------------------------------------------------------------
+def discovery(result: Result, ideal: ArrayLike) -> Figure:
+    """How many trials agents need to find the rule, scheme by scheme, beside an observer who eliminates rules by logic.
+
+    Args:
+        result: from `simulate`; schemes are drawn in its order.
+        ideal: trials that the observer needed who lived through the same balls as agent k ``(n_agents,)``
+            (`activebmr.references.ideal_observer` with the same seed).
+    """
+    trials = np.asarray(ideal)
+    if trials.shape != (result.sizes["agent"],):
+        raise ValueError(f"ideal must have shape ({result.sizes['agent']},), one entry per agent; got {trials.shape}")
+    most = result.sizes["trial"]
+    shown = [
+        (_words(name), result.discovery_trials[s], plots.colour(s), _wrong(result, s)) for s, name in enumerate(result.schemes)
+    ]
+    shown.append(("the ideal observer\neliminates by logic", trials, plots.PALETTE["grey"], ""))
+    shown.sort(key=lambda row: -row[1].mean())
+    left, width, tall, gap = 2.1, 5.0, 0.82, 0.24
+    page = _Page(len(shown) * (tall + gap) + 0.3, _discovery_story(result, trials), _paired_words(result, trials))
+    edges = np.arange(0.5, most + 1.5)
+    shares = [100 * np.histogram(values, edges)[0] / len(values) for _, values, _, _ in shown]
+    usual = max([10.0, *(1.25 * share.max() for share in shares if share.max() < 40)])
+    logic = 100 * np.histogram(trials, edges)[0] / len(trials)
+    for k, ((name, values, paint, note), share) in enumerate(zip(shown, shares, strict=True)):
+        ax = page.axes(left, 0.02 + k * (tall + gap), width, tall)
+        ax.bar(edges[:-1] + 0.5, share, 0.86, color=paint, alpha=0.6, linewidth=0)
+        ax.stairs(logic, edges, color=INK, linewidth=0.9, label="the ideal observer")
+        top = usual if share.max() < usual else 125.0
+        ax.set(xlim=(0.5, most + 0.5), ylim=(0, top), ylabel="% of agents")
+        ax.set_yticks([0, 50, 100] if top > usual else range(0, int(usual / 1.1) + 1, max(1, 5 * round(usual / 15))))
+        error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
+        bar = None if np.isnan(error) else error
+        ax.errorbar(values.mean(), 0.92 * top, xerr=bar, color=paint, marker="o", markersize=4.5, capsize=3)
+        words = f"{values.mean():.1f}" + ("" if np.isnan(error) else f" ± {error:.1f}") + " trials"
+        ax.text(1.02, 0.82, words, transform=ax.transAxes, va="center", fontsize=10, fontweight="bold", color=paint)
+        late = int((values >= most).sum())
+        facts = f"median {np.median(values):g}, " + (f"{late} need {most} or more" if late else f"slowest {values.max():g}")
+        ax.text(1.02, 0.64, facts + note, transform=ax.transAxes, va="top", fontsize=8, color="#444444", linespacing=1.35)
+        ax.text(-0.125, 0.5, name, transform=ax.transAxes, ha="right", va="center", fontsize=8.5, linespacing=1.35)
+        ax.spines[["top", "right"]].set_visible(False)
+        last = k == len(shown) - 1
+        ax.set_xticks([t for t in (1, *range(8, most + 1, 8)) if t <= most])
+        ax.tick_params(labelbottom=last)
+        ax.set_xlabel("trials until the rule is found" if last else "")
+        if k == 0:
+            ax.legend(loc="upper right", handlelength=1.4, borderaxespad=0.1)
+    return page.figure
+
+
+def _words(name: str) -> str:
+    known = {
+        "paper": "paper\n(SPM's scheme)",
+        "reasoning": "reasoning (ours)\nexact beliefs and gains",
+        "laboratory": "laboratory (ours)\nsets the balls itself",
+    }
+    return known.get(name, f"{name}\n{NOTES[name]}" if name in NOTES else name)
+
+
+def _wrong(result: Result, s: int) -> str:
+    wrong = int(result.adopted_wrong[s].sum())
+    return f"\nwrong rule: {wrong} of {result.sizes['agent']}" if has_hypotheses(result, s) else ""
+
+
+def _discovery_story(result: Result, ideal: np.ndarray) -> str:
+    means = {name: float(result.discovery_trials[s].mean()) for s, name in enumerate(result.schemes)}
+    if "reasoning" not in means:
+        return f"Logic finds the rule after {ideal.mean():.1f} trials on average"
+    ours = means["reasoning"]
+    alike = f"{ours:.1f}" == f"{ideal.mean():.1f}"
+    head = f"Ours finds the rule after {ours:.1f} trials, " + ("as logic does" if alike else f"logic after {ideal.mean():.1f}")
+    return head + (f"; the paper's scheme (SPM) needs {means['paper']:.1f}" if "paper" in means else "")
+
+
+def _paired_words(result: Result, ideal: np.ndarray) -> str:
+    """Agent by agent: how many trials more than the ideal observer, and than the agents of the paper."""
+    if "reasoning" not in result.schemes:
+        return "Discovery times of all agents; dots: their means and standard errors."
+    ours = result.discovery_trials[result.index("reasoning")]
+    gap, n = ours - ideal, len(ours)
+    same = int((gap == 0).sum())
+    who = f"all {n} agents find the rule" if same == n else f"{same} of {n} agents find the rule"
+    words = f"Paired, agent by agent with the same balls: {who} in the very trial in which logic does"
+    words += (
+        "." if same == n else f" (mean difference {gap.mean():+.2f} trials, at most {np.abs(gap).max():g}).".replace("-", "−")
+    )
+    if "paper" in result.schemes:
+        more = result.discovery_trials[result.index("paper")] - ours
+        error = more.std(ddof=1) / np.sqrt(n) if n > 1 else np.nan
+        words += f" Under the paper's scheme they need {more.mean():.1f}" + ("" if np.isnan(error) else f" ± {error:.1f}")
+        words += " trials more."
+    return words + " Dots: means and standard errors."
+
+
 # --- all agents ----------------------------------------------------------------------------------------------------------
 def schemes(result: Result) -> Figure:
     """All agents of all schemes: cumulative score over trials, a paired comparison, discovery time and score."""
@@ -380,6 +610,12 @@ def _schemes_say(result: Result) -> tuple[str, str]:
     below = (
         "Score: wins − losses. Thin lines and bars: agents. Thick lines, dots and numbers: their mean and its standard error."
     )
+    if {"reasoning", "paper"} <= set(rows) and result.sizes["agent"] > 1:
+        gap = result.score[result.index("reasoning")] - result.score[result.index("paper")]
+        if gap.mean() > 2 * gap.std(ddof=1) / np.sqrt(len(gap)):
+            ours, theirs = (result.discovery_trials[result.index(name)].mean() for name in ("reasoning", "paper"))
+            times = f"finds the rule after {ours:.1f} trials, not {theirs:.1f}"
+            return f"Exact reasoning {times} (the paper), and earns {gap.mean():.0f} points more", below
     if {"paper", "paper-none"} <= set(rows):
         with_, without, n = rows["paper"]["found"], rows["paper-none"]["found"], result.sizes["agent"]
         p, q = (n * with_ + 1) / (n + 2), (n * without + 1) / (n + 2)
@@ -404,7 +640,8 @@ def _size(result: Result) -> float:
 
 def _comparisons(page: _Page, result: Result, top: float, height: float) -> None:
     names = result.schemes
-    pair = ("paper", "paper-states") if {"paper", "paper-states"} <= set(names) else tuple(names[:2])
+    pairs = (("reasoning", "paper"), ("paper", "paper-states"))
+    pair = next((p for p in pairs if set(p) <= set(names)), tuple(names[:2]))
     left = 0.68
     if len(names) > 1:
         size = _size(result)

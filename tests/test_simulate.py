@@ -124,7 +124,7 @@ def test_settings_say_all_that_was_set():
         "seed": 9,
         "interrupted": False,
     }
-    assert settings["schemes"]["other"]["learning"] == {"rate": 2.0, "retention": 0.999}
+    assert settings["schemes"]["other"]["learning"] == {"rate": 2.0, "retention": 0.999, "smooth": False}
     assert settings["schemes"]["plain"]["selection"]["threshold"] == 1.0
     assert settings["schemes"]["plain"]["planner"]["depth"] == 1
     assert [str(s) for s in result.scheme] == ["plain", "other"]
@@ -329,7 +329,7 @@ def test_a_checkpoint_of_something_else_is_left_alone(small_batches, monkeypatch
 def test_every_scheme_of_three_balls_runs():
     result = simulate([three_ball.paradigm(s) for s in three_ball.SCHEMES], 3, 2)
     assert result.schemes == list(three_ball.SCHEMES)
-    assert result.sizes == {"scheme": 7, "agent": 3, "trial": 2, "model": 81}
+    assert result.sizes == {"scheme": 10, "agent": 3, "trial": 2, "model": 81}
     for name in ("free_energy", "confidence", "kl_to_truth", "score"):
         assert np.isfinite(getattr(result, name)).all()
 

@@ -15,6 +15,7 @@ q_pi                   softmax(gamma neg_efe + log E)           the same
 action                 softmax(alpha log q_pi), or the best     softmax(alpha (neg_efe + log E)): pymdp's alpha is ours / gamma
 counts pA              of all modalities or of none             of any; the others are known, there with `KNOWN` counts
 A and pA               two things until something is learned    A is the mean of the counts
+learning               at every step, from filtered beliefs     the same; ``Learning`` also smooths and forgets
 a count of zero        gets evidence like any other             never changes
 novelty                at every count                           none once each column has one of ``novelty_cutoff`` (256)
 counts over B          pB                                       none
@@ -84,7 +85,7 @@ def _agent_class() -> type[Agent]:
 
 # --- from here to there --------------------------------------------------------------------------------------------------
 def to_pymdp(model: POMDP, planner: Planner | None = None, **agent_options: Any) -> Agent:
-    """A pymdp agent with our model, in float64 if jax's x64 mode is on (``with jax.enable_x64(True):``).
+    """A pymdp agent with our model, in float64 if jax's x64 mode is on: ``jax.config.update("jax_enable_x64", True)``.
 
     It learns the modalities that have counts. Likelihoods without counts get `KNOWN` of them if others have counts.
 

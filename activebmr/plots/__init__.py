@@ -9,7 +9,7 @@ From any result:
     `trajectories` of all agents, `series` and `wins_and_losses` of one agent, `histogram` and `paired_scatter` of what
     each agent achieved, `model_posterior` and `log_odds` of one agent's hypotheses, `insight` of all agents.
 From a result of ``simulate(..., trace=True)``, or from what `activebmr.replay` returns:
-    `beliefs`, `policies`, `outcomes` and `confidence` within a trial; `record` gives the arrays.
+    `beliefs`, `policies`, `gains`, `doubt`, `outcomes` and `confidence` within a trial; `record` gives the arrays.
 From a likelihood or its counts:
     `likelihood`.
 """
@@ -17,7 +17,7 @@ From a likelihood or its counts:
 from activebmr.plots.measures import histogram, paired_scatter, series, trajectories, wins_and_losses
 from activebmr.plots.models import insight, log_odds, model_posterior
 from activebmr.plots.pick import record
-from activebmr.plots.steps import beliefs, confidence, likelihood, outcomes, policies, policy_names
+from activebmr.plots.steps import beliefs, confidence, doubt, gains, likelihood, outcomes, policies, policy_names
 from activebmr.plots.style import PALETTE, colour, style, title, wrap
 
 __all__ = [
@@ -25,6 +25,8 @@ __all__ = [
     "beliefs",
     "colour",
     "confidence",
+    "doubt",
+    "gains",
     "histogram",
     "insight",
     "likelihood",

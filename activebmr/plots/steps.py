@@ -11,13 +11,19 @@ from numpy.typing import ArrayLike, NDArray
 
 from activebmr.models import POMDP
 from activebmr.plots.pick import index, record
-from activebmr.plots.style import PALETTE, SHADES, axes_of, shade_bar, tidy, title
+from activebmr.plots.style import PALETTE, SHADES, axes_of, number, shade_bar, tidy, title, whole_numbers
 from activebmr.results import Result
 
-__all__ = ["beliefs", "confidence", "likelihood", "outcomes", "policies", "policy_names"]
+__all__ = ["beliefs", "confidence", "doubt", "gains", "likelihood", "outcomes", "policies", "policy_names"]
 
 Source = Result | Mapping[str, Any]
 _CERTAIN = 0.95
+_PARTS = {
+    "state": ("about states", "blue"),
+    "param": ("about parameters", "green"),
+    "model": ("about models", "orange"),
+}
+_BAR = (-0.46, 0.62)  # where the bars of a time begin and how wide the longest one is, in widths of a time's column
 
 
 def _trial(source: Source, scheme: str | int, agent: int, trial: int) -> dict[str, NDArray[Any]]:
@@ -142,6 +148,116 @@ def policies(
     if bar:
         shade_bar(ax, image, "probability", [0, 0.5, 1])
     return ax
+
+
+def gains(
+    source: Source,
+    model: POMDP,
+    *,
+    trial: int = 0,
+    scheme: str | int = 0,
+    agent: int = 0,
+    parts: Sequence[str] | None = None,
+    numbers: bool = False,
+    ax: Axes | None = None,
+) -> Axes:
+    """Expected information gain of every policy (rows) at every time of a trial, as bars in nats; triangles mark the choices.
+
+    A bar's parts are the gains about states, parameters and models. Parts below zero have no length.
+
+    Args:
+        source: a result of ``simulate(..., trace=True)``, or what `activebmr.replay` returned.
+        model: names controls.
+        trial, scheme, agent: which trial.
+        parts: some of ``state``, ``param`` and ``model``; by default those that are not zero throughout the trial.
+        numbers: whether to write the sum of the parts behind the bars.
+        ax: where to draw.
+    """
+    rows, names = _trial(source, scheme, agent, trial), policy_names(model)
+    unknown = [p for p in parts or () if p not in _PARTS]
+    if unknown:
+        raise ValueError(f"parts must be some of {list(_PARTS)}; got {unknown[0]!r}")
+    shown = [p for p in _PARTS if (rows[f"{p}_info_gain"].any() if parts is None else p in parts)]
+    values = {p: rows[f"{p}_info_gain"] for p in shown}
+    n_times, n_policies = rows["q_pi"].shape
+    if n_policies != len(names):
+        raise ValueError(f"model must have the {n_policies} policies of the source; it has {len(names)}")
+    total = sum(values.values(), np.zeros((n_times, n_policies)))
+    length = sum((np.maximum(v, 0) for v in values.values()), np.zeros_like(total))
+    unit = _BAR[1] / max(float(length.max()), 1e-9)
+    ax = axes_of(ax, 7.0, 1.4 + 0.18 * len(names))
+    times, chosen = np.arange(1, n_times + 1), rows["policy"]
+    done = (chosen >= 0) & (times < n_times)
+    ax.barh(chosen[done], np.ones(done.sum()), 1.0, times[done] - 0.5, color="#E3E3E3", linewidth=0, zorder=0)
+    where, at = np.meshgrid(np.arange(n_policies), times)
+    start = at + _BAR[0]
+    for part, gain in values.items():
+        words, paint = _PARTS[part]
+        width = np.maximum(gain, 0) * unit
+        seen = width > 0.002 * _BAR[1]  # bars of no width would leave slivers
+        ax.barh(where[seen], width[seen], 0.72, start[seen], color=PALETTE[paint], linewidth=0, label=words)
+        start = start + width
+    if numbers:
+        for t, k in np.argwhere(total >= 0.005):
+            ax.text(start[t, k] + 0.02, k, f"{total[t, k]:.2f}", ha="left", va="center_baseline", fontsize=7.5)
+    ax.scatter(times[done] + 0.44, chosen[done], s=22, marker="<", color=PALETTE["black"], linewidths=0, zorder=3)
+    ax.vlines(np.arange(1.5, n_times), -0.5, n_policies - 0.5, color="#BBBBBB", linewidth=0.7)
+    _gain_axis(ax, n_times, unit, float(length.max()))
+    ax.set_yticks(range(n_policies), names)
+    ax.set_ylim(n_policies - 0.5, -0.5)
+    ax.tick_params(axis="y", length=0)
+    ax.spines[:].set_color("#BBBBBB")
+    ax.set_ylabel("policy")
+    most = np.unravel_index(int(total.argmax()), total.shape)
+    title(ax, f"Most to gain at time {most[0] + 1}: {number(total.max(), '.2f')} nats ({names[most[1]]})")
+    return ax
+
+
+def _gain_axis(ax: Axes, n_times: int, unit: float, most: float) -> None:
+    """Below each time's bars 0 and a round number of nats, and the time."""
+    size = 10 ** np.floor(np.log10(max(most, 1e-9)))
+    mark = max(m * size for m in (1, 2, 5) if m * size <= max(most, size))
+    times = np.arange(1, n_times + 1)
+    ax.set_xlim(0.5, n_times + 0.5)
+    ticks = [0, mark] if most > 0 else [0]
+    ax.set_xticks(
+        [t + _BAR[0] + v * unit for t in times for v in ticks], [f"{v:g}" for _ in times for v in ticks], fontsize=7.5
+    )
+    ax.set_xticks(times, [f"\n{t}" for t in times], minor=True)
+    ax.tick_params(axis="x", which="minor", length=0)
+    ax.set_xlabel("nats at each time")
+
+
+def doubt(source: Source, *, trial: int = 0, scheme: str | int = 0, agent: int = 0, ax: Axes | None = None) -> Axes:
+    """Entropy of the belief over hypotheses at every time of a trial. The numbers beside the dots: how many equally likely
+    hypotheses have this entropy."""
+    rows = _trial(source, scheme, agent, trial)
+    if "model_posterior" not in rows or np.isnan(rows["model_posterior"]).any():
+        raise ValueError("source must be recorded from agents with hypotheses; its agents have none")
+    belief = rows["model_posterior"]
+    entropy = np.maximum(-(belief * np.log(np.maximum(belief, 1e-300))).sum(axis=-1), 0.0)
+    times, left = np.arange(1, len(entropy) + 1), np.exp(entropy)
+    ax = axes_of(ax, height=1.8)
+    ax.plot(times, entropy, color=PALETTE["blue"], linewidth=1.4, marker="o", markersize=4)
+    for t, value, count in zip(times, entropy, left, strict=True):
+        ax.annotate(_count(count), (t, value), (0, 5), textcoords="offset points", ha="center", fontsize="small")
+    ax.set_ylim(0 - 0.06 * entropy.max() - 0.02, 1.3 * entropy.max() + 0.1)
+    time_axis(ax, len(entropy))
+    whole_numbers(ax.yaxis, 5)
+    ax.set_ylabel("entropy (nats)")
+    end = "1 hypothesis" if _count(left[-1]) == "1" else f"{_count(left[-1])} hypotheses"
+    if entropy[0] - entropy[-1] >= 0.005:
+        words = f"Doubt falls by {entropy[0] - entropy[-1]:.2f} nats: from as much as about {_count(left[0])} to {end}"
+    else:
+        words = f"Doubt does not fall: as much as about {end} in the end"
+    title(ax, words)
+    tidy(ax)
+    return ax
+
+
+def _count(value: float) -> str:
+    """A number of hypotheses: whole ones if there are many or if it is nearly whole."""
+    return f"{value:.0f}" if value >= 9.95 or abs(value - round(value)) < 0.05 else f"{value:.1f}"
 
 
 def confidence(source: Source, *, trial: int = 0, scheme: str | int = 0, agent: int = 0, ax: Axes | None = None) -> Axes:
