@@ -33,8 +33,8 @@ class Learning:
     Attributes:
         rate: counts that one outcome adds, > 0.
         smooth: whether counts are added at the end of a trial, from beliefs about every moment given the whole trial, instead
-            of at every step, from what was believed at that moment (SPM). Without joint reasoning this is exact for factors that
-            stay as they are; factors that move by themselves keep what was believed at each moment.
+            of at every step, from what was believed at that moment (SPM). Without joint reasoning this is exact for factors
+            that stay as they are; factors that move by themselves keep what was believed at each moment.
         retention: what counts are multiplied with after every trial, in (0, 1]; 1 forgets nothing (SPM: 512/513).
     """
 
@@ -161,8 +161,8 @@ class Agent:
         size = joint_size(self.model, len(self.hypotheses.distinct()[0]))
         if size > reasoning.max_size:
             warnings.warn(
-                f"the joint posterior of {len(self.hypotheses)} hypotheses and the states would hold {size} numbers per agent, more than "
-                f"max_size={reasoning.max_size}: beliefs are kept as factor marginals instead",
+                f"the joint posterior of {len(self.hypotheses)} hypotheses and the states would hold {size} numbers per agent, "
+                f"more than max_size={reasoning.max_size}: beliefs are kept as factor marginals instead",
                 stacklevel=3,
             )
             return None
@@ -257,7 +257,8 @@ class Agent:
         return state
 
     def experiments(self, state: AgentState) -> Ints:
-        """For agents that reason jointly, the states ``(n_agents, n_factors)`` from which a trial would teach most about hypotheses.
+        """For agents that reason jointly, the states ``(n_agents, n_factors)`` from which a trial would teach most about
+        hypotheses.
 
         -1 for agents who have adopted one or have nothing left to learn, and for factors that actions set.
         """

@@ -108,7 +108,9 @@ class Belief(Sequence[Floats]):
         return from_marginals(np.where(q > np.minimum(cutoff, 0.5 * q.max(axis=1, keepdims=True)), q, -1.0), 0.0)
 
     def in_hindsight(self, then: Belief, dynamics: Dynamics) -> Belief:
-        """Beliefs about an earlier moment of a trial, from these (its end) for factors that stay as they are, else from ``then``."""
+        """Beliefs about an earlier moment of a trial, from these (its end) for factors that stay as they are, else from
+        ``then``.
+        """
         kept = [kind == "fixed" for kind in dynamics.kind]
         return Belief(
             [(self if keep else then)._marginals[f] for f, keep in enumerate(kept)],

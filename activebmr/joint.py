@@ -1,9 +1,10 @@
 """Reasoning about hypotheses and hidden states *together*: exact beliefs, exact information gain, exact smoothing.
 
-A belief here is the joint posterior over hypotheses and states, J(b, m): b runs over the joint states of all factors that no action sets, m over the
-distinct hypotheses. Within a trial the counts stay as they are; hypothesis m predicts outcome o in column c with probability
-(n + r_m)[o, c] / sum, n being the evidence so far and r_m its reduced prior. Hypotheses share few distinct columns, so what
-any policy would show follows from sums of J over the hypotheses that agree, not from each hypothesis by itself.
+A belief here is the joint posterior over hypotheses and states, J(b, m): b runs over the joint states of all factors that no
+action sets, m over the distinct hypotheses. Within a trial the counts stay as they are; hypothesis m predicts outcome o in
+column c with probability (n + r_m)[o, c] / sum, n being the evidence so far and r_m its reduced prior. Hypotheses share few
+distinct columns, so what any policy would show follows from sums of J over the hypotheses that agree, not from each hypothesis
+by itself.
 """
 
 from __future__ import annotations
@@ -208,8 +209,8 @@ class JointReasoner:
     def experience(self, expected: Expectations, placed: Ints, outcome: np.ndarray) -> None:
         """Count an outcome within the trial, in place: whatever the states are, it was seen in the column that they make.
 
-        Exact where states stay as they are: given the states, a second look at a column then says less than the first, as it does to
-        the evidence afterwards. Where states move, evidence is only counted when the trial is over.
+        Exact where states stay as they are: given the states, a second look at a column then says less than the first, as it
+        does to the evidence afterwards. Where states move, evidence is only counted when the trial is over.
         """
         if self.transitions:
             return
@@ -244,7 +245,9 @@ class JointReasoner:
     def update(
         self, joint: Floats, expected: Expectations, placed: Ints, outcomes: Sequence[np.ndarray]
     ) -> tuple[Floats, Floats]:
-        """Bayes' rule for the outcomes of all modalities ``(rows,)`` (or soft, ``(rows, O)``): new J and log evidence ``(rows,)``."""
+        """Bayes' rule for the outcomes of all modalities ``(rows,)`` (or soft, ``(rows, O)``): new J and log evidence
+        ``(rows,)``.
+        """
         rows = np.arange(len(joint))
         likelihood = np.ones((len(joint), self.n_still))
         evidence = np.zeros(len(joint))
@@ -308,7 +311,8 @@ class JointReasoner:
     ) -> Terms:
         """Utility and exact gains of all policies. ``state`` is I(S; O), ``model`` is I(M; O | S): their sum is I(M, S; O).
 
-        ``param`` is the expectation of the information gain W of single columns, if given as ``novelty`` (rows, columns, outcomes).
+        ``param`` is the expectation of the information gain W of single columns, if given as ``novelty`` (rows, columns,
+        outcomes).
         """
         rows, n_policies = len(joint), len(self.model.policies)
         terms = Terms(*(np.zeros((rows, n_policies)) for _ in range(4)))
@@ -327,7 +331,9 @@ class JointReasoner:
         return terms
 
     def _foreseen(self, joint: Floats, expected: Expectations) -> tuple[Floats, Floats, Floats]:
-        """P(b, o) for every set state ``(rows, B, T, O)``, P(b) ``(rows, B)``, and E[H[O | m, s]] ``(rows, T)`` of the modality."""
+        """P(b, o) for every set state ``(rows, B, T, O)``, P(b) ``(rows, B)``, and E[H[O | m, s]] ``(rows, T)`` of the
+        modality.
+        """
         states = joint.sum(axis=2)
         shape = expected.chance[0].shape
         foreseen, ambiguity = np.empty(shape), np.empty((shape[0], shape[2]))

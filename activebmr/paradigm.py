@@ -31,8 +31,8 @@ class Paradigm:
         score: per modality the worth of its outcomes ``{modality: (worth of outcome 0, ...)}``; positive ones are wins and
             negative ones losses.
         settings: further settings, kept with the result.
-        preparation: what agents that reason jointly know of the states that no action sets before a trial: ``None`` nothing, ``"told"``
-            all of it, or ``"chosen"``: they set them, to learn most about the hypotheses, until one is adopted.
+        preparation: what agents that reason jointly know of the states that no action sets before a trial: ``None`` nothing,
+            ``"told"`` all of it, or ``"chosen"``: they set them, to learn most about the hypotheses, until one is adopted.
     """
 
     name: str

@@ -37,7 +37,8 @@ class ObserverResult:
     def __repr__(self) -> str:
         late = int((~self.finished).sum())
         note = f", {late} not done in time" if late else ""
-        return f"{self.mean:.2f} +- {self.standard_error:.2f} trials (n = {len(self.trials)}, median {np.median(self.trials):g}{note})"
+        of = f"(n = {len(self.trials)}, median {np.median(self.trials):g}{note})"
+        return f"{self.mean:.2f} +- {self.standard_error:.2f} trials {of}"
 
 
 def lower_bound(space: HypothesisSpace, answers: int) -> float:
@@ -53,9 +54,9 @@ def lower_bound(space: HypothesisSpace, answers: int) -> float:
 def ideal_observer(paradigm: Paradigm, n_agents: int = 1024, n_trials: int = 256, seed: int = 0) -> ObserverResult:
     """Trials until elimination by logic leaves one hypothesis, for an observer who sees everything that a trial could show.
 
-    In each trial it sees the states that no action sets and learns what the true hypothesis says about them (in the three-ball paradigm:
-    the balls and the correct colour); every hypothesis that says anything else is out. Observer k lives through the same states and
-    has the same true hypothesis as agent k of ``simulate`` with this seed.
+    In each trial it sees the states that no action sets and learns what the true hypothesis says about them (in the three-ball
+    paradigm: the balls and the correct colour); every hypothesis that says anything else is out. Observer k lives through the
+    same states and has the same true hypothesis as agent k of ``simulate`` with this seed.
 
     Raises:
         ValueError: if the paradigm has no hypotheses.

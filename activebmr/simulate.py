@@ -31,7 +31,9 @@ _DISCOVERED = 1.0  # nats of divergence from the true likelihood, summed over co
 
 
 def trial_draws(agents: Ints, seed: int, length: int, n_uniforms: int) -> Iterator[Floats]:
-    """For trial after trial the uniform random numbers of each agent ``(n_agents, length, n_uniforms + 1)``, the action's last."""
+    """For trial after trial the uniform random numbers of each agent ``(n_agents, length, n_uniforms + 1)``, the action's
+    last.
+    """
     streams = [stream(seed, int(k), 0) for k in agents]
     while True:
         ahead = np.stack([s.random((_TRIALS_AHEAD, length, n_uniforms + 1)) for s in streams])

@@ -1,7 +1,8 @@
 """What agents that reason jointly hold in mind during a trial, and what they take from it when it is over.
 
-Agents that have adopted no hypothesis yet (*thinkers*) keep the joint posterior over hypotheses and states; those that have (*actors*) use
-the adopted one as their likelihood, like any agent. Both go on collecting evidence, so that an adoption can be revised.
+Agents that have adopted no hypothesis yet (*thinkers*) keep the joint posterior over hypotheses and states; those that have
+(*actors*) use the adopted one as their likelihood, like any agent. Both go on collecting evidence, so that an adoption can be
+revised.
 """
 
 from __future__ import annotations
@@ -34,8 +35,10 @@ class Thoughts:
         expected: what their hypotheses predict in this trial.
         joint: their joint posterior ``(thinkers, B, M)``.
         given: joint state that each agent is told before the trial ``(n_agents,)``, -1 for none, or None.
-        seen: per time the outcomes, the set factors' joint state ``(n_agents,)`` and the beliefs over still states ``(n_agents, B)``.
-        filtered, controls: the thinkers' joint posteriors and the controls of the trial so far, where states move by themselves.
+        seen: per time the outcomes, the set factors' joint state ``(n_agents,)`` and the beliefs over still states
+            ``(n_agents, B)``.
+        filtered, controls: the thinkers' joint posteriors and the controls of the trial so far, where states move by
+            themselves.
     """
 
     evidence: Floats
@@ -141,7 +144,9 @@ class Thinker:
         return joint
 
     def lessons(self, thoughts: Thoughts, smooth: bool) -> Floats:
-        """Counts that the trial adds to every column ``(n_agents, n_states, n_outcomes)``, from smoothed or filtered beliefs."""
+        """Counts that the trial adds to every column ``(n_agents, n_states, n_outcomes)``, from smoothed or filtered
+        beliefs.
+        """
         shape = thoughts.evidence.shape
         total = np.zeros(shape)
         smoothed: list[Floats] | None = None

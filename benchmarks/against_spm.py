@@ -39,7 +39,7 @@ def main() -> None:
     for name, default in (("agents", 512), ("trials", 64), ("seed", 0), ("jobs", 2)):
         parser.add_argument(f"--{name}", type=int, default=default)
     options = parser.parse_args()
-    schemes = ["reasoning", *SPM]
+    schemes = ["reasoning", "paper-exact", *SPM]
     paradigms = [three_ball.paradigm(s) for s in schemes]
     result = simulate(paradigms, options.agents, options.trials, options.seed, jobs=options.jobs, progress=True)
     print(f"{options.agents} agents x {options.trials} trials, seed {options.seed}; distances in joint standard errors\n")

@@ -2,7 +2,8 @@
 
     python benchmarks/reasoning.py [--agents 2048] [--part discovery ablation size lies] [--jobs 2] [--seed 0]
 
-Discovery time is the number of trials after which the learned likelihood is still more than 1 nat from the truth. Agent k lives through the same
+Discovery time is the number of trials after which the learned likelihood is still more than 1 nat from the truth. Agent k
+lives through the same
 balls under every scheme, and so does the ideal observer, who sees them all and eliminates by logic: differences are paired.
 """
 

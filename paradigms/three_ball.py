@@ -1,8 +1,9 @@
 """The three-ball paradigm of active reasoning (Friston et al. 2025, Nature Communications 2026).
 
 Three balls of three colours lie before the agent, who looks at one at a time and then reports a colour. A rule that it must
-find says which ball's colour is right: the true one of the paper is "the colour of the centre ball says whose colour is right: red: the
-left ball's, green: the centre one's, blue: the right one's". Any number of balls and colours can be had from `paradigm`.
+find says which ball's colour is right: the true one of the paper is "the colour of the centre ball says whose colour is right:
+red: the left ball's, green: the centre one's, blue: the right one's". Any number of balls and colours can be had from
+`paradigm`.
 """
 
 from __future__ import annotations
@@ -161,8 +162,8 @@ def paradigm(
 
     Args:
         scheme: name of the scheme.
-        true_rule: index of the true rule, ``"random"`` for another one per agent (each distinct rule equally often); the paper's
-            (64) by default, or 0 if there are not three balls of three colours.
+        true_rule: index of the true rule, ``"random"`` for another one per agent (each distinct rule equally often); the
+            paper's (64) by default, or 0 if there are not three balls of three colours.
         n_balls, n_colours: size of the world, >= 2; a trial has three observations more than there are balls.
         lies: probability that feedback says the opposite, in [0, 0.5).
         lies_known: whether agents know that probability.

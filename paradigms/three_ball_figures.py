@@ -1,4 +1,4 @@
-"""Figures of the three-ball paradigm: one trial, one agent, all schemes, discovery. Only the public API of activebmr is used."""
+"""Figures of the three-ball paradigm: one trial, one agent, all schemes, discovery; with the public API of activebmr alone."""
 
 from __future__ import annotations
 
@@ -336,11 +336,11 @@ def _rules_say(rows: dict[str, np.ndarray]) -> str:
     belief = rows["model_posterior"]
     alive = (belief > 0.01 * belief.max(axis=1, keepdims=True)).sum(axis=1)
     gone = "" if alive[-1] == alive[0] else f", {alive[-1]} in the end"
-    return f"The {belief.shape[1]} rules, darker if more probable: {alive[0]} in the running at first{gone} (orange: the true rule)"
+    return f"The {belief.shape[1]} rules, darker if likelier: {alive[0]} in the running at first{gone} (orange: the true rule)"
 
 
 def _rules_left(ax: Axes, belief: np.ndarray, truth: int) -> None:
-    """At every time a square for each of the 81 rules, darker the more it is believed; three rows for each ball that decides."""
+    """At every time a square for each of the 81 rules, darker if it is likelier; three rows for each ball that decides."""
     n_times, size = len(belief), 0.092
     norm = PowerNorm(0.5, vmin=0.0, vmax=float(belief.max()))
     context, mapping = np.arange(belief.shape[1]) % 3, np.arange(belief.shape[1]) // 3

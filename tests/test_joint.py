@@ -1,4 +1,4 @@
-"""Joint reasoning against brute force: plain loops over hypotheses, states and outcomes, no code shared with `activebmr.joint`."""
+"""Joint reasoning against brute force: plain loops over hypotheses, states and outcomes, no code of `activebmr.joint`."""
 
 from __future__ import annotations
 
@@ -73,7 +73,10 @@ def problem(seed: int, moving: bool = False, rows: int = 2) -> Problem:
             others = [g for g in still if g != f]
             if others and rng.random() < 0.5:
                 deps[f] = [int(g) for g in rng.permutation([f, others[0]])]
-            b.append(random_columns(rng, (sizes[f], *(sizes[g] for g in deps[f]), 1 if kind == "drift" else 2)))
+            shape = (sizes[f], *(sizes[g] for g in deps[f]), 1 if kind == "drift" else 2)
+            b.append(random_columns(rng, shape))
+            while ((b[-1] == 0) | (b[-1] == 1)).all():  # by chance a factor that stays or is set
+                b[-1] = random_columns(rng, shape)
     n_modalities = int(rng.integers(2, 5))
     a, a_deps, pa = [], [], []
     for m in range(n_modalities):
