@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from activebmr import deliberation
 from activebmr.beliefs import Belief
 from activebmr.hypotheses import HypothesisSpace
 from activebmr.inference import INFERENCE, columns_of, unknown_factors
@@ -21,7 +22,7 @@ from activebmr.scoring import ModelScorer
 from activebmr.sparse import Floats, Ints
 from activebmr.states import AgentState, StepInfo, TrialInfo
 from activebmr.tables import CountTable, KnownTable
-from activebmr.thinking import Thinker, merge_beliefs
+from activebmr.thinking import Thinker
 
 __all__ = ["Agent", "AgentState", "Learning", "Selection", "StepInfo", "TrialInfo"]
 
@@ -253,7 +254,7 @@ class Agent:
             states: ``(n_agents, n_factors)``; -1 for agents who are not told. Set factors are ignored.
         """
         state = state.copy()
-        self._tell(state, np.asarray(states))
+        deliberation.tell(self, state, np.asarray(states))
         return state
 
     def experiments(self, state: AgentState) -> Ints:
@@ -262,42 +263,16 @@ class Agent:
 
         -1 for agents who have adopted one or have nothing left to learn, and for factors that actions set.
         """
-        if self._thinker is None or state.thoughts is None:
-            raise ValueError("experiments need agents that reason jointly (Agent(..., reasoning=...))")
-        best = self._thinker.choose_states(state.thoughts)
-        out = np.full((state.n_agents, self.model.num_factors), -1)
-        chosen = np.flatnonzero(best >= 0)
-        reasoner = self._thinker.reasoner
-        for f, value in zip(reasoner.still, np.unravel_index(best[chosen], reasoner.still_sizes), strict=True):
-            out[chosen, f] = value
-        return out
+        return deliberation.experiments(self, state)
 
     def posterior_counts(self, state: AgentState, modality: int | str) -> Floats:
         """Counts of a learned modality as tensors ``(n_agents, n_outcomes, n_states_0, ...)``."""
         m = self.model.modality(modality)
         return state.counts(m)
 
-    def _tell(self, state: AgentState, states: Ints) -> None:
-        if self._thinker is None or state.thoughts is None:
-            raise ValueError("states can be told to agents that reason jointly (Agent(..., reasoning=...))")
-        if state.t != 0:
-            raise ValueError(f"states can be told before a trial; this one is at time {state.t}")
-        reasoner = self._thinker.reasoner
-        told = (states[:, list(reasoner.still)] >= 0).all(axis=1)
-        flat = np.full(state.n_agents, -1)
-        columns = [states[told, f] for f in reasoner.still]
-        flat[told] = np.ravel_multi_index(columns, reasoner.still_sizes)
-        self._thinker.tell(state.thoughts, flat)
-        marginals = []
-        for f in reasoner.still:
-            q = state.qs[f].copy()
-            q[told] = np.eye(q.shape[1])[states[told, f]]
-            marginals.append(q)
-        state.qs = state.qs.replaced(reasoner.still, marginals)
-
     # --- the same in place, for simulations ------------------------------------------------------------------------------
     def _advance(self, state: AgentState, outcomes: list[np.ndarray], uniform: Floats, controls: Ints | None) -> StepInfo:
-        evidence = self._perceive(state, outcomes) if state.thoughts is None else self._perceive_jointly(state, outcomes)
+        evidence = self._perceive(state, outcomes) if state.thoughts is None else deliberation.perceive(self, state, outcomes)
         evaluation, policy = self._plan(state, uniform)
         if controls is None:
             controls = self.model.policies[policy, 0]
@@ -331,30 +306,6 @@ class Agent:
             state.model_posterior = softmax(state.scores)
         return evidence
 
-    def _perceive_jointly(self, state: AgentState, outcomes: list[np.ndarray]) -> Floats:
-        """The same for agents that reason jointly; those that have adopted a hypothesis filter as all others do."""
-        thinker, thoughts = self._thinker, state.thoughts
-        assert thinker is not None and thoughts is not None
-        evidence = np.empty(state.n_agents)
-        parts: list[tuple[Ints, Belief]] = []
-        posterior = thoughts.posterior
-        if len(thoughts.thinkers):
-            belief, evidence[thoughts.thinkers] = thinker.perceive(thoughts, state.controls, outcomes)
-            parts.append((thoughts.thinkers, belief))
-            posterior = posterior.copy()
-            posterior[thoughts.thinkers] = thoughts.joint.sum(axis=1)
-        actors = np.flatnonzero(state.adopted >= 0)
-        if len(actors):
-            prior = state.qs.take(actors)
-            if state.controls is not None:
-                prior = prior.predict(dynamics_of(self.model), state.controls[actors])
-            infer, seen = INFERENCE[self.inference], [o[actors] for o in outcomes]
-            belief, evidence[actors] = infer(self.model, state.tables, actors, prior, seen)
-            parts.append((actors, belief))
-        state.qs = merge_beliefs(parts, state.n_agents, self.model.num_states)
-        state.model_posterior = thinker.spread(posterior)
-        return evidence
-
     def _take_in(self, state: AgentState, outcomes: list[np.ndarray]) -> None:
         """Learn from an observation now, or keep it for the end of the trial."""
         if state.thoughts is not None and self._thinker is not None:
@@ -383,7 +334,7 @@ class Agent:
     def _plan_group(self, state: AgentState, agents: Ints, uniform: Floats, curious: bool) -> tuple[Evaluation, Ints]:
         planner = self._curious if curious else self.planner
         if curious and state.thoughts is not None and planner.model_gain == "exact":
-            evaluation = self._think(state, planner)
+            evaluation = deliberation.think(self, state, planner)
             return evaluation, planner.act(evaluation, uniform)
         view = View(
             self.model,
@@ -398,28 +349,6 @@ class Agent:
         posterior = state.model_posterior[agents] if wondering else None  # type: ignore[index]
         evaluation = planner.evaluate(view, agents, qs, state.t, posterior)
         return evaluation, planner.act(evaluation, uniform)
-
-    def _think(self, state: AgentState, planner: Planner) -> Evaluation:
-        """Worth of the policies to the thinkers: exact gains about hypotheses and states together."""
-        thinker, thoughts = self._thinker, state.thoughts
-        assert thinker is not None and thoughts is not None
-        wanted = self._flat if self.selection.curious else self._wants(state.t + 1)
-        table = state.tables[thinker.modality]
-        novelty = None
-        if "param" in planner.gains and isinstance(table, CountTable):
-            novelty = table.novelty.reshape(table.counts.shape)[thoughts.thinkers]
-        reasoner = thinker.reasoner
-        terms = reasoner.terms(thoughts.joint, thoughts.expected, wanted, novelty)
-        value = terms.value(planner.gains)
-        settings = thinker.settings
-        left = settings.lookahead if self.trial_length is None else min(settings.lookahead, self.trial_length - state.t - 2)
-        if left > 0:
-            gains = [g for g in planner.gains if g != "param"]
-            worth = lambda joint, expected: reasoner.terms(joint, expected, wanted).value(gains)  # noqa: E731
-            value = reasoner.look_ahead(thoughts.joint, thoughts.expected, value, replace(settings, lookahead=left), worth)
-        first = state.t == 0 or planner.habit == "always"
-        log_prior = self.model.log_policy_prior if first else np.zeros(len(self.model.policies))
-        return Evaluation(terms, value, softmax(planner.gamma * value + log_prior), log_prior)
 
     def _wants(self, t: int) -> list[Floats]:
         if t not in self._preferences:
@@ -445,7 +374,7 @@ class Agent:
 
     def _conclude(self, state: AgentState) -> TrialInfo:
         if state.thoughts is not None:
-            return self._conclude_jointly(state)
+            return deliberation.conclude(self, state)
         for outcomes, then in state.memory:
             self._learn(state, outcomes, state.qs.in_hindsight(then, dynamics_of(self.model)))
         state.memory = ()
@@ -481,39 +410,6 @@ class Agent:
                 state.scores += state.tables[m].scores(everyone)  # type: ignore[union-attr]
             first = adopted_now & (state.adopted < 0)
             state.adopted = np.where(first, best, state.adopted)
-        info = TrialInfo(state.model_posterior, odds, best, adopted_now, counts)
-        state.qs = Belief.start(self.model.D, state.n_agents)  # type: ignore[arg-type]
-        state.controls, state.t = None, 0
-        state.trial += 1
-        return info
-
-    def _conclude_jointly(self, state: AgentState) -> TrialInfo:
-        thinker, thoughts = self._thinker, state.thoughts
-        assert thinker is not None and thoughts is not None and self.hypotheses is not None
-        lessons = self.learning.rate * thinker.lessons(thoughts, self.learning.smooth)
-        evidence = (thoughts.evidence + lessons) * self.learning.retention
-        table = state.tables[thinker.modality]
-        assert isinstance(table, CountTable)
-        agents, columns = np.nonzero((lessons[thoughts.thinkers] > 0).any(axis=2))
-        agents = thoughts.thinkers[agents]
-        if len(agents):
-            table.observe(agents, columns, lessons[agents, columns])
-        if self.learning.retention < 1.0:
-            table.retain(self.learning.retention)
-            table.renew(np.arange(state.n_agents))
-        posterior = thinker.posterior(evidence)
-        odds, best = log_odds(posterior), thinker.first[posterior.argmax(axis=1)]
-        adopted_now = odds > self.selection.threshold
-        counts = {thinker.modality: table.counts.copy() if adopted_now.any() else table.counts}
-        changed = np.flatnonzero(adopted_now & (state.adopted != best))
-        if len(changed):
-            reduced = self.hypotheses.tables[thinker.modality]
-            average = reduced.class_mixture(thinker.spread(posterior[changed]))
-            average *= self.selection.concentration / average.sum(axis=2, keepdims=True)
-            table.replace(changed, average, reduced.column_classes[1][table.layout.order])
-        state.adopted = np.where(adopted_now, best, state.adopted)
-        state.model_posterior = thinker.spread(posterior)
-        state.thoughts = thinker.begin(evidence, state.adopted)
         info = TrialInfo(state.model_posterior, odds, best, adopted_now, counts)
         state.qs = Belief.start(self.model.D, state.n_agents)  # type: ignore[arg-type]
         state.controls, state.t = None, 0

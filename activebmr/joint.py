@@ -1,10 +1,9 @@
 """Reasoning about hypotheses and hidden states *together*: exact beliefs, exact information gain, exact smoothing.
 
 A belief here is the joint posterior over hypotheses and states, J(b, m): b runs over the joint states of all factors that no
-action sets, m over the distinct hypotheses. Within a trial the counts stay as they are; hypothesis m predicts outcome o in
-column c with probability (n + r_m)[o, c] / sum, n being the evidence so far and r_m its reduced prior. Hypotheses share few
-distinct columns, so what any policy would show follows from sums of J over the hypotheses that agree, not from each hypothesis
-by itself.
+action sets, m over the distinct hypotheses. Hypothesis m predicts outcome o in column c with probability
+(n + r_m)[o, c] / sum, n being the evidence so far and r_m its reduced prior. Hypotheses share few distinct columns, so what any
+policy would show follows from sums of J over the hypotheses that agree, not from each hypothesis by itself.
 """
 
 from __future__ import annotations

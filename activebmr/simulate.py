@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from activebmr.checkpoints import Checkpoint, discard_checkpoint
+from activebmr.deliberation import tell
 from activebmr.paradigm import Paradigm, describe, is_whole, stream
 from activebmr.processes import ModelProcess
 from activebmr.recording import Recorder, divergence_from
@@ -67,7 +68,7 @@ def run_batch(
                 states, outcomes = process.reset(world, chosen)
                 known = states if paradigm.preparation == "told" else chosen
                 if known is not None:
-                    agent._tell(state, known)
+                    tell(agent, state, known)
             else:
                 states, outcomes = process.step(controls, world)
             info = agent._advance(state, list(outcomes.T), uniforms[:, t, -1], None)

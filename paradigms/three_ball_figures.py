@@ -33,8 +33,8 @@ WIDTH = 9.0  # inches
 FILL = {"red": "#D1402A", "green": "#009E73", "blue": "#0072B2"}
 NOTES = {
     "reasoning": "exact beliefs and gains",
-    "laboratory": "the same, and sets the balls itself",
-    "clairvoyant": "the same, and is told all colours",
+    "laboratory": "as reasoning, but sets the balls",
+    "clairvoyant": "as reasoning, but is told all colours",
     "paper": "all gains, plug-in",
     "paper-exact": "exact gain about models",
     "paper-no-model": "no gain about models",
@@ -275,7 +275,7 @@ def reasoning_trial(result: Result, scheme: str | int = 0, agent: int = 0, trial
         "nats", (1.0, 0.0), (0, -4.5), xycoords="axes fraction", textcoords="offset points", ha="right", va="top", fontsize=8
     )
     names = ["about the balls' colours, I(S;O)", "about the rules, I(M;O|S)"]
-    place = {"loc": "upper left", "bbox_to_anchor": (-0.008, -0.06), "ncols": 2, "borderaxespad": 0.0}
+    place = {"loc": "upper left", "bbox_to_anchor": (-0.008, -0.085), "ncols": 2, "borderaxespad": 0.0}
     ax.legend(
         ax.get_legend_handles_labels()[0],
         [f"gain {w}" for w in names],
@@ -312,7 +312,7 @@ def _reasoning_story(rows: dict[str, np.ndarray]) -> str:
     new, answers = _looks(rows), rows["states"][:, 4] < len(COLOURS)
     left = _left(rows["model_posterior"])
     before, after = f"{left[0]:.0f}", f"{left[-1]:.0f}"
-    still = f"rules shrink from {before} to {after}" if after != before else f"{before} rules are left as before"
+    still = f"{before} rules shrink to {after}" if after != before else f"{before} rules are left as before"
     if new.sum() == len(BALLS) and answers[new].all():
         return f"Looking at a new ball each time while trying an answer: {still} in one trial"
     return f"Looks at {new.sum()} of {len(BALLS)} balls, {answers.sum()} answers: {still} in one trial"
@@ -327,7 +327,7 @@ def _gains_say(rows: dict[str, np.ndarray]) -> str:
     until = done[0] if done else len(total)
     best = (chosen >= total.max(axis=1) - 1e-6)[:until]
     what = "What it does next (grey) has the largest gain"
-    head = f"{what} of all 16 policies" if best.all() else f"{what} {best.sum()} times of {until}"
+    head = f"{what}, ties by lot" if best.all() else f"{what} {best.sum()} times of {until}"
     return head + (f"; from time {until + 1} nothing is left to gain" if done else "")
 
 
@@ -344,15 +344,15 @@ def _rules_left(ax: Axes, belief: np.ndarray, truth: int) -> None:
     n_times, size = len(belief), 0.092
     norm = PowerNorm(0.5, vmin=0.0, vmax=float(belief.max()))
     context, mapping = np.arange(belief.shape[1]) % 3, np.arange(belief.shape[1]) // 3
-    x, y = (mapping % 9 - 4) * size, (3.4 * context + mapping // 9) * size
+    x, y = (mapping % 9 - 4) * size, (3.55 * context + mapping // 9) * size
     shape = belief.shape
     at = np.arange(1, n_times + 1)[:, None] + x
     corner = {"s": 40, "marker": "s", "linewidths": 0.5, "edgecolors": "#C8D4E0"}
     ax.scatter(at, np.broadcast_to(y, shape), c=belief, cmap="Blues", norm=norm, **corner)
     frame = corner | {"s": 62, "linewidths": 2.0, "edgecolors": plots.PALETTE["orange"]}
     ax.scatter(at[:, truth], np.full(n_times, y[truth]), facecolors="none", **frame)
-    ax.set(xlim=(0.5, n_times + 0.5), ylim=(9.3 * size, -0.8 * size), xticks=[])
-    ax.set_yticks([(3.4 * c + 1) * size for c in range(3)], [f"{ball} ball decides" for ball in BALLS])
+    ax.set(xlim=(0.5, n_times + 0.5), ylim=(9.6 * size, -0.8 * size), xticks=[])
+    ax.set_yticks([(3.55 * c + 1) * size for c in range(3)], [f"{ball} ball decides" for ball in BALLS])
     ax.tick_params(length=0)
     ax.vlines(np.arange(1.5, n_times), *ax.get_ylim(), color="#DDDDDD", linewidth=0.7)
     ax.spines[:].set_visible(False)
@@ -519,7 +519,7 @@ def discovery(result: Result, ideal: ArrayLike) -> Figure:
         words = f"{values.mean():.1f}" + ("" if np.isnan(error) else f" ± {error:.1f}") + " trials"
         ax.text(1.02, 0.82, words, transform=ax.transAxes, va="center", fontsize=10, fontweight="bold", color=paint)
         late = int((values >= most).sum())
-        facts = f"median {np.median(values):g}, " + (f"{late} need {most} or more" if late else f"slowest {values.max():g}")
+        facts = f"median {np.median(values):g}, " + (f"{late} need {most}+" if late else f"slowest {values.max():g}")
         ax.text(1.02, 0.64, facts + note, transform=ax.transAxes, va="top", fontsize=8, color="#444444", linespacing=1.35)
         ax.text(-0.125, 0.5, name, transform=ax.transAxes, ha="right", va="center", fontsize=8.5, linespacing=1.35)
         ax.spines[["top", "right"]].set_visible(False)

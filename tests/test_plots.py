@@ -14,6 +14,7 @@ from matplotlib.image import imread
 from matplotlib.text import Text
 
 from activebmr import POMDP, Agent, HypothesisSpace, Paradigm, Result, Selection, plots, replay, simulate
+from activebmr.references import ideal_observer
 from paradigms import three_ball, three_ball_figures
 
 LIKELIHOOD = np.array([[0.9, 0.2], [0.1, 0.8]])
@@ -246,6 +247,43 @@ def test_policies_and_choices(traced):
     draw(ax)
 
 
+def test_gains_are_bars_in_nats_and_choices_are_marked(traced):
+    model = three_ball.world_model()
+    ax = plots.gains(traced, model, trial=1, numbers=True)
+    rows = {name: array[0, 0, 1] for name, array in traced.trace.items()}
+    state, about_rules = rows["state_info_gain"], rows["model_info_gain"]
+    total = state + about_rules
+    bars = [bar for bar in ax.patches if bar.get_height() == 0.72]
+    paint = {name: [b for b in bars if same_color(b.get_facecolor(), plots.PALETTE[name])] for name in ("blue", "orange")}
+    unit = 0.62 / total.max()
+    for name, values in (("blue", state), ("orange", about_rules)):
+        drawn = np.zeros_like(values)
+        for bar in paint[name]:
+            drawn[round(bar.get_x() + 0.1) - 1, round(bar.get_y() + 0.36)] = bar.get_width() / unit
+        np.testing.assert_allclose(drawn, values, atol=0.002 * total.max() + 1e-9)
+    for text in ax.texts:
+        at = int(np.floor(text.get_position()[0] + 0.5)) - 1, text.get_position()[1]
+        assert float(text.get_text()) == pytest.approx(total[at], abs=0.005)
+    assert len(ax.texts) == (total >= 0.005).sum()
+    np.testing.assert_array_equal(points(ax.collections[0])[:, 1], rows["policy"][:-1])
+    assert f"{total.max():.2f} nats" in ax.get_title(loc="left")
+    draw(ax)
+    (only,) = {b.get_facecolor() for b in plots.gains(traced, model, parts=["model"]).patches if b.get_height() == 0.72}
+    assert same_color(only, plots.PALETTE["orange"])
+    draw(plots.gains(traced, model, parts=[]))
+
+
+def test_doubt_is_the_entropy_of_the_belief_over_hypotheses(traced):
+    ax = plots.doubt(traced, trial=1, agent=1)
+    belief = traced.trace["model_posterior"][0, 1, 1]
+    entropy = [-sum(p * np.log(p) for p in row if p > 0) for row in belief]
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), entropy, atol=1e-9)
+    for text, value in zip(ax.texts, entropy, strict=True):
+        assert float(text.get_text()) == pytest.approx(np.exp(value), abs=0.5)
+    assert "nats" in ax.get_ylabel()
+    draw(ax)
+
+
 def test_confidence_and_outcomes(traced):
     model = three_ball.world_model()
     ax = plots.confidence(traced, trial=2)
@@ -344,6 +382,11 @@ def test_style_is_undone_afterwards():
         (lambda r, t, m: plots.confidence(t, agent=2), r"agent must be a whole number in 0..1; got 2"),
         (lambda r, t, m: plots.beliefs(t, m, "top"), r"factor must be one of .*; got 'top'"),
         (lambda r, t, m: plots.policies(t, two_states().model), r"model must have the 16 policies of the source; it has 1"),
+        (lambda r, t, m: plots.gains(t, two_states().model), r"model must have the 16 policies of the source; it has 1"),
+        (lambda r, t, m: plots.gains(t, m, parts=["all"]), r"parts must be some of \['state', 'param', 'model'\]; got 'all'"),
+        (lambda r, t, m: plots.doubt({"policy": np.zeros((1, 2))}), r"source must be .* with hypotheses; its agents have none"),
+        (lambda r, t, m: three_ball_figures.reasoning_trial(t, trial=9), r"trial must lie in 0..2; got 9"),
+        (lambda r, t, m: three_ball_figures.discovery(r, [1, 2]), r"ideal must have shape \(3,\).*got \(2,\)"),
         (lambda r, t, m: plots.likelihood(np.ones(3), m, "what", 0), r"A must have shape \(4, 3, 3, 3, 4\).*got \(3,\)"),
         (lambda r, t, m: plots.likelihood(m.A[1], m, "where", "up"), r"outcome must be one of .*; got 'up'"),
         (lambda r, t, m: plots.likelihood(m.A[1], m, "where", 4), r"outcome must be a whole number in 0..3; got 4"),
@@ -431,6 +474,44 @@ def test_one_trial_tells_what_happened(traced):
     letters = [c[0].upper() for s in states for c in (three_ball.COLOURS[k] for k in s[:3])]
     assert [t for t in strip if t in ("R", "G", "B")] == letters
     check_page(figure)
+
+
+def test_a_reasoning_trial_shows_gains_and_the_rules_left(traced):
+    for trial in range(3):
+        with plots.style():
+            figure = three_ball_figures.reasoning_trial(traced, trial=trial, agent=1)
+        check_page(figure)
+        belief = traced.trace["model_posterior"][0, 1, trial]
+        (squares,) = (c for ax in figure.axes for c in ax.collections if c.get_array() is not None)
+        np.testing.assert_allclose(np.asarray(squares.get_array()), belief.ravel())
+        x, y = points(squares)[three_ball.PAPER_RULE]
+        frame = next(c for c in squares.axes.collections if len(points(c)) == len(belief))
+        np.testing.assert_allclose(points(frame)[0], (x, y))  # the true rule is the one that is framed
+        left = np.exp(-(belief * np.log(np.maximum(belief, 1e-300))).sum(axis=1))
+        assert f"{left[0]:.0f}" in figure.texts[0].get_text() and f"{left[-1]:.0f}" in figure.texts[0].get_text()
+
+
+def test_discovery_says_how_agents_compare_with_logic():
+    result = run(("reasoning", "paper", "laboratory"), 6, 24)
+    ideal = ideal_observer(three_ball.paradigm(), n_agents=6, n_trials=24, seed=1).trials
+    with plots.style():
+        figure = three_ball_figures.discovery(result, ideal)
+    check_page(figure)
+    assert len(figure.axes) == 4
+    assert f"after {result.discovery_trials[0].mean():.1f} trials" in figure.texts[0].get_text()
+    same = int((result.discovery_trials[0] == ideal).sum())
+    assert f"{'all 6' if same == 6 else f'{same} of 6'} agents" in figure.texts[1].get_text()
+    means = [float(ax.texts[0].get_text().split()[0]) for ax in figure.axes]
+    np.testing.assert_allclose(sorted(means), sorted([*result.discovery_trials.mean(axis=1), ideal.mean()]), atol=0.051)
+    for ax in figure.axes:
+        assert sum(bar.get_height() for bar in ax.patches if not hasattr(bar, "get_data")) == pytest.approx(100)
+    with plots.style():
+        for page in (
+            three_ball_figures.discovery(result, ideal + 1),
+            three_ball_figures.discovery(run(("paper",), 1, 2), [3]),
+            three_ball_figures.discovery(run(("knowing", "reasoning"), 2, 2), [1, 2]),
+        ):
+            check_page(page)
 
 
 def test_one_agent_with_a_trace_shows_what_was_learned_beside_the_truth(traced):

@@ -55,7 +55,7 @@ def balls_of(p: Paradigm, n_agents: int, n_trials: int, seed: int) -> np.ndarray
 
 
 def measured(result, name: str) -> np.ndarray:
-    return np.asarray(result.arrays[name] if hasattr(result, "arrays") else result[name])
+    return np.asarray(result[name])
 
 
 # --- the references themselves ----------------------------------------------------------------------------------------------
@@ -72,7 +72,9 @@ def test_rules_are_what_this_file_thinks_they_are():
                 assert says == (1 if answer == correct(rule, balls) else 2)
 
 
-@pytest.mark.parametrize(("truth", "size"), [(None, (3, 3)), ("random", (3, 3)), (5, (3, 3)), ("random", (4, 2)), ("random", (2, 3))])
+@pytest.mark.parametrize(
+    ("truth", "size"), [(None, (3, 3)), ("random", (3, 3)), (5, (3, 3)), ("random", (4, 2)), ("random", (2, 3))]
+)
 def test_ideal_observer_is_elimination(truth, size):
     n_agents, n_trials, seed = 24, 40, 5
     p = paradigm("paper-none", truth, n_balls=size[0], n_colours=size[1])
@@ -143,15 +145,15 @@ def test_laboratory_needs_four_trials():
     result = simulate(p, 64, 8, seed=0)
     assert_array_equal(measured(result, "discovery_trials")[0], 4)
     assert_array_equal(measured(result, "adopted_model")[0], 64)
-    assert 4 >= lower_bound(p.hypotheses, 3)
+    assert lower_bound(p.hypotheses, 3) <= 4
 
 
 def test_laboratory_for_random_rules():
     p = paradigm("laboratory", "random")
     result = simulate(p, 64, 10, seed=0)
     found = measured(result, "discovery_trials")[0]
-    assert found.min() >= 4 and found.max() <= 6
-    assert abs(found.mean() - 4.34) < 0.35
+    assert found.min() >= 3 and found.max() <= 5  # rules that few others resemble are found in 3
+    assert abs(found.mean() - 4.34) < 0.2
     cls = p.hypotheses.distinct()[1]
     assert_array_equal(cls[measured(result, "adopted_model")[0]], cls[p.truths(0, np.arange(64))])
 
@@ -183,7 +185,9 @@ def test_lying_feedback_ends_with_the_right_rule(known):
 
 
 def test_without_lies_the_options_change_nothing():
-    plain, told = (simulate(p, 4, 14, seed=1) for p in (paradigm("reasoning"), paradigm("reasoning", lies=0.0, lies_known=False)))
+    plain, told = (
+        simulate(p, 4, 14, seed=1) for p in (paradigm("reasoning"), paradigm("reasoning", lies=0.0, lies_known=False))
+    )
     for name in ("free_energy", "kl_to_truth", "model_posterior"):
         assert_array_equal(measured(plain, name), measured(told, name))
     for lies in (-0.1, 0.5):
@@ -191,7 +195,9 @@ def test_without_lies_the_options_change_nothing():
             paradigm("reasoning", lies=lies)
 
 
-@pytest.mark.parametrize("scheme", ["paper", "paper-exact", "paper-no-model", "paper-states", "paper-none", "paper-no-selection"])
+@pytest.mark.parametrize(
+    "scheme", ["paper", "paper-exact", "paper-no-model", "paper-states", "paper-none", "paper-no-selection"]
+)
 def test_papers_schemes_know_nothing_of_this(scheme):
     """No joint posterior, filtered learning, hypotheses worth one count, 81 of them: what parity with SPM rests on."""
     agent = paradigm(scheme).agent
@@ -204,14 +210,19 @@ def test_papers_schemes_know_nothing_of_this(scheme):
     assert paradigm(scheme).preparation is None
 
 
+RECORDED = {
+    "paper": (306.1234551875486, -739.6267163077443, 6929.880880677421),
+    "paper-no-model": (323.01152019854203, -765.1157895910645, 7128.1684992716855),
+    "paper-states": (240.51589611198284, -783.8062472794625, 7281.6121770774225),
+    "paper-none": (208.02655450899545, -798.505552005057, 9151.972861063643),
+}
+"""Free energy, confidence and divergence, summed over all trials."""
+
+
 def test_papers_schemes_keep_their_numbers():
     """Recorded before there was joint reasoning (commit 9f4e7e9): 4 agents, 12 trials, seed 0."""
-    recorded = RECORDED
-    result = simulate([paradigm(s) for s in recorded], 4, 12, seed=0)
-    for i, (scheme, (free_energy, confidence, kl)) in enumerate(recorded.items()):
+    result = simulate([paradigm(s) for s in RECORDED], 4, 12, seed=0)
+    for i, (scheme, (free_energy, confidence, kl)) in enumerate(RECORDED.items()):
         assert_allclose(measured(result, "free_energy")[i].sum(), free_energy, rtol=1e-9, err_msg=scheme)
         assert_allclose(measured(result, "confidence")[i].sum(), confidence, rtol=1e-9, err_msg=scheme)
         assert_allclose(measured(result, "kl_to_truth")[i].sum(), kl, rtol=1e-9, err_msg=scheme)
-
-
-RECORDED: dict[str, tuple[float, float, float]] = {}

@@ -86,11 +86,8 @@ def test_three_ball_agents_do_not_depend_on_their_batch_or_on_jobs():
     p = three_ball.paradigm("reasoning")
     one, two, fewer = simulate(p, 6, 12, 3), simulate(p, 6, 12, 3, jobs=2), simulate(p, 2, 12, 3)
     for name in ("free_energy", "kl_to_truth", "log_odds", "model_posterior", "score", "adopted_model", "confidence"):
-        a = one.arrays[name] if hasattr(one, "arrays") else one[name]
-        b = two.arrays[name] if hasattr(two, "arrays") else two[name]
-        c = fewer.arrays[name] if hasattr(fewer, "arrays") else fewer[name]
-        assert_array_equal(a, b)
-        assert_array_equal(a[:, :2], c)
+        assert_array_equal(one[name], two[name])
+        assert_array_equal(one[name][:, :2], fewer[name])
 
 
 def arrays_in(state) -> list[np.ndarray]:
