@@ -39,12 +39,15 @@ class Reasoning:
             policies and outcomes worth looking into.
         policy_cutoff: policies whose value is this many nats below the best one's are not looked into.
         outcome_cutoff: outcomes less probable than this are not looked into.
+        discount: what a gain one step later is worth, in (0, 1]; a little below 1, so that nothing is put off for ever that can
+            be learned now.
     """
 
     max_size: int = 1_000_000
     lookahead: int = 0
     policy_cutoff: float = 0.05
-    outcome_cutoff: float = 0.01
+    outcome_cutoff: float = 1e-12
+    discount: float = 0.99
 
     def __post_init__(self) -> None:
         for name in ("max_size", "lookahead"):
@@ -55,6 +58,8 @@ class Reasoning:
             raise ValueError(f"policy_cutoff of Reasoning must be >= 0 nats; got {self.policy_cutoff}")
         if not 0 <= self.outcome_cutoff < 1:
             raise ValueError(f"outcome_cutoff of Reasoning must lie in [0, 1); got {self.outcome_cutoff}")
+        if not 0 < self.discount <= 1:
+            raise ValueError(f"discount of Reasoning must lie in (0, 1]; got {self.discount}")
 
 
 def joint_size(model: POMDP, n_hypotheses: int) -> int:
@@ -96,6 +101,9 @@ class JointReasoner:
     def __init__(self, model: POMDP, space: HypothesisSpace, offset: float) -> None:
         if len(space.tables) != 1:
             raise ValueError(f"joint reasoning needs hypotheses about one modality; these speak about {sorted(space.tables)}")
+        known = [m for m in model.learned_modalities if m not in space.tables]
+        if known:
+            raise ValueError(f"joint reasoning learns only what the hypotheses are about: pA[{known[0]}] must be None")
         if model.policy_length != 1:
             raise ValueError(f"joint reasoning needs policies of one step; these have {model.policy_length}")
         self.model, self.space = model, space
@@ -144,8 +152,8 @@ class JointReasoner:
 
     def _columns(self, m: int) -> Ints:
         layout = layouts_of(self.model)[m]
-        still = np.indices(self.still_sizes).reshape(len(self.still), -1)
-        placed = np.indices(self.set_sizes).reshape(len(self.set), -1)
+        still = np.indices(self.still_sizes).reshape(len(self.still), self.n_still)
+        placed = np.indices(self.set_sizes).reshape(len(self.set), self.n_set)
         column = np.zeros((self.n_still, self.n_set), dtype=np.intp)
         for f, stride in layout.strides.items():
             if f in self.still:
@@ -182,7 +190,7 @@ class JointReasoner:
 
     def _transition(self, moved: list[int], move: Ints) -> Floats:
         """Transition matrix (next, now) of the joint still states under controls ``move`` of the factors that move."""
-        grid = np.indices(self.still_sizes).reshape(len(self.still), -1)
+        grid = np.indices(self.still_sizes).reshape(len(self.still), self.n_still)
         matrix = np.ones((self.n_still, self.n_still))
         for i, f in enumerate(self.still):
             deps = self.model.B_dependencies[f]  # type: ignore[index]
@@ -390,14 +398,16 @@ class JointReasoner:
             the worth of policies; those not looked into keep a value below the others.
         """
         best = value.max(axis=1, keepdims=True)
-        rows, policies = np.nonzero(value >= best - settings.policy_cutoff)
-        out = np.where(value >= best - settings.policy_cutoff, value, value - best - 1.0)
-        gained = np.zeros(len(rows))
+        kept = value >= best - settings.policy_cutoff
+        rows, policies = np.nonzero(kept)
+        out = value.copy()
         for k in range(0, len(rows), _ROWS_AT_ONCE):
             part = slice(k, k + _ROWS_AT_ONCE)
-            gained[part] = self._continuations(joint[rows[part]], expected.take(rows[part]), policies[part], settings, worth)
-        out[rows, policies] += gained
-        return out
+            more = self._continuations(joint[rows[part]], expected.take(rows[part]), policies[part], settings, worth)
+            out[rows[part], policies[part]] += settings.discount * more
+        # what is not looked into stays below all that is
+        least = np.where(kept, out, np.inf).min(axis=1, keepdims=True)
+        return np.where(kept, out, least - 1.0 - (best - value))
 
     def _continuations(
         self, joint: Floats, expected: Expectations, policies: Ints, settings: Reasoning, worth: Callable[..., Floats]
@@ -409,12 +419,14 @@ class JointReasoner:
         rows = np.arange(len(joint))
         foreseen = self._foreseen(joint, expected)[0][rows, :, placed]  # (rows, B, O)
         chance = np.matmul(foreseen.transpose(0, 2, 1), self.others[placed])  # (rows, O, others)
-        row, outcome, other = np.nonzero(chance > settings.outcome_cutoff)
+        likeliest = chance.reshape(len(chance), -1).max(axis=1)[:, None, None]
+        row, outcome, other = np.nonzero(chance > np.minimum(settings.outcome_cutoff, 0.5 * likeliest))
         after = joint[row] * self.others[placed[row], :, other][:, :, None]
         by_column = [c[row, :, placed[row], outcome] for c in expected.chance]
         after = self._weigh(after, placed[row], by_column)
         after /= after.reshape(len(after), -1).sum(axis=1)[:, None, None]
         later = expected.take(row)
+        self.experience(later, placed[row], outcome)
         value = worth(after, later)
         if settings.lookahead > 1:
             value = self.look_ahead(after, later, value, replace(settings, lookahead=settings.lookahead - 1), worth)

@@ -186,6 +186,8 @@ class POMDP:
         """A copy with some fields replaced, checked anew; policies that were made by default are made again to fit."""
         if self._default_policies and "policies" not in changes and changes.keys() & {"policy_length", "B"}:
             changes["policies"] = None
+        if "B" in changes and "E" not in changes and isinstance(self.E, tuple) and all((e == e[0]).all() for e in self.E):
+            changes["E"] = None
         return replace(self, **changes)
 
     # --- validation ------------------------------------------------------------------------------------------------------

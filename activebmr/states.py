@@ -75,13 +75,15 @@ class StepInfo:
     Attributes:
         qs: per factor the posterior over states ``(n_agents, S_f)``.
         free_energy: variational free energy of the observation, minus its log evidence, nats ``(n_agents,)``.
-        utility, state_info_gain, param_info_gain, model_info_gain: terms of every policy ``(n_agents, n_policies)``, nats.
+        utility, state_info_gain, param_info_gain, model_info_gain: terms of every policy ``(n_agents, n_policies)``, nats; with
+            joint reasoning the gains are I(S; O) about states and I(M; O | S) about models, which sum to I(M, S; O).
         neg_efe: negative expected free energy, what policies are worth (with deeper search; without log E).
         q_pi: posterior over policies ``(n_agents, n_policies)``.
         policy: index of the policy chosen ``(n_agents,)``.
         controls: its first controls ``(n_agents, n_factors)``.
         action: the same for an environment: only controlled factors; a plain int if there is one and the state is single.
-        model_posterior: posterior over hypotheses ``(n_agents, n_hypotheses)`` before this step's outcome is learned, or None.
+        model_posterior: posterior over hypotheses ``(n_agents, n_hypotheses)``, or None. It is what policies were evaluated with:
+            from the counts before this step's outcome is learned or, with joint reasoning, given the outcome.
     """
 
     qs: Sequence[Floats]

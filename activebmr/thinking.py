@@ -55,6 +55,7 @@ class Thoughts:
         return replace(
             self,
             evidence=self.evidence.copy(),
+            joint=self.joint.copy(),
             expected=self.expected.take(np.arange(len(self.thinkers))),
             seen=list(self.seen),
             filtered=list(self.filtered),
@@ -96,8 +97,8 @@ class Thinker:
         states = np.flatnonzero(self.scorer.telling_states)
         n, n_states = evidence.shape[:2]
         differences = np.zeros((n, n_states, self.scorer.feature.shape[1]))
-        flat = self.scorer.differences(evidence[:, states].reshape(n * len(states), -1), np.tile(states, n))
-        differences[:, states] = flat.reshape(n, len(states), -1)
+        flat = self.scorer.differences(evidence[:, states].reshape(n * len(states), evidence.shape[2]), np.tile(states, n))
+        differences[:, states] = flat.reshape(n, len(states), differences.shape[2])
         return softmax(self.scorer.totals(differences) + self.log_prior)
 
     def spread(self, posterior: Floats) -> Floats:

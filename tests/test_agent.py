@@ -298,16 +298,19 @@ def test_what_was_adopted_first_stays_adopted():
 
 
 def test_what_was_adopted_is_what_is_used_in_later_trials():
-    """Adopted counts decay like all others, and expectations follow from them, whether or not they are adopted again."""
-    options = {"planner": Planner(), "learning": Learning(retention=0.9)}
-    agent = reasoner(selection=Selection(threshold=0.5, concentration=64.0), **options)
-    never_again = reasoner(selection=Selection(threshold=np.inf), **options)
-    state, done = agent.end_trial(seen_in_the_right_room(agent)[0])
+    """Adopted counts decay like all others, and expectations follow from them: also about the room that was never seen."""
+    both, prior = lamp_rules().dense("both", 1), two_rooms().pA[1]
+    space = HypothesisSpace({"both": {1: both}, "neither": {1: 1.0 * (prior > 0)}})
+    held = {"planner": Planner(), "learning": Learning(retention=0.9)}
+    agent = Agent(two_rooms(), space, selection=Selection(threshold=1.0, concentration=64.0), **held)
+    never_again = Agent(two_rooms(), space, selection=Selection(threshold=np.inf), **held)
+    state, done = agent.end_trial(live(agent, agent.init(), [[LEFT, BRIGHT]] * 12)[0])
     assert done.adopted_now[0]
     for _ in range(2):
-        state, _ = live(never_again, state, [[LEFT, BRIGHT], [RIGHT, DARK]], action=[RIGHT, 0])
-        state, _ = never_again.end_trial(state)
+        state, _ = never_again.end_trial(live(never_again, state, [[LEFT, BRIGHT]])[0])
     light = never_again.posterior_counts(state, "light")[0]
+    average = 64.0 * reduction.bayesian_model_average(space, 1, done.model_posterior[0])
+    assert_allclose(light[:, RIGHT], 0.9**2 * average[:, RIGHT], rtol=1e-12)
     _, info = never_again.step(state, [LEFT, BRIGHT], action=STAY)
     wants = np.log(reduction.softmax(np.array([1.0, 0.0, -2.0])))
     for room in (LEFT, RIGHT):
