@@ -82,7 +82,7 @@ class StepInfo:
         policy: index of the policy chosen ``(n_agents,)``.
         controls: its first controls ``(n_agents, n_factors)``.
         action: the same for an environment: only controlled factors; a plain int if there is one and the state is single.
-        model_posterior: posterior over hypotheses ``(n_agents, n_hypotheses)``, or None. It is what policies were evaluated with:
+        model_posterior: posterior over hypotheses ``(n_agents, n_hypotheses)``, or None: what policies were evaluated with,
             from the counts before this step's outcome is learned or, with joint reasoning, given the outcome.
     """
 
