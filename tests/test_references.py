@@ -140,6 +140,12 @@ def test_reasoning_agents_find_rules_when_logic_can(truth):
     assert_array_equal(found, ideal.trials)
 
 
+def test_looking_ahead_does_not_put_off_what_can_be_learned_now():
+    p = paradigm("reasoning", agent=three_ball.reasoning_agent(lookahead=1))
+    result, ideal = simulate(p, 8, 32, seed=1), ideal_observer(p, 8, 32, seed=1)
+    assert_array_equal(measured(result, "discovery_trials")[0], ideal.trials)
+
+
 def test_laboratory_needs_four_trials():
     p = paradigm("laboratory")
     result = simulate(p, 64, 8, seed=0)
