@@ -210,7 +210,10 @@ class HypothesisSpace:
             total: if given, the tensor is scaled to this total mass (Friston et al. 2025 give the naive agent total mass 1).
         """
         table = self._table(modality)
-        mixed = table.mixture(self.prior if weights is None else np.asarray(weights, dtype=np.float64))
+        share = self.prior if weights is None else np.asarray(weights, dtype=np.float64)
+        if share.shape != (len(self),):
+            raise ValueError(f"weights must hold {len(self)} numbers, one per hypothesis; got shape {share.shape}")
+        mixed = table.mixture(share)
         tensor = mixed.T.reshape(table.shape)
         return tensor if total is None else tensor * (total / tensor.sum())
 
@@ -292,6 +295,8 @@ def context_rules(
     for name, value in (("null", null_), ("right", right_), ("wrong", wrong_)):
         if isinstance(value, str) or not 0 <= int(value) < len(outcomes):
             raise ValueError(f"{name} must be an outcome of {model.labels['modality'][m]}, one of {outcomes}; got {value!r}")
+    if len({int(null_), int(right_), int(wrong_)}) != 3:
+        raise ValueError(f"null, right and wrong must be three different outcomes; got {null!r}, {right!r} and {wrong!r}")
     factors = [model.factor(o) for o in objects]
     sizes = {model.num_states[f] for f in factors}
     if len(factors) < 1 or len(sizes) != 1:

@@ -268,6 +268,8 @@ class POMDP:
                 raise ValueError(f"C[{m}] of POMDP must have shape ({n},) or (time, {n}); got {c.shape}")
             if np.isnan(c).any() or (c == np.inf).any():
                 raise ValueError(f"C[{m}] of POMDP must hold log preferences below infinity; got {c}")
+            if (c == -np.inf).all(axis=-1).any():
+                raise ValueError(f"C[{m}] of POMDP must leave some outcome possible; got {c}")
             out.append(_frozen(c))
         return tuple(out)
 
@@ -285,6 +287,8 @@ class POMDP:
         return tuple(out)
 
     def _checked_policies(self) -> NDArray[np.intp]:
+        if int(self.policy_length) != self.policy_length:
+            raise ValueError(f"policy_length must be a whole number; got {self.policy_length}")
         if self.policies is None:
             count = float(np.prod(self.num_controls, dtype=float)) ** int(self.policy_length)
             if count > 1e6:

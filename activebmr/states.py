@@ -114,7 +114,7 @@ class StepInfo:
 
 @dataclass(eq=False)
 class TrialInfo:
-    """What a finished trial changed.
+    """What a finished trial changed; arrays always lead with agents, for a single one too.
 
     Attributes:
         model_posterior: posterior over hypotheses at the last evaluation of policies ``(n_agents, n_hypotheses)``, or None.
