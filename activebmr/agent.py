@@ -58,7 +58,8 @@ class Selection:
         threshold: Occam's window in nats: log odds of the best hypothesis above which it is adopted; ``inf`` for never.
         concentration: counts that the adopted average of hypotheses carries per column (SPM: 512).
         offset: added to all counts when hypotheses are scored (SPM: 1/32); see `reduction.log_evidence_ratio`.
-        last_outcome: whether the posterior that decides includes what the trial's last outcome taught (SPM's does not).
+        last_outcome: whether the posterior that decides includes what the trial's last outcome taught (SPM's does not; with
+            joint reasoning it always does).
         curious: whether, until a hypothesis is adopted, preferences are flat and the planner looks one step ahead only.
     """
 
@@ -88,7 +89,9 @@ class Agent:
         learning: rate and retention of counts.
         selection: how hypotheses are scored and adopted; ignored without hypotheses.
         reasoning: settings of joint reasoning about hypotheses and states (exact beliefs and gains); None for factor
-            marginals and one-step gains, as in the paper.
+            marginals and one-step gains, as in the paper. It needs hypotheses about one modality, the only learned one, certain
+            initial states of the factors that actions set, and policies of one step. Until an agent has adopted a hypothesis
+            it looks ahead by ``Reasoning.lookahead``; the planner's depth counts afterwards.
         trial_length: number of observations in a trial, beyond which the planner does not look; None if unknown.
 
     Raises:
@@ -167,7 +170,7 @@ class Agent:
                 stacklevel=3,
             )
             return None
-        return Thinker(self.model, self.hypotheses, self.selection.offset, reasoning)
+        return Thinker(self.model, self.hypotheses, self.selection.offset, reasoning, self.learning.rate)
 
     @property
     def reasons_jointly(self) -> bool:
@@ -251,7 +254,8 @@ class Agent:
 
         Args:
             state: at the beginning of a trial.
-            states: ``(n_agents, n_factors)``; -1 for agents who are not told. Set factors are ignored.
+            states: ``(n_agents, n_factors)`` integers; agents with a -1 among the factors that no action sets are not told
+                anything. Set factors are ignored.
         """
         state = state.copy()
         deliberation.tell(self, state, np.asarray(states))
@@ -345,6 +349,8 @@ class Agent:
         )
         whole = len(agents) == state.n_agents
         qs = state.qs if whole else state.qs.take(agents)
+        if state.thoughts is not None and state.thoughts.acting is not None and not curious:
+            qs = state.thoughts.acting
         wondering = state.model_posterior is not None and (curious or state.thoughts is None)
         posterior = state.model_posterior[agents] if wondering else None  # type: ignore[index]
         evaluation = planner.evaluate(view, agents, qs, state.t, posterior)

@@ -72,8 +72,10 @@ def _checked_concentration(value: float) -> float:
 
 def _compress(tensors: Sequence[NDArray[np.float64]], shape: tuple[int, ...]) -> ColumnTable:
     stacked = np.stack([t.reshape(shape[0], -1).T for t in tensors])
-    columns, assignment = np.unique(stacked.reshape(-1, shape[0]), axis=0, return_inverse=True)
-    return ColumnTable(columns, assignment.reshape(stacked.shape[:2]).astype(np.intp), shape)
+    flat = stacked.reshape(-1, shape[0])
+    # columns that differ by rounding alone are one
+    _, first, assignment = np.unique(np.round(flat, 12), axis=0, return_index=True, return_inverse=True)
+    return ColumnTable(flat[first], assignment.reshape(stacked.shape[:2]).astype(np.intp), shape)
 
 
 def _modality_of(key: Any) -> int:

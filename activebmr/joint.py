@@ -38,6 +38,9 @@ class Reasoning:
         lookahead: further steps that the gain is expected over, 0 for none. Each step multiplies the work by the
             policies and outcomes worth looking into.
         policy_cutoff: policies whose value is this many nats below the best one's are not looked into.
+        evidence: what the posterior over hypotheses is carried from trial to trial by: ``"joint"``, exactly, by the joint
+            posterior itself; or ``"counts"``, by model reduction of the counts that the trial added (agents who have adopted a
+            hypothesis always use the counts).
         outcome_cutoff: outcomes less probable than this are not looked into.
         discount: what a gain one step later is worth, in (0, 1]; a little below 1, so that nothing is put off for ever that can
             be learned now.
@@ -48,16 +51,19 @@ class Reasoning:
     policy_cutoff: float = 0.05
     outcome_cutoff: float = 1e-12
     discount: float = 0.99
+    evidence: str = "joint"
 
     def __post_init__(self) -> None:
         for name in ("max_size", "lookahead"):
             value = getattr(self, name)
-            if int(value) != value or value < 0:
-                raise ValueError(f"{name} of Reasoning must be a whole number >= 0; got {value}")
+            if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 0:
+                raise ValueError(f"{name} of Reasoning must be a whole number >= 0; got {value!r}")
         if not self.policy_cutoff >= 0:
             raise ValueError(f"policy_cutoff of Reasoning must be >= 0 nats; got {self.policy_cutoff}")
         if not 0 <= self.outcome_cutoff < 1:
             raise ValueError(f"outcome_cutoff of Reasoning must lie in [0, 1); got {self.outcome_cutoff}")
+        if self.evidence not in ("joint", "counts"):
+            raise ValueError(f"evidence of Reasoning must be 'joint' or 'counts'; got {self.evidence!r}")
         if not 0 < self.discount <= 1:
             raise ValueError(f"discount of Reasoning must lie in (0, 1]; got {self.discount}")
 
@@ -98,7 +104,7 @@ class JointReasoner:
         ValueError: if hypotheses speak about more than one modality, or a set factor's initial state is uncertain.
     """
 
-    def __init__(self, model: POMDP, space: HypothesisSpace, offset: float) -> None:
+    def __init__(self, model: POMDP, space: HypothesisSpace, offset: float, rate: float = 1.0) -> None:
         if len(space.tables) != 1:
             raise ValueError(f"joint reasoning needs hypotheses about one modality; these speak about {sorted(space.tables)}")
         known = [m for m in model.learned_modalities if m not in space.tables]
@@ -106,7 +112,7 @@ class JointReasoner:
             raise ValueError(f"joint reasoning learns only what the hypotheses are about: pA[{known[0]}] must be None")
         if model.policy_length != 1:
             raise ValueError(f"joint reasoning needs policies of one step; these have {model.policy_length}")
-        self.model, self.space = model, space
+        self.model, self.space, self.rate = model, space, rate
         self._dynamics = dynamics_of(model)
         kinds = self._dynamics.kind
         self.still = tuple(f for f, kind in enumerate(kinds) if kind != "set")
@@ -137,7 +143,9 @@ class JointReasoner:
         moved = [f for f in self.still if kinds[f] == "general"]
         self.moves, self.policy_move = np.unique(model.first_controls[:, moved], axis=0, return_inverse=True)
         self.policy_move = self.policy_move.reshape(-1)
+        self._moved = moved
         self.transitions = [self._transition(moved, move) for move in self.moves] if moved else []
+        self._by_move = {tuple(int(u) for u in move): t for move, t in zip(self.moves, self.transitions, strict=False)}
 
     # --- what is fixed ---------------------------------------------------------------------------------------------------
     def _flat_set(self, states: Ints) -> Ints:
@@ -223,7 +231,7 @@ class JointReasoner:
             return
         soft = outcome if outcome.ndim == 2 else np.eye(expected.seen.shape[3])[outcome]
         rows, slots = np.nonzero(self._same_column[placed])
-        seen = expected.seen[rows, :, slots] + soft[rows][:, None, :]
+        seen = expected.seen[rows, :, slots] + self.rate * soft[rows][:, None, :]
         expected.seen[rows, :, slots] = seen
         for k, reduced in enumerate(self.reduced):
             expected.chance[k][rows, :, slots], expected.entropy[k][rows, :, slots] = _predict(seen, reduced)
@@ -240,9 +248,11 @@ class JointReasoner:
         return np.matmul(self._matrices(controls), joint)
 
     def _matrices(self, controls: Ints) -> Floats:
-        moved = [f for f in self.still if self._dynamics.kind[f] == "general"]
-        which = (controls[:, None, moved] == self.moves[None]).all(axis=2).argmax(axis=1)
-        return np.stack(self.transitions)[which]
+        """Transition matrices of each row's controls, of recorded actions that begin no policy too ``(rows, B, B)``."""
+        keys = [tuple(int(u) for u in row) for row in controls[:, self._moved]]
+        for key in set(keys) - set(self._by_move):
+            self._by_move[key] = self._transition(self._moved, np.array(key))
+        return np.array([self._by_move[key] for key in keys]).reshape(len(keys), self.n_still, self.n_still)
 
     def placed(self, controls: Ints) -> Ints:
         """Joint state of the set factors after controls ``(rows, n_factors)``."""
@@ -384,7 +394,13 @@ class JointReasoner:
         return utility
 
     def look_ahead(
-        self, joint: Floats, expected: Expectations, value: Floats, settings: Reasoning, worth: Callable[..., Floats]
+        self,
+        joint: Floats,
+        expected: Expectations,
+        value: Floats,
+        settings: Reasoning,
+        worth: Callable[..., Floats],
+        step: int = 1,
     ) -> Floats:
         """Add to each promising policy what the best continuation is expected to be worth, over the outcomes that it may have.
 
@@ -392,7 +408,8 @@ class JointReasoner:
             joint, expected: beliefs of the rows.
             value: worth of each policy by itself ``(rows, n_policies)``.
             settings: how far to look, and what is worth looking into.
-            worth: from beliefs and expectations to the worth of policies by themselves.
+            worth: from beliefs, expectations and how many steps ahead they lie to the worth of policies by themselves.
+            step: how many steps ahead the continuations lie.
 
         Returns:
             the worth of policies; those not looked into keep a value below the others.
@@ -403,14 +420,20 @@ class JointReasoner:
         out = value.copy()
         for k in range(0, len(rows), _ROWS_AT_ONCE):
             part = slice(k, k + _ROWS_AT_ONCE)
-            more = self._continuations(joint[rows[part]], expected.take(rows[part]), policies[part], settings, worth)
+            more = self._continuations(joint[rows[part]], expected.take(rows[part]), policies[part], settings, worth, step)
             out[rows[part], policies[part]] += settings.discount * more
         # what is not looked into stays below all that is
         least = np.where(kept, out, np.inf).min(axis=1, keepdims=True)
         return np.where(kept, out, least - 1.0 - (best - value))
 
     def _continuations(
-        self, joint: Floats, expected: Expectations, policies: Ints, settings: Reasoning, worth: Callable[..., Floats]
+        self,
+        joint: Floats,
+        expected: Expectations,
+        policies: Ints,
+        settings: Reasoning,
+        worth: Callable[..., Floats],
+        step: int,
     ) -> Floats:
         """Expected worth of the best policy after each row's policy has shown its outcome."""
         if self.transitions:
@@ -427,9 +450,9 @@ class JointReasoner:
         after /= after.reshape(len(after), -1).sum(axis=1)[:, None, None]
         later = expected.take(row)
         self.experience(later, placed[row], outcome)
-        value = worth(after, later)
+        value = worth(after, later, step)
         if settings.lookahead > 1:
-            value = self.look_ahead(after, later, value, replace(settings, lookahead=settings.lookahead - 1), worth)
+            value = self.look_ahead(after, later, value, replace(settings, lookahead=settings.lookahead - 1), worth, step + 1)
         weight = chance[row, outcome, other]
         total = np.bincount(row, weights=weight, minlength=len(joint))
         return np.bincount(row, weights=weight * value.max(axis=1), minlength=len(joint)) / total

@@ -104,7 +104,12 @@ def describe(paradigm: Paradigm) -> dict[str, Any]:
     """Everything that tells one scheme from another, as JSON holds it."""
     agent = paradigm.agent
     parts = {name: dict(vars(getattr(agent, name))) for name in ("planner", "learning", "selection")}
-    own = {"inference": agent.inference, "hypotheses": len(agent.hypotheses) if agent.hypotheses is not None else 0}
+    own: dict[str, Any] = {
+        "reasoning": None if agent.reasoning is None else dict(vars(agent.reasoning)),
+        "reasons_jointly": agent.reasons_jointly,
+        "preparation": paradigm.preparation,
+    }
+    own |= {"inference": agent.inference, "hypotheses": len(agent.hypotheses) if agent.hypotheses is not None else 0}
     return _plain({**own, **parts, "trial_length": paradigm.trial_length, **paradigm.settings})
 
 

@@ -85,7 +85,8 @@ class Planner:
         model_gain: ``"exact"``, the mutual information of model and outcome, or ``"plug-in"``, one update with expected counts
             (SPM and the paper).
         gamma: precision of the posterior over policies, > 0.
-        alpha: precision of action selection: actions are drawn from softmax(alpha x neg_efe); ``None`` picks the best.
+        alpha: precision of action selection: actions are drawn from softmax(alpha x (neg_efe + log E)); ``None`` picks the
+            best.
         habit: whether the prior over policies counts at the ``"first"`` step of a trial (SPM) or ``"always"`` (pymdp).
         policy_cutoff: the search expands policies whose one-step posterior exceeds this share of the best one's.
         state_cutoff: ... and joint states whose factors have a marginal probability above this,
@@ -107,9 +108,11 @@ class Planner:
     novelty_cutoff: float = 256.0
 
     def __post_init__(self) -> None:
+        if isinstance(self.gains, str):
+            raise TypeError(f"gains of Planner must be a list of names; got the single string {self.gains!r}")
         object.__setattr__(self, "gains", tuple(self.gains))
-        if int(self.depth) != self.depth or self.depth < 0:
-            raise ValueError(f"depth of Planner must be a whole number >= 0; got {self.depth}")
+        if not isinstance(self.depth, (int, np.integer)) or isinstance(self.depth, bool) or self.depth < 0:
+            raise ValueError(f"depth of Planner must be a whole number >= 0; got {self.depth!r}")
         unknown = [g for g in self.gains if g not in GAINS]
         if unknown or len(set(self.gains)) != len(self.gains):
             raise ValueError(f"gains of Planner must be different names among {list(GAINS)}; got {list(self.gains)}")

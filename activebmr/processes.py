@@ -18,7 +18,7 @@ __all__ = ["GymnasiumProcess", "ModelProcess", "Process"]
 
 
 class Process(Protocol):
-    """What `simulate` needs of a world: states and outcomes of a batch of agents, driven by uniform random numbers.
+    """What a world offers: states and outcomes of a batch of agents, driven by uniform random numbers.
 
     Attributes:
         n_uniforms: how many uniform numbers in [0, 1) one step of one agent uses.
@@ -160,7 +160,7 @@ class GymnasiumProcess:
     def step(self, controls: Ints, uniforms: Floats) -> tuple[Ints, Ints]:
         """Apply controls; once the environment has ended, its last observation is repeated until the trial is over."""
         if not self.ended:
-            action = controls[0, list(self.model.controlled_factors)] + self._first_moved
+            action = np.atleast_2d(controls)[0, list(self.model.controlled_factors)] + self._first_moved
             observation, reward, terminated, truncated, _ = self.env.step(int(action[0]) if len(action) == 1 else action)
             self.reward += float(reward)
             self.ended = bool(terminated or truncated)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log
 from typing import Any
 
@@ -10,13 +10,13 @@ import numpy as np
 
 from activebmr.hypotheses import HypothesisSpace
 from activebmr.joint import JointReasoner
-from activebmr.paradigm import Paradigm
+from activebmr.paradigm import Paradigm, is_whole
 from activebmr.processes import ModelProcess
-from activebmr.results import standard_error
-from activebmr.simulate import trial_draws
+from activebmr.results import Result, standard_error
+from activebmr.simulate import simulate, trial_draws
 from activebmr.sparse import Ints
 
-__all__ = ["ObserverResult", "ideal_observer", "lower_bound"]
+__all__ = ["ObserverResult", "clairvoyant", "ideal_observer", "lower_bound"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,12 +58,21 @@ def ideal_observer(paradigm: Paradigm, n_agents: int = 1024, n_trials: int = 256
     paradigm: the balls and the correct colour); every hypothesis that says anything else is out. Observer k lives through the
     same states and has the same true hypothesis as agent k of ``simulate`` with this seed.
 
+    If the paradigm's agents choose the states themselves (``preparation="chosen"``), so does the observer.
+
     Raises:
-        ValueError: if the paradigm has no hypotheses.
+        ValueError: if the paradigm has no hypotheses, or its world leaves outcomes to chance: then `clairvoyant` is the
+            reference.
     """
-    if paradigm.hypotheses is None:
-        raise ValueError("paradigm must have hypotheses to tell apart; it has none")
+    if not isinstance(paradigm, Paradigm) or paradigm.hypotheses is None:
+        raise ValueError("paradigm must be a Paradigm with hypotheses to tell apart")
+    for name, value in (("n_agents", n_agents), ("n_trials", n_trials)):
+        if not is_whole(value) or value < 1:
+            raise ValueError(f"{name} must be a whole number >= 1; got {value!r}")
     space = paradigm.hypotheses
+    for table in space.tables.values():
+        if ((table.columns > 0).sum(axis=1) > 1).any():
+            raise ValueError("elimination by logic needs hypotheses that leave nothing to chance; compare with `clairvoyant`")
     reasoner = JointReasoner(paradigm.model, space, offset=1.0)
     classes = space.distinct()[1]
     agents = np.arange(n_agents)
@@ -77,7 +86,12 @@ def ideal_observer(paradigm: Paradigm, n_agents: int = 1024, n_trials: int = 256
     for i, draws in enumerate(trial_draws(agents, seed, paradigm.trial_length, process.n_uniforms)):
         if i == n_trials or finished.all():
             break
-        states, _ = process.reset(draws[:, 0, :-1])
+        chosen = None
+        if paradigm.preparation == "chosen":
+            best = reasoner.structure_gain(alive / alive.sum(axis=1, keepdims=True)).argmax(axis=1)
+            chosen = np.full((n_agents, paradigm.model.num_factors), -1)
+            chosen[:, list(reasoner.still)] = np.stack(np.unravel_index(best, reasoner.still_sizes), axis=1)
+        states, _ = process.reset(draws[:, 0, :-1], chosen)
         here = said[np.ravel_multi_index([states[:, f] for f in reasoner.still], reasoner.still_sizes)]
         alive &= (here == here[agents, truths][:, None]).all(axis=2)
         left = alive & (classes[None] != classes[truths][:, None])
@@ -85,3 +99,11 @@ def ideal_observer(paradigm: Paradigm, n_agents: int = 1024, n_trials: int = 256
         trials[done] = i + 1
         finished |= done
     return ObserverResult(trials, finished)
+
+
+def clairvoyant(paradigm: Paradigm, n_agents: int = 1024, n_trials: int = 64, seed: int = 0, *, jobs: int = 1) -> Result:
+    """The paradigm's own agents, told before each trial the states that no action sets: what not having to look is worth.
+
+    Needs agents that reason jointly. Where feedback is noisy, this is the reference in place of `ideal_observer`.
+    """
+    return simulate(replace(paradigm, scheme="clairvoyant", preparation="told"), n_agents, n_trials, seed, jobs=jobs)

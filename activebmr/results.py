@@ -69,7 +69,7 @@ def read_npz(path: str | os.PathLike[str], what: str, required: Sequence[str]) -
             arrays = {name: file[name] for name in file.files}
     except (zipfile.BadZipFile, EOFError, OSError, ValueError, KeyError, AttributeError, zipfile.zlib.error) as error:  # type: ignore[attr-defined]
         raise ValueError(
-            f"{what} {path} is not a readable .npz file: truncated, damaged or with pickled objects ({error})"
+            f"{what} {path} is not a readable .npz file: truncated, damaged or with pickled objects ({type(error).__name__})"
         ) from error
     missing = [name for name in required if name not in arrays]
     if missing:

@@ -39,14 +39,18 @@ class _Pair:
         steps = self.alternative - self.base
         self.steps = np.rint(steps).astype(int)
         self.whole = bool(np.all(np.abs(steps - self.steps) < 1e-12) and np.abs(self.steps).max() <= _LONGEST_PRODUCT)
+        # columns that differ by rounding alone say the same
+        self.outcomes = np.flatnonzero(self.steps != 0) if self.whole else np.flatnonzero(np.abs(steps) > 1e-12)
         self.constant = 0.0
         self.constant = float(self.difference(np.zeros((1, len(base))))[0])
         # outcomes that the two may predict differently, and so the only ones that tell models apart
-        self.telling = np.arange(len(base)) if not self.same_total else np.flatnonzero(base != alternative)
+        self.telling = np.arange(len(base)) if not self.same_total else self.outcomes
 
     def difference(self, evidence: Floats) -> Floats:
         """Log evidence of the alternative minus that of the base for evidence counts (entries, outcomes)."""
-        outcomes = np.flatnonzero(self.alternative != self.base)
+        outcomes = self.outcomes
+        if len(outcomes) == 0:
+            return np.zeros(len(evidence))
         if self.whole:
             up, down = None, None
             for o in outcomes:

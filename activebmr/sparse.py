@@ -8,7 +8,6 @@ neighbours.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -24,7 +23,7 @@ except ImportError:  # pragma: no cover
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
 
-__all__ = ["Ragged", "chosen_rows", "cross", "from_marginals", "product_of_marginals", "repeat_rows"]
+__all__ = ["Ragged", "chosen_rows", "cross", "from_marginals", "repeat_rows"]
 
 
 def weighted_rows(start: Ints, index: Ints, weight: Floats, table: Floats) -> Floats:
@@ -120,17 +119,6 @@ def cross(a: Ragged, b: Ragged, stride_a: int = 1, stride_b: int = 1) -> Ragged:
     of_b += np.arange(end[-1])
     of_a = _arange(len(index_a)).repeat(per_entry)
     return Ragged(_starts(a.count * count_b), index_a[of_a] + index_b[of_b], a.weight[of_a] * b.weight[of_b])
-
-
-def product_of_marginals(marginals: Sequence[Floats], threshold: float) -> Ragged:
-    """Joint support of independent factors; indices are flat in C order.
-
-    States whose marginal probability is at or below the threshold are left out; weights are not renormalised.
-    """
-    joint = from_marginals(marginals[0], threshold)
-    for q in marginals[1:]:
-        joint = cross(joint, from_marginals(q, threshold), stride_a=q.shape[1])
-    return joint
 
 
 def chosen_rows(a: Ragged, rows: Ints) -> Ragged:

@@ -117,10 +117,11 @@ class TrialInfo:
     """What a finished trial changed; arrays always lead with agents, for a single one too.
 
     Attributes:
-        model_posterior: posterior over hypotheses at the last evaluation of policies ``(n_agents, n_hypotheses)``, or None.
+        model_posterior: posterior over hypotheses that decided about adoption ``(n_agents, n_hypotheses)``, or None.
         log_odds: log odds of the best hypothesis ``(n_agents,)``, nats, or None.
         best_model: the best hypothesis ``(n_agents,)``, or None.
-        adopted_now: agents whose log odds passed Occam's window after this trial ``(n_agents,)``.
+        adopted_now: agents whose log odds are beyond Occam's window after this trial, whether or not they were before
+            ``(n_agents,)``.
         counts: per learned modality the counts after forgetting and before any adoption ``(n_agents, n_states, n_outcomes)``,
             columns in the order of the table's layout.
     """

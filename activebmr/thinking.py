@@ -30,11 +30,14 @@ class Thoughts:
 
     Attributes:
         evidence: observations counted per column, without any prior ``(n_agents, n_states, n_outcomes)``.
+        log_posterior: log probabilities of the distinct hypotheses at the start of the trial, up to a constant ``(n_agents,
+            M)``.
         posterior: probabilities of the distinct hypotheses at the start of the trial ``(n_agents, M)``.
         thinkers: agents that keep a joint posterior in this trial.
         expected: what their hypotheses predict in this trial.
         joint: their joint posterior ``(thinkers, B, M)``.
-        given: joint state that each agent is told before the trial ``(n_agents,)``, -1 for none, or None.
+        acting: beliefs of the agents that have adopted a hypothesis, apart from the thinkers': what is certain to all of the
+            ones must not depend on the others being in the batch. None before a trial's first observation.
         seen: per time the outcomes, the set factors' joint state ``(n_agents,)`` and the beliefs over still states
             ``(n_agents, B)``.
         filtered, controls: the thinkers' joint posteriors and the controls of the trial so far, where states move by
@@ -42,11 +45,12 @@ class Thoughts:
     """
 
     evidence: Floats
+    log_posterior: Floats
     posterior: Floats
     thinkers: Ints
     expected: Expectations
     joint: Floats
-    given: Ints | None = None
+    acting: Belief | None = None
     seen: list[tuple[list[np.ndarray], Ints, Floats]] = field(default_factory=list)
     filtered: list[Floats] = field(default_factory=list)
     controls: list[Ints] = field(default_factory=list)
@@ -66,13 +70,13 @@ class Thoughts:
 class Thinker:
     """Joint reasoning of agents with one model and one space of hypotheses; hypotheses that agree everywhere count as one."""
 
-    def __init__(self, model: POMDP, space: HypothesisSpace, offset: float, settings: Reasoning) -> None:
+    def __init__(self, model: POMDP, space: HypothesisSpace, offset: float, settings: Reasoning, rate: float) -> None:
         self.model, self.settings = model, settings
         first, self._class = space.distinct()
         self._members = np.bincount(self._class)
         self.first = first
         merged = space.merged() if len(first) < len(space) else space
-        self.reasoner = JointReasoner(model, merged, offset)
+        self.reasoner = JointReasoner(model, merged, offset, rate)
         self.modality = self.reasoner.modality
         self.layout = layouts_of(model)[self.modality]
         self.log_prior = np.log(merged.prior)
@@ -83,23 +87,36 @@ class Thinker:
         """Nothing seen, nothing adopted."""
         n_outcomes = self.model.num_outcomes[self.modality]
         evidence = np.zeros((n_agents, self.layout.n_states, n_outcomes))
-        return self.begin(evidence, np.full(n_agents, -1))
+        return self.begin(evidence, np.full(n_agents, -1), np.repeat(self.log_prior[None], n_agents, axis=0))
 
-    def begin(self, evidence: Floats, adopted: Ints) -> Thoughts:
+    def begin(self, evidence: Floats, adopted: Ints, log_posterior: Floats) -> Thoughts:
         """A new trial."""
         thinkers = np.flatnonzero(adopted < 0)
-        posterior = self.posterior(evidence)
+        posterior = softmax(log_posterior)
         expected = self.reasoner.expectations(evidence if len(thinkers) == len(evidence) else evidence[thinkers])
-        return Thoughts(evidence, posterior, thinkers, expected, self.reasoner.begin(posterior[thinkers]))
+        return Thoughts(evidence, log_posterior, posterior, thinkers, expected, self.reasoner.begin(posterior[thinkers]))
 
-    def posterior(self, evidence: Floats) -> Floats:
-        """Posterior over distinct hypotheses from evidence counts, by model reduction ``(n_agents, M)``."""
+    def carry_over(self, thoughts: Thoughts, evidence: Floats, retention: float) -> Floats:
+        """Log posterior over distinct hypotheses after a trial that left the counts ``evidence``, up to a constant
+        ``(n_agents, M)``.
+        """
+        if self.settings.evidence == "counts":
+            return self.log_evidence(evidence) + self.log_prior
+        after = thoughts.log_posterior.copy()
+        after[thoughts.thinkers] = np.log(np.maximum(thoughts.joint.sum(axis=1), 1e-300))
+        actors = np.setdiff1d(np.arange(len(after)), thoughts.thinkers)
+        if len(actors):
+            after[actors] += self.log_evidence(evidence[actors] / retention) - self.log_evidence(thoughts.evidence[actors])
+        return after if retention == 1.0 else self.log_prior + retention * (after - self.log_prior)
+
+    def log_evidence(self, evidence: Floats) -> Floats:
+        """Log evidence of the distinct hypotheses from counts, by model reduction, up to a constant ``(n_agents, M)``."""
         states = np.flatnonzero(self.scorer.telling_states)
         n, n_states = evidence.shape[:2]
         differences = np.zeros((n, n_states, self.scorer.feature.shape[1]))
         flat = self.scorer.differences(evidence[:, states].reshape(n * len(states), evidence.shape[2]), np.tile(states, n))
         differences[:, states] = flat.reshape(n, len(states), differences.shape[2])
-        return softmax(self.scorer.totals(differences) + self.log_prior)
+        return self.scorer.totals(differences)
 
     def spread(self, posterior: Floats) -> Floats:
         """Probabilities of all hypotheses from those of the distinct ones: equals share."""
@@ -107,7 +124,6 @@ class Thinker:
 
     def tell(self, thoughts: Thoughts, states: Ints) -> None:
         """Let agents know the joint state of the factors that no action sets before a trial, -1 for those who are not told."""
-        thoughts.given = states
         told = np.flatnonzero(states[thoughts.thinkers] >= 0)
         if len(told) == 0:
             return

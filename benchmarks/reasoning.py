@@ -69,7 +69,8 @@ def ablation(o: argparse.Namespace) -> None:
     header("What each part is worth", n, o.trials)
     row("all of it", run(make(), n, o), ideal)
     for name, parts in (
-        ("without smoothed learning", {"smooth": False}),
+        ("rules judged by smoothed counts alone", {"evidence": "counts"}),
+        ("... and without smoothed learning", {"evidence": "counts", "smooth": False}),
         ("without the exact gain (plug-in)", {"model_gain": "plug-in"}),
         ("without joint beliefs", {"joint": False}),
         ("without sharp rules (1 count)", {"concentration": 1.0}),

@@ -218,6 +218,7 @@ def reasoning_agent(
     smooth: bool = True,
     model_gain: str = "exact",
     lookahead: int = 0,
+    evidence: str = "joint",
     curious: bool = True,
 ) -> Agent:
     """The agent of the scheme ``reasoning``; each argument takes away, or adds, one of its parts.
@@ -227,7 +228,8 @@ def reasoning_agent(
         space: the rules that it considers; all by default.
         concentration: observations that a rule is worth.
         joint: beliefs about rules and balls together, or factor by factor.
-        smooth: learn from the whole trial at its end, or from each step at once.
+        smooth: learn from the whole trial at its end, or from what was believed at each step.
+        evidence: carry the posterior over rules on exactly (``"joint"``), or by reduction of the counts (``"counts"``).
         model_gain: ``"exact"`` or ``"plug-in"``.
         lookahead: further steps that gains are expected over.
         curious: whether it has no preferences before it has found a rule, or acts on what it believes from the start.
@@ -240,7 +242,7 @@ def reasoning_agent(
         inference="sequential",
         learning=Learning(smooth=smooth),
         selection=Selection(curious=curious, last_outcome=True),
-        reasoning=Reasoning(lookahead=lookahead, max_size=2_000_000) if joint else None,
+        reasoning=Reasoning(lookahead=lookahead, evidence=evidence, max_size=2_000_000) if joint else None,
         trial_length=n_balls + 3,
     )
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from worlds import random_space, random_world, two_rooms
 
-from activebmr import POMDP, ColumnTable, HypothesisSpace, context_rules
+from activebmr import POMDP, Agent, ColumnTable, HypothesisSpace, context_rules
 from paradigms import three_ball
 
 SURE, UNSURE = np.array([[2.0, 0.0], [0.0, 2.0]]), np.array([[1.0, 1.0], [1.0, 1.0]])
@@ -295,3 +295,17 @@ def test_random_spaces_fit_their_models():
     for seed in range(20):
         model = random_world(seed)
         random_space(seed, model).check_against(model)
+
+
+def test_columns_that_differ_by_rounding_alone_say_the_same():
+    """0.1 + 0.2 is not 0.3 to a computer: no evidence may come of that."""
+    one, two = np.array([[0.3], [1.0], [2.0]]), np.array([[0.1 + 0.2], [2.0], [1.0]])
+    model = POMDP(A=[None], B=[np.ones((1, 1, 1))], pA=[np.ones((3, 1))])
+    space = HypothesisSpace({"one": {0: one}, "two": {0: two}, "again": {0: one * (1 + 1e-15)}})
+    assert len(space.distinct()[0]) == 2
+    agent = Agent(model, space)
+    state = agent.init(1)
+    for _ in range(4):
+        state, _ = agent.step(state, np.array([[0]]), action=np.array([[0]]))
+    posterior = agent.end_trial(agent.step(state, np.array([[0]]), action=np.array([[0]]))[0])[1].model_posterior[0]
+    assert_allclose(posterior, 1 / 3, rtol=1e-9)

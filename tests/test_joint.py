@@ -502,7 +502,7 @@ def test_certain_models_leave_no_model_gain(seed):
 
 
 def look_ahead_of(prob, reasoner, joint, expected, wanted, **settings):
-    worth = lambda j, e: reasoner.terms(j, e, wanted).value(("state", "model"))  # noqa: E731
+    worth = lambda j, e, step=0: reasoner.terms(j, e, wanted).value(("state", "model"))  # noqa: E731
     now = worth(joint, expected)
     return now, reasoner.look_ahead(joint, expected, now, Reasoning(**settings), worth)
 

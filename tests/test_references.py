@@ -10,7 +10,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from activebmr import Agent, HypothesisSpace, Paradigm
-from activebmr.references import ObserverResult, ideal_observer, lower_bound
+from activebmr.references import ObserverResult, clairvoyant, ideal_observer, lower_bound
 from activebmr.simulate import simulate
 from paradigms import three_ball
 from paradigms.three_ball import paradigm
@@ -118,8 +118,21 @@ def test_lower_bound():
 
 def test_ideal_observer_needs_hypotheses():
     world = three_ball.known_rule(64)
-    with pytest.raises(ValueError, match="must have hypotheses"):
+    with pytest.raises(ValueError, match="with hypotheses to tell apart"):
         ideal_observer(Paradigm("x", "y", Agent(world), world, 6))
+
+
+def test_logic_needs_a_world_that_leaves_nothing_to_chance():
+    with pytest.raises(ValueError, match="leave nothing to chance"):
+        ideal_observer(three_ball.paradigm("reasoning", lies=0.1), 4)
+    with pytest.raises(ValueError, match="n_agents must be a whole number >= 1; got 0"):
+        ideal_observer(three_ball.paradigm("reasoning"), 0)
+
+
+def test_observer_who_sets_the_states_and_observer_who_is_told():
+    assert (ideal_observer(three_ball.paradigm("laboratory"), 8).trials == 4).all()
+    told = clairvoyant(three_ball.paradigm("reasoning"), 8, 24, seed=1)
+    assert (told.discovery_trials[0] == ideal_observer(three_ball.paradigm("reasoning"), 8, 24, seed=1).trials).all()
 
 
 # --- agents that should stand on them ---------------------------------------------------------------------------------------

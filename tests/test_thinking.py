@@ -133,7 +133,7 @@ def test_hypotheses_that_agree_share_and_count_as_one(seed):
     tensors = [prob.space.dense(h, 0) for h in range(len(prob.space))] + [prob.space.dense(0, 0)] * 2  # at least three alike
     prior = np.append(prob.space.prior, [0.3, 0.1])
     prob.space = HypothesisSpace({f"h{i}": {"pA[0]": t} for i, t in enumerate(tensors)}, prior=prior)
-    agent = thinking(prob)
+    agent = thinking(prob, reasoning=Reasoning(evidence="counts"))
     state = agent.init(2)
     for t in range(3):
         state, info = agent.step(state, trial["outcomes"][t], action=(trial["controls"] + trial["controls"][:1])[t])
@@ -193,7 +193,9 @@ def seen_world() -> tuple[POMDP, HypothesisSpace]:
 @pytest.mark.parametrize(("rate", "retention"), [(1.0, 1.0), (0.5, 0.9)])
 def test_evidence_is_what_was_counted_when_states_are_seen(smooth, rate, retention):
     model, space = seen_world()
-    agent = Agent(model, space, reasoning=Reasoning(), learning=Learning(rate, retention, smooth))
+    # Bayes' rule counts every outcome in full and forgets nothing: with other rates it is the counts that are to judge
+    evidence = "joint" if (rate, retention) == (1.0, 1.0) else "counts"
+    agent = Agent(model, space, reasoning=Reasoning(evidence=evidence), learning=Learning(rate, retention, smooth))
     rng, state = np.random.default_rng(5), agent.init(3)
     expected = np.zeros((3, 2, 2, 3))
     for _ in range(4):
@@ -361,7 +363,7 @@ def test_agents_who_know_and_agents_who_think_in_one_batch():
     blank = agent.init(3)
     state.thoughts.evidence[1] = 0.0
     state.adopted[1] = -1
-    state.thoughts = agent._thinker.begin(state.thoughts.evidence, state.adopted)
+    state.thoughts = agent._thinker.begin(state.thoughts.evidence, state.adopted, blank.thoughts.log_posterior)
     assert_array_equal(state.thoughts.thinkers, [1])
     after, info = agent.step(state, np.array([[1, 0]] * 3), action=[[0, 0]] * 3)
     _, fresh = agent.step(blank, np.array([[1, 0]] * 3), action=[[0, 0]] * 3)
@@ -369,6 +371,44 @@ def test_agents_who_know_and_agents_who_think_in_one_batch():
     assert_allclose(info.free_energy[1], fresh.free_energy[1], rtol=1e-12)
     assert info.free_energy[0] < info.free_energy[1]  # who knows is less surprised
     assert after.t == 1
+
+
+def test_recorded_actions_that_begin_no_policy_move_the_states_all_the_same():
+    """Replays hand over whatever was done."""
+    push = np.zeros((3, 3, 3))
+    for u in range(3):
+        push[(np.arange(3) + u) % 3, np.arange(3), u] = 1.0
+    model = POMDP(A=[None], B=[push], pA=[np.ones((3, 3))], D=[[1.0, 0.0, 0.0]], policies=[[0], [1]])
+    space = HypothesisSpace({"as it is": {0: np.eye(3) + 0.1}, "turned": {0: np.roll(np.eye(3), 1, axis=0) + 0.1}})
+    for reasoning in (None, Reasoning()):
+        agent = Agent(model, space, reasoning=reasoning)
+        state, _ = agent.step(agent.init(1), np.array([[0]]), action=np.array([[2]]))
+        _, info = agent.step(state, np.array([[2]]), action=np.array([[0]]))
+        assert_allclose(info.qs[0][0], [0.0, 0.0, 1.0], atol=1e-9)
+
+
+def test_the_posterior_is_carried_on_exactly_when_states_stay_uncertain():
+    """Counts alone credit an uncertain state to the rule that leads, which then leads by more; the joint posterior does not."""
+    cue, stay, go = np.array([[0.7, 0.3], [0.3, 0.7]]), np.eye(2)[:, :, None], np.repeat(np.eye(2)[:, None, :], 2, axis=1)
+    model = POMDP(
+        A=[cue, None], B=[stay, go], pA=[None, np.ones((2, 2))], A_dependencies=[[0], [0]], D=[None, [1.0, 0.0]]
+    )  # fmt: skip
+    a, b = 1000 * np.eye(2) + 1e-3, 1000 * (1 - np.eye(2)) + 1e-3
+    space = HypothesisSpace({"same": {1: a}, "other": {1: b}})
+    agents = {
+        e: Agent(model, space, reasoning=Reasoning(evidence=e), learning=Learning(smooth=True)) for e in ("joint", "counts")
+    }
+    states = {e: agent.init(1) for e, agent in agents.items()}
+    exact = np.zeros(2)
+    for seen in ([0, 0], [1, 1], [0, 0], [1, 1], [0, 1]):
+        chance = [(0.5 * cue[seen[0]] * m[seen[1]] / m.sum(axis=0)).sum() for m in (a, b)]
+        exact += np.log(chance)
+        for e, agent in agents.items():
+            states[e], _ = agent.step(states[e], np.array([seen]), action=np.array([[0, 0]]))
+            states[e], _ = agent.end_trial(states[e])
+    by_hand = np.exp(exact) / np.exp(exact).sum()
+    assert_allclose(states["joint"].model_posterior[0], by_hand, rtol=0.01)
+    assert states["counts"].model_posterior[0, 0] > by_hand[0] + 0.01
 
 
 # --- what is told, and what is set up ---------------------------------------------------------------------------------------
