@@ -27,9 +27,9 @@ def mean(values: np.ndarray) -> str:
 
 
 def row(name: str, result: Result, ideal: np.ndarray | None) -> None:
-    """One line of a table: found, wrong, discovery, difference from the ideal observer, score."""
+    """One line of a table: found, wrong, discovery, difference from the ideal observer (and agents later than it), score."""
     summary, trials = result.summary()[0], result.discovery_trials[0]
-    gap = "-" if ideal is None else mean(trials - ideal)
+    gap = "-" if ideal is None else f"{mean(trials - ideal)} ({(trials > ideal).sum()} later)"
     cells = [name, f"{summary['found']:.1%}", str(summary["wrong"]), mean(trials), gap, mean(result.score[0])]
     print("| " + " | ".join(cells) + " |", flush=True)
 

@@ -245,3 +245,27 @@ def test_papers_schemes_keep_their_numbers():
         assert_allclose(measured(result, "free_energy")[i].sum(), free_energy, rtol=1e-9, err_msg=scheme)
         assert_allclose(measured(result, "confidence")[i].sum(), confidence, rtol=1e-9, err_msg=scheme)
         assert_allclose(measured(result, "kl_to_truth")[i].sum(), kl, rtol=1e-9, err_msg=scheme)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", [None, "random"])
+def test_2048_agents_stand_on_the_floor(rule):
+    paradigm = three_ball.paradigm("reasoning", rule)
+    result, ideal = simulate(paradigm, 2048, 64, jobs=2), ideal_observer(paradigm, 2048, 64)
+    assert not result.adopted_wrong.any()
+    assert result.adopted_truth.all()
+    assert abs(result.discovery_trials[0] - ideal.trials).mean() < 0.05
+
+
+@pytest.mark.slow
+def test_the_papers_hypotheses_and_the_laboratory():
+    soft = three_ball.paradigm("reasoning", agent=three_ball.reasoning_agent(concentration=1.0))
+    assert simulate(soft, 512, 64, jobs=2).discovery_trials.mean() <= 17.0
+    assert simulate(three_ball.paradigm("laboratory"), 512, 16, jobs=2).discovery_trials.mean() <= 4.1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("known", [True, False])
+def test_lies_do_not_mislead(known):
+    result = simulate(three_ball.paradigm("reasoning", lies=0.1, lies_known=known), 1024, 96, jobs=2)
+    assert result.adopted_truth.mean() >= 0.99
