@@ -126,6 +126,7 @@ class JointReasoner:
         self.set_sizes = tuple(model.num_states[f] for f in self.set)
         self.n_still, self.n_set = int(np.prod(self.still_sizes)), int(np.prod(self.set_sizes))
         ((self.modality, table),) = space.tables.items()
+        self._kept = [layouts_of(model)[m].keep(a) for m, a in enumerate(model.A)]  # likelihoods, columns as kept
         self.columns = [self._columns(m) for m in range(model.num_modalities)]  # (B, T) into each modality's kept columns
         self.reduced = table.columns + offset
         first = self.columns[self.modality][0]
@@ -188,10 +189,10 @@ class JointReasoner:
         """Joint likelihood of the modalities that hypotheses do not speak about and that tell something about the states."""
         model = self.model
         joint = np.ones((self.n_set, self.n_still, 1))
-        for m, a in enumerate(model.A):
+        for m in range(model.num_modalities):
             if m == self.modality or not set(model.A_dependencies[m]) & set(self.still):  # type: ignore[index]
                 continue
-            chance = layouts_of(model)[m].keep(a)[self.columns[m]].transpose(1, 0, 2)  # (T, B, O)
+            chance = self._kept[m][self.columns[m]].transpose(1, 0, 2)  # (T, B, O)
             joint = (joint[..., None] * chance[:, :, None, :]).reshape(self.n_set, self.n_still, -1)
         self.others = joint
         self.others_entropy = -xlogy(joint, joint).sum(axis=2).T  # (B, T)
@@ -267,12 +268,10 @@ class JointReasoner:
         """
         rows = np.arange(len(joint))
         likelihood = np.ones((len(joint), self.n_still))
-        evidence = np.zeros(len(joint))
         for m, outcome in enumerate(outcomes):
             if m == self.modality:
                 continue
-            a = layouts_of(self.model)[m].keep(self.model.A[m])
-            column = self.columns[m][:, placed].T  # (rows, B)
+            a, column = self._kept[m], self.columns[m][:, placed].T  # column: (rows, B)
             chance = a[column, outcome[:, None]] if outcome.ndim == 1 else (a[column] * outcome[:, None, :]).sum(axis=2)
             likelihood *= np.maximum(chance, _FLOOR)
         by_column = []
@@ -283,8 +282,7 @@ class JointReasoner:
             by_column.append(np.maximum(seen, _FLOOR))
         joint = self._weigh(joint * likelihood[:, :, None], placed, by_column)
         total = joint.reshape(len(joint), -1).sum(axis=1)
-        evidence += np.log(total)
-        return joint / total[:, None, None], evidence
+        return joint / total[:, None, None], np.log(total)
 
     def _weigh(self, joint: Floats, placed: Ints, by_column: list[Floats]) -> Floats:
         """J times, for each hypothesis, the likelihood ``(rows, B)`` of the column that it has at each state; in place."""
@@ -389,7 +387,7 @@ class JointReasoner:
             elif m == self.modality:
                 utility += (foreseen.sum(axis=1) * c).sum(axis=2)
             else:
-                worth = (layouts_of(self.model)[m].keep(self.model.A[m]) * c).sum(axis=1)[self.columns[m]]
+                worth = (self._kept[m] * c).sum(axis=1)[self.columns[m]]
                 utility += np.matmul(states[:, None, :], worth)[:, 0]
         return utility
 

@@ -51,7 +51,7 @@ def main() -> None:
         for n in options.agents:
             peer[n] = pymdp_rate(n, max(4, min(options.trials, 4096 // n)), 0)
     print(f"agent-trials per second on one core, {options.trials} trials; in brackets the ratio to pymdp\n")
-    print("| scheme | " + " | ".join(f"{n} agents" for n in options.agents) + " |")
+    print("| scheme | " + " | ".join(f"{n} agent{'s' * (n > 1)}" for n in options.agents) + " |")
     print("|---|" + "---|" * len(options.agents))
     if peer:
         print("| jitted pymdp (float32) | " + " | ".join(f"{peer[n]:.0f}" for n in options.agents) + " |")

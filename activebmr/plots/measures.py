@@ -197,6 +197,8 @@ def histogram(
     ax.tick_params(axis="y", length=0)
     ax.set_ylim(len(chosen) - 0.75, -0.9)
     ax.set_xlabel(LABELS[measure])
+    if measure != "score":  # trials
+        whole_numbers(ax.xaxis, most=6)
     ax.spines["left"].set_visible(False)
     tidy(ax)
     title(ax, _compare(result, measure, chosen, rows))
