@@ -4,6 +4,7 @@ __version__ = "0.1.0"
 
 from activebmr.agent import Agent, Learning, Selection
 from activebmr.hypotheses import ColumnTable, HypothesisSpace, context_rules
+from activebmr.introspection import Introspection
 from activebmr.joint import Reasoning
 from activebmr.models import POMDP
 from activebmr.paradigm import Paradigm
@@ -13,19 +14,23 @@ from activebmr.replay import load_recording, replay
 from activebmr.results import Result
 from activebmr.simulate import simulate
 from activebmr.states import AgentState, StepInfo, TrialInfo
+from activebmr.structure import Alternatives, Reduction
 
 __all__ = [
     "POMDP",
     "Agent",
     "AgentState",
+    "Alternatives",
     "ColumnTable",
     "GymnasiumProcess",
     "HypothesisSpace",
+    "Introspection",
     "Learning",
     "ModelProcess",
     "Paradigm",
     "Planner",
     "Reasoning",
+    "Reduction",
     "Result",
     "Selection",
     "StepInfo",

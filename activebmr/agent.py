@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from activebmr import deliberation
+from activebmr import deliberation, introspection
 from activebmr.beliefs import Belief
 from activebmr.hypotheses import HypothesisSpace
 from activebmr.inference import INFERENCE, columns_of, unknown_factors
+from activebmr.introspection import Introspection, Memory, Sleep
 from activebmr.joint import Reasoning, joint_size
 from activebmr.layout import dynamics_of, layouts_of
+from activebmr.message_passing import PathInference, Paths
 from activebmr.models import POMDP
 from activebmr.observations import controls_of, outcomes_of, policy_of
 from activebmr.planning import Evaluation, Planner, View, log_preferences
@@ -21,6 +25,7 @@ from activebmr.reduction import log_odds, softmax
 from activebmr.scoring import ModelScorer
 from activebmr.sparse import Floats, Ints
 from activebmr.states import AgentState, StepInfo, TrialInfo
+from activebmr.structure import Alternatives, Reduction
 from activebmr.tables import CountTable, KnownTable
 from activebmr.thinking import Thinker
 
@@ -60,7 +65,8 @@ class Selection:
         offset: added to all counts when hypotheses are scored (SPM: 1/32); see `reduction.log_evidence_ratio`.
         last_outcome: whether the posterior that decides includes what the trial's last outcome taught (SPM's does not; with
             joint reasoning it always does).
-        curious: whether, until a hypothesis is adopted, preferences are flat and the planner looks one step ahead only.
+        curious: whether, until a hypothesis is adopted (or introspection has found one of a list), preferences are flat and the
+            planner looks one step ahead only.
     """
 
     threshold: float = 16.0
@@ -85,13 +91,16 @@ class Agent:
         model: the generative model that the agents start with.
         hypotheses: alternative reduced priors over its counts; None for agents that do not reason about structure.
         planner: how policies are evaluated and chosen.
-        inference: ``"joint"``, ``"sequential"`` or ``"mean-field"``, see `activebmr.inference`.
+        inference: ``"joint"``, ``"sequential"`` or ``"mean-field"``, see `activebmr.inference`; or ``"message-passing"``, the
+            scheme of 2017 with its own way to judge policies, see `activebmr.message_passing`.
         learning: rate and retention of counts.
         selection: how hypotheses are scored and adopted; ignored without hypotheses.
         reasoning: settings of joint reasoning about hypotheses and states (exact beliefs and gains); None for factor
             marginals and one-step gains, as in the paper. It needs hypotheses about one modality, the only learned one, certain
             initial states of the factors that actions set, and policies of one step. Until an agent has adopted a hypothesis
             it looks ahead by ``Reasoning.lookahead``; the planner's depth counts afterwards.
+        introspection: settings of model reduction between trials ("sleep"); None for agents that never sleep. It speaks about
+            modalities that no hypothesis speaks about.
         trial_length: number of observations in a trial, beyond which the planner does not look; None if unknown.
 
     Raises:
@@ -114,6 +123,7 @@ class Agent:
         learning: Learning | None = None,
         selection: Selection | None = None,
         reasoning: Reasoning | None = None,
+        introspection: Introspection | None = None,
         trial_length: int | None = None,
     ) -> None:
         for name, value, kind in (
@@ -123,11 +133,12 @@ class Agent:
             ("learning", learning, Learning),
             ("selection", selection, Selection),
             ("reasoning", reasoning, Reasoning),
+            ("introspection", introspection, Introspection),
         ):
             if not isinstance(value, kind) and (value is not None or name == "model"):
                 raise TypeError(f"{name} of Agent must be a {kind.__name__}; got {type(value).__name__}")
-        if inference not in INFERENCE:
-            raise ValueError(f"inference of Agent must be one of {list(INFERENCE)}; got {inference!r}")
+        if inference not in (*INFERENCE, "message-passing"):
+            raise ValueError(f"inference of Agent must be one of {[*INFERENCE, 'message-passing']}; got {inference!r}")
         if trial_length is not None and not (int(trial_length) == trial_length and trial_length >= 1):
             raise ValueError(f"trial_length of Agent must be a whole number >= 1, or None; got {trial_length}")
         self.model = model
@@ -156,6 +167,25 @@ class Agent:
         self._curious = replace(self.planner, depth=0)
         self._flat = [np.full(n, -np.log(n)) for n in model.num_outcomes]
         self._preferences: dict[int, list[Floats]] = {}
+        self.introspection = introspection
+        self.spaces = {} if introspection is None else introspection.of(model)
+        shared = sorted(set(self.spaces) & set(self._scorers))
+        if shared:
+            raise ValueError(
+                f"introspection must speak about modalities that no hypothesis speaks about; both do about {shared}"
+            )
+        self.path_inference = self._make_path_inference() if inference == "message-passing" else None
+
+    def _make_path_inference(self) -> PathInference:
+        planner = self.planner
+        if planner.depth > 0:
+            raise ValueError(f"depth of Planner must be 0 for message passing, which looks one step ahead; got {planner.depth}")
+        if self.reasoning is not None or (self.hypotheses is not None and "model" in planner.gains):
+            raise ValueError("message passing must go without reasoning and without the gain about models: it knows neither")
+        if self.selection.curious:
+            raise ValueError("curious of Selection must be False for message passing: its preferences are always in force")
+        gains = [g for g in planner.gains if g != "model"]
+        return PathInference(self.model, self.trial_length, gains, planner.gamma, self._wants)
 
     def _make_thinker(self, reasoning: Reasoning | None) -> Thinker | None:
         if reasoning is None:
@@ -171,6 +201,29 @@ class Agent:
             )
             return None
         return Thinker(self.model, self.hypotheses, self.selection.offset, reasoning, self.learning.rate)
+
+    @cached_property
+    def dreamer(self) -> Agent:
+        """The same agents without hypotheses and without sleep: who they are in a dream."""
+        return Agent(
+            self.model,
+            planner=self.planner,
+            inference=self.inference,
+            learning=self.learning,
+            trial_length=self.trial_length,
+        )
+
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        """Names of the models that reports hold a posterior over: the hypotheses, or the list that introspection searches."""
+        if self.hypotheses is not None:
+            return self.hypotheses.names
+        return () if self._list is None else self.spaces[self._list].names  # type: ignore[attr-defined,no-any-return]
+
+    @property
+    def _list(self) -> int | None:
+        """The modality about which introspection searches a list of models, if there is one."""
+        return next((m for m, space in self.spaces.items() if isinstance(space, Alternatives)), None)
 
     @property
     def reasons_jointly(self) -> bool:
@@ -210,6 +263,8 @@ class Agent:
             model_posterior=posterior if scores is None else softmax(scores),
             adopted=np.full(count, -1),
             thoughts=thoughts,
+            paths=None if self.path_inference is None else Paths(),
+            sleep=Sleep.start(self, count) if self.spaces else None,
             single=n_agents is None,
         )
 
@@ -243,11 +298,48 @@ class Agent:
         info = self._advance(state, outcomes, uniform, controls)
         return state, info.squeeze() if state.single else info
 
-    def end_trial(self, state: AgentState) -> tuple[AgentState, TrialInfo]:
-        """Forget, adopt a hypothesis whose log odds pass Occam's window, and begin a new trial with fresh beliefs."""
+    def end_trial(self, state: AgentState, rng: np.random.Generator | None = None) -> tuple[AgentState, TrialInfo]:
+        """Forget, adopt a hypothesis whose log odds pass Occam's window, sleep, and begin a new trial with fresh beliefs.
+
+        Args:
+            state: after any step of a trial.
+            rng: for agents that make up dreams.
+        """
         state = state.copy()
-        info = self._conclude(state)
+        info = self._conclude(state, None if rng is None else rng.spawn(state.n_agents))
         return state, info
+
+    def sleep(self, state: AgentState, rng: np.random.Generator | None = None) -> tuple[AgentState, dict[int, Reduction]]:
+        """Introspect now, between trials, whether or not it is time to: the new state and, by modality, what was found.
+
+        Before the first trial there is no evidence, all ratios are 0, and nothing changes (unless Occam's window is 0 or less).
+
+        Raises:
+            ValueError: for agents without introspection, or in the middle of a trial.
+        """
+        if not self.spaces:
+            raise ValueError("sleep needs agents that introspect (Agent(..., introspection=...))")
+        if state.t != 0:
+            raise ValueError(f"agents can sleep between trials; this one is at time {state.t}")
+        state = state.copy()
+        return state, introspection.introspect(self, state, None if rng is None else rng.spawn(state.n_agents))
+
+    def instruct(self, state: AgentState, taught: Mapping[int | str, Any]) -> AgentState:
+        """Hand agents another prior over learned likelihoods, such as the reduced one of an agent that has slept.
+
+        They go on with it and with all that they have seen so far (where it leaves that possible).
+
+        Args:
+            state: between trials.
+            taught: per modality counts ``(n_outcomes, n_states_0, ...)``, or of each agent ``(n_agents, ...)``; zero where the
+                model's prior is.
+
+        Raises:
+            ValueError: if shapes, signs or structural zeros do not fit, or in the middle of a trial.
+        """
+        state = state.copy()
+        introspection.instruct(self, state, taught)
+        return state
 
     def tell(self, state: AgentState, states: Ints) -> AgentState:
         """Before a trial, let agents that reason jointly know the states that no action sets.
@@ -269,6 +361,17 @@ class Agent:
         """
         return deliberation.experiments(self, state)
 
+    def prior_counts(self, state: AgentState, modality: int | str) -> Floats:
+        """Counts that agents go on from, as if before any data: the reduced ones of agents that have slept; tensors
+        ``(n_agents, n_outcomes, n_states_0, ...)``.
+        """
+        m = self.model.modality(modality)
+        if m not in self.model.learned_modalities:
+            raise ValueError(f"modality {m} is known to the agent (its pA is None): it has no counts")
+        if state.sleep is None or m not in state.sleep.prior:
+            return np.repeat(self.model.pA[m][None], state.n_agents, axis=0)  # type: ignore[index]
+        return layouts_of(self.model)[m].tensor(state.sleep.prior[m])
+
     def posterior_counts(self, state: AgentState, modality: int | str) -> Floats:
         """Counts of a learned modality as tensors ``(n_agents, n_outcomes, n_states_0, ...)``."""
         m = self.model.modality(modality)
@@ -276,8 +379,16 @@ class Agent:
 
     # --- the same in place, for simulations ------------------------------------------------------------------------------
     def _advance(self, state: AgentState, outcomes: list[np.ndarray], uniform: Floats, controls: Ints | None) -> StepInfo:
-        evidence = self._perceive(state, outcomes) if state.thoughts is None else deliberation.perceive(self, state, outcomes)
-        evaluation, policy = self._plan(state, uniform)
+        if self.path_inference is not None:
+            assert state.paths is not None
+            state.qs, free_energy, evaluation = self.path_inference.advance(state.paths, state.tables, state.controls, outcomes)
+            policy = self.planner.act(evaluation, uniform)
+        else:
+            if state.thoughts is None:
+                free_energy = -self._perceive(state, outcomes)
+            else:
+                free_energy = -deliberation.perceive(self, state, outcomes)
+            evaluation, policy = self._plan(state, uniform)
         if controls is None:
             controls = self.model.policies[policy, 0]
         else:
@@ -288,7 +399,7 @@ class Agent:
         terms = evaluation.terms
         return StepInfo(
             qs=state.qs,
-            free_energy=-evidence,
+            free_energy=free_energy,
             utility=terms.utility,
             state_info_gain=terms.state,
             param_info_gain=terms.param,
@@ -312,6 +423,13 @@ class Agent:
 
     def _take_in(self, state: AgentState, outcomes: list[np.ndarray]) -> None:
         """Learn from an observation now, or keep it for the end of the trial."""
+        if state.sleep is not None:
+            lived = state.sleep.trials[-1]
+            lived.outcomes.append(outcomes)
+            if state.controls is not None:
+                lived.controls.append(state.controls)
+        if state.paths is not None:
+            return  # the trial's paths hold it
         if state.thoughts is not None and self._thinker is not None:
             self._thinker.remember(state.thoughts, state.controls, outcomes, state.qs)
         elif self.learning.smooth:
@@ -321,7 +439,8 @@ class Agent:
 
     def _plan(self, state: AgentState, uniform: Floats) -> tuple[Evaluation, Ints]:
         curious = np.zeros(state.n_agents, dtype=bool)
-        if self.hypotheses is not None and (self.selection.curious or state.thoughts is not None):
+        searching = self.hypotheses is not None or self._list is not None
+        if searching and (self.selection.curious or state.thoughts is not None):
             curious = state.adopted < 0
         if not curious.any():
             return self._plan_group(state, np.arange(state.n_agents), uniform, curious=False)
@@ -374,22 +493,40 @@ class Agent:
             columns = columns_of(layout, belief, factors, joint)
             outcome = outcomes[m] if outcomes[m].ndim == 2 else np.eye(table.n_outcomes)[outcomes[m]]
             amounts = outcome[joint.row] * (self.learning.rate * joint.weight)[:, None]
-            change = table.observe(joint.row, columns, amounts)
-            if change is not None and state.scores is not None:
-                state.scores += change
+            self._count(state, m, joint.row, columns, amounts)
 
-    def _conclude(self, state: AgentState) -> TrialInfo:
-        if state.thoughts is not None:
-            return deliberation.conclude(self, state)
+    def _count(self, state: AgentState, modality: int, agents: Ints, columns: Ints, amounts: Floats) -> None:
+        """Add counts (entries, outcomes) at columns of agents (sorted) to a table."""
+        change = state.tables[modality].observe(agents, columns, amounts)  # type: ignore[union-attr]
+        if change is not None and state.scores is not None:
+            state.scores += change
+        if state.sleep is not None:
+            state.sleep.witness(modality, agents, columns, amounts)
+
+    def _learn_in_hindsight(self, state: AgentState) -> None:
+        """Learn what was kept for the end of the trial, from beliefs about each of its moments."""
         for outcomes, then in state.memory:
             self._learn(state, outcomes, state.qs.in_hindsight(then, dynamics_of(self.model)))
         state.memory = ()
+        if state.paths is not None and self.path_inference is not None and state.paths.outcomes:
+            for m in self.model.learned_modalities:
+                layout = layouts_of(self.model)[m]
+                lessons = self.learning.rate * self.path_inference.lessons(state.paths, state.paths.beliefs, m)
+                rows = lessons.reshape(*lessons.shape[:2], -1)[:, :, layout.order].transpose(0, 2, 1)
+                agents, columns = np.nonzero((rows > 0).any(axis=2))
+                self._count(state, m, agents, columns, rows[agents, columns])
+            state.paths = Paths()
+
+    def _conclude(self, state: AgentState, streams: Sequence[np.random.Generator] | None = None) -> TrialInfo:
+        if state.thoughts is not None:
+            return deliberation.conclude(self, state)
+        self._learn_in_hindsight(state)
         if self.selection.last_outcome and state.scores is not None:
             state.model_posterior = softmax(state.scores)
         everyone = np.arange(state.n_agents)
         adopted_now = np.zeros(state.n_agents, dtype=bool)
         odds = best = None
-        if state.model_posterior is not None:
+        if self.hypotheses is not None and state.model_posterior is not None:
             odds, best = log_odds(state.model_posterior), state.model_posterior.argmax(axis=1)
             adopted_now = odds > self.selection.threshold
         counts: dict[int, Floats] = {}
@@ -416,8 +553,24 @@ class Agent:
                 state.scores += state.tables[m].scores(everyone)  # type: ignore[union-attr]
             first = adopted_now & (state.adopted < 0)
             state.adopted = np.where(first, best, state.adopted)
-        info = TrialInfo(state.model_posterior, odds, best, adopted_now, counts)
+        reductions = self._sleep(state, streams)
+        listed = self._list
+        if self.hypotheses is None and listed is not None and state.sleep is not None and listed in state.sleep.found:
+            found = state.sleep.found[listed]
+            state.model_posterior, odds, best = found.probabilities, found.log_evidence_ratio, found.model
+            adopted_now, state.adopted = found.accepted, state.sleep.held[listed].copy()
+        info = TrialInfo(state.model_posterior, odds, best, adopted_now, counts, reductions)
         state.qs = Belief.start(self.model.D, state.n_agents)  # type: ignore[arg-type]
         state.controls, state.t = None, 0
         state.trial += 1
         return info
+
+    def _sleep(self, state: AgentState, streams: Sequence[np.random.Generator] | None) -> dict[int, Reduction]:
+        """Introspect if it is time to; keep the trial for dreams."""
+        settings, sleep = self.introspection, state.sleep
+        if settings is None or sleep is None:
+            return {}
+        sleep.review(self)
+        found = introspection.introspect(self, state, streams) if settings.due(state.trial) else {}
+        sleep.trials = [*sleep.trials, Memory()] if settings.dream == "remembered" else [Memory()]
+        return found

@@ -58,7 +58,27 @@ def _digest(digest: Any, paradigm: Paradigm) -> None:
             digest.update(repr(space.names).encode() + space.prior.tobytes())
             for m, table in sorted(space.tables.items()):
                 digest.update(str(m).encode() + table.columns.tobytes() + table.assignment.tobytes())
+    for m, space in paradigm.agent.spaces.items():
+        digest.update(repr((m, type(space).__name__)).encode())
+        _digest_value(digest, vars(space))
     digest.update(repr(sorted((m, tuple(map(float, worth))) for m, worth in paradigm.score.items())).encode())
+
+
+def _digest_value(digest: Any, value: Any) -> None:
+    """Feed settings, arrays and what holds them into a hash."""
+    if isinstance(value, np.ndarray):
+        digest.update(str(value.shape).encode() + np.ascontiguousarray(value).tobytes())
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            _digest_value(digest, item)
+    elif isinstance(value, dict):
+        for key in sorted(value, key=str):
+            digest.update(str(key).encode())
+            _digest_value(digest, value[key])
+    elif hasattr(value, "__dict__"):
+        _digest_value(digest, vars(value))
+    else:
+        digest.update(repr(value).encode())
 
 
 def discard_checkpoint(folder: str | Path) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from activebmr.registry import ParadigmModule, draw_figures, load_paradigm, paradigm_names, unknown
+from activebmr.registry import ParadigmModule, draw_figures, load_paradigm, options_of, paradigm_names, unknown
 from activebmr.report import console, report_replay, report_run, truth_sentence
 
 if TYPE_CHECKING:
@@ -73,6 +73,10 @@ def _option(text: str, metavar: str | None = None, default: str | bool = True) -
 
 
 ParadigmName = Annotated[str, typer.Argument(metavar="PARADIGM", help="Name of the paradigm; see 'activebmr list'.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="An option of the paradigm's own, see 'activebmr list'; can be repeated.", metavar="NAME=VALUE"),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors, and show no progress bar.")]
 
 
@@ -118,6 +122,8 @@ def list_paradigms() -> None:
             table.add_row(f"  {scheme}" + (" (default)" if scheme == module.DEFAULT_SCHEME else ""), sentence)
         screen.print("schemes (--scheme):")
         screen.print(table)
+        for option, values in options_of(module).items():
+            screen.print(f"option (--set {option}=...): {', '.join(values)}; the first by default")
         screen.print()
 
 
@@ -161,6 +167,7 @@ def run(
             "Folder for result.npz and figures, made if need be; an earlier run's are replaced.", "DIR", "results/PARADIGM"
         ),
     ] = None,
+    settings: Settings = None,
     no_figures: Annotated[bool, typer.Option("--no-figures", help="Draw no figures.")] = False,
     quiet: Quiet = False,
 ) -> None:
@@ -170,7 +177,7 @@ def run(
     result.npz and figures. Ctrl-C keeps the agents that have finished, and the same command goes on from there.
     """
     module = _module(paradigm)
-    schemes = _build(module, _scheme_names(module, scheme), _rule(true_rule))
+    schemes = _build(module, _scheme_names(module, scheme), _rule(true_rule), _settings(module, settings))
     _in_range("--agents", agents, 1)
     _in_range("--trials", trials, 1)
     _in_range("--seed", seed, 0, MAX_SEED)
@@ -179,7 +186,7 @@ def run(
     folder = _folder(out if out is not None else Path("results") / module.NAME, ("unfinished",), ("result.npz",))
     result = _simulate(schemes, agents, trials, seed, jobs, folder, progress=not quiet and sys.stderr.isatty())
     if not quiet:
-        report_run(result, schemes[0], folder / "result.npz")
+        report_run(result, schemes[0], folder / "result.npz", getattr(module, "table", None))
     if result.settings["interrupted"]:
         raise typer.Exit(INTERRUPTED)
     if not no_figures:
@@ -220,6 +227,7 @@ def replay_recording(
         str | None,
         _option("The rule that held, counted from 0; only kl_to_truth and knowing agents need it.", "N", "the paradigm's own"),
     ] = None,
+    settings: Settings = None,
     quiet: Quiet = False,
 ) -> None:
     """Say what an agent would have thought during a recording.
@@ -244,7 +252,8 @@ def replay_recording(
     from activebmr.results import write_npz
 
     module = _module(paradigm)
-    agent = _build(module, _scheme_names(module, [scheme] if scheme is not None else None), _rule(true_rule, False))[0]
+    names = _scheme_names(module, [scheme] if scheme is not None else None)
+    agent = _build(module, names, _rule(true_rule, False), _settings(module, settings))[0]
     with _checked():
         recorded = load_recording(recording)
     if out.exists() and recording.samefile(out):
@@ -252,9 +261,9 @@ def replay_recording(
     _folder(out.parent, (), (out.name,))
     with _checked():
         arrays = replay(agent, **recorded)
-    names = {"paradigm": agent.name, "scheme": agent.scheme, "version": __version__}
+    made_by = {"paradigm": agent.name, "scheme": agent.scheme, "version": __version__}
     truth = -1 if agent.truth is None else int(agent.truth)
-    _save(lambda path: write_npz(path, arrays | names | {"true_model": truth}), out)
+    _save(lambda path: write_npz(path, arrays | made_by | {"true_model": truth}), out)
     if not quiet:
         report_replay(agent, arrays, recorded["controls"], out)
 
@@ -314,16 +323,31 @@ def _rule(text: str | None, random: bool = True) -> int | str | None:
         raise Problem(f"--true-rule must be {expected}; got {text!r}") from None
 
 
-def _build(module: ParadigmModule, schemes: list[str], rule: int | str | None) -> list[Paradigm]:
+def _settings(module: ParadigmModule, given: list[str] | None) -> dict[str, str]:
+    """Options of the paradigm's own, NAME=VALUE."""
+    known, out = options_of(module), {}
+    for text in given or []:
+        name, sign, value = text.partition("=")
+        if not sign:
+            raise Problem(f"--set must look like NAME=VALUE; got {text!r}")
+        if name not in known:
+            raise Problem(unknown(f"option of {module.NAME}", name, list(known)))
+        if value not in known[name]:
+            raise Problem(f"--set {name} must be one of {', '.join(known[name])}; got {value!r}")
+        out[name] = value
+    return out
+
+
+def _build(module: ParadigmModule, schemes: list[str], rule: int | str | None, settings: dict[str, str]) -> list[Paradigm]:
     with _checked():
-        own = [module.paradigm(s, None) for s in schemes]
+        own = [module.paradigm(s, None, **settings) for s in schemes]
         if rule is None:
             return own
         if own[0].hypotheses is None:
             raise Problem(f"--true-rule must not be given for {module.NAME}: it has no rules")
         if isinstance(rule, int):
             _in_range("--true-rule", rule, 0, len(own[0].hypotheses) - 1)
-        return [module.paradigm(s, rule) for s in schemes]
+        return [module.paradigm(s, rule, **settings) for s in schemes]
 
 
 def _in_range(option: str, value: int, low: int, high: int | None = None) -> None:

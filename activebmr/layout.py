@@ -94,6 +94,18 @@ class Layout:
         out[:, :, self.order] = columns.transpose(0, 2, 1)
         return out.reshape(len(columns), columns.shape[2], *self.original_shape)
 
+    def visited(self, model: POMDP) -> NDArray[np.bool_]:
+        """Columns that agents can come to ``(n_states,)``: the set factors stand as at the start, or as some policy puts
+        them.
+        """
+        slab = np.zeros(self.n_slab, dtype=bool)
+        for step in range(model.policy_length):
+            slab[self.policy_columns(model.policies[:, step])] = True
+        start = np.ones(1, dtype=bool)
+        for f in self.slab:
+            start = np.logical_and.outer(start, model.D[f] > 0).ravel()  # type: ignore[index]
+        return np.tile(slab | start, self.n_still)
+
     def policy_columns(self, policies: Ints) -> Ints:
         """Position within a slab that each one-step policy ``(n_policies, n_factors)`` leads to."""
         if policies is not self._columns[0]:

@@ -31,6 +31,7 @@ class Paradigm:
         score: per modality the worth of its outcomes ``{modality: (worth of outcome 0, ...)}``; positive ones are wins and
             negative ones losses.
         settings: further settings, kept with the result.
+        candidates: hypotheses that a random truth is drawn from, each as likely as any other; by default all that differ.
         preparation: what agents that reason jointly know of the states that no action sets before a trial: ``None`` nothing,
             ``"told"`` all of it, or ``"chosen"``: they set them, to learn most about the hypotheses, until one is adopted.
     """
@@ -45,6 +46,7 @@ class Paradigm:
     score: dict[int, Sequence[float]] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     preparation: str | None = None
+    candidates: Sequence[int] | None = None
 
     def __post_init__(self) -> None:
         if self.trial_length < 1:
@@ -56,6 +58,10 @@ class Paradigm:
             if not is_whole(self.truth) or not 0 <= self.truth <= limit:  # type: ignore[operator]
                 raise ValueError(f"truth must be 'random' or lie in 0..{limit}; got {self.truth!r}")
             object.__setattr__(self, "truth", int(self.truth))  # type: ignore[arg-type]
+        if self.candidates is not None:
+            known = 0 if self.hypotheses is None else len(self.hypotheses)
+            if len(self.candidates) == 0 or not all(is_whole(c) and 0 <= c < known for c in self.candidates):
+                raise ValueError(f"candidates must be hypotheses in 0..{known - 1}; got {list(self.candidates)}")
         self._check_fit()
 
     def _check_fit(self) -> None:
@@ -71,8 +77,8 @@ class Paradigm:
                 raise ValueError(
                     f"agent must have a model with the {name} of the world, {getattr(world, name)}; got {getattr(mind, name)}"
                 )
-        own = self.agent.hypotheses
-        if own is not None and self.hypotheses is not None and own.names != self.hypotheses.names:
+        names = self.agent.model_names
+        if names and self.hypotheses is not None and names != self.hypotheses.names:
             raise ValueError("agent must reason about the hypotheses of the world, in their order; its names differ")
         for m, worth in self.score.items():
             if not is_whole(m) or not 0 <= m < world.num_modalities:
@@ -87,7 +93,7 @@ class Paradigm:
         if self.truth != "random":
             return np.full(len(agents), int(self.truth))  # type: ignore[arg-type]
         # hypotheses that agree everywhere are one: each distinct one is as likely as any other
-        distinct = self.hypotheses.distinct()[0]
+        distinct = self.hypotheses.distinct()[0] if self.candidates is None else self.candidates
         draws = [distinct[stream(seed, int(k), 1).integers(len(distinct))] for k in agents]
         return np.array(draws, dtype=np.intp)
 
@@ -109,8 +115,22 @@ def describe(paradigm: Paradigm) -> dict[str, Any]:
         "reasons_jointly": agent.reasons_jointly,
         "preparation": paradigm.preparation,
     }
+    if agent.introspection is not None:
+        sleep = agent.introspection
+        own["introspection"] = {
+            "after": sleep.after,
+            "dream": sleep.dream,
+            "dreams": sleep.dreams,
+            "evidence": sleep.evidence,
+        } | {
+            f"pA[{m}]": {"space": type(space).__name__} | {k: v for k, v in vars(space).items() if isinstance(v, _SIMPLE)}
+            for m, space in agent.spaces.items()
+        }
     own |= {"inference": agent.inference, "hypotheses": len(agent.hypotheses) if agent.hypotheses is not None else 0}
     return _plain({**own, **parts, "trial_length": paradigm.trial_length, **paradigm.settings})
+
+
+_SIMPLE = (str, int, float, bool, tuple, type(None))
 
 
 def _plain(value: Any) -> Any:

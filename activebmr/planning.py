@@ -59,12 +59,14 @@ class Evaluation:
         neg_efe: negative expected free energy, with what the deeper search adds; without the prior over policies.
         q_pi: posterior over policies, softmax(gamma x neg_efe + log E).
         log_prior: the log prior over policies that was used ``(n_policies,)``.
+        path_evidence: with message passing, log evidence that each policy's path has for what was seen; else 0.
     """
 
     terms: Terms
     neg_efe: Floats
     q_pi: Floats
     log_prior: Floats
+    path_evidence: Floats | float = 0.0
 
     @classmethod
     def merge(cls, parts: Sequence[Evaluation], order: Ints) -> Evaluation:
@@ -150,7 +152,7 @@ class Planner:
 
     def act(self, evaluation: Evaluation, uniform: Floats) -> Ints:
         """Draw a policy for each row: softmax(alpha x (neg_efe + log prior)); the first of equals if alpha is None."""
-        worth = evaluation.neg_efe + evaluation.log_prior
+        worth = evaluation.neg_efe + evaluation.log_prior + evaluation.path_evidence
         return worth.argmax(axis=1) if self.alpha is None else sample(softmax(self.alpha * worth), uniform)
 
     def _terms(self, view: View, prediction: Prediction | Given, agents: Ints, t: int, model_posterior: Floats | None) -> Terms:

@@ -55,20 +55,23 @@ class Recorder:
 
 
 def divergence_from(state: AgentState, process: ModelProcess) -> Floats:
-    """KL divergence of the agents' learned likelihoods from the world's, summed over columns ``(n_agents,)``, nats."""
+    """KL divergence of the agents' learned likelihoods from the world's, nats ``(n_agents,)``: summed over the columns that
+    some policy can lead to.
+    """
     total = np.zeros(state.n_agents)
     for m, table in enumerate(state.tables):
         if not isinstance(table, CountTable):
             continue
         expected = table.likelihood.reshape(state.n_agents, table.n_states, -1)
-        certain = process.certain(m)
+        certain, visited = process.certain(m), table.layout.visited(process.model)
         if certain is not None:
             # one outcome per column: only its own probability counts (flat indices: sums run in one order in any batch)
             width = table.n_outcomes + 1
             at = np.arange(state.n_agents * table.n_states).reshape(state.n_agents, -1) * width + certain[:, table.layout.order]
+            at = np.ascontiguousarray(at[:, visited])
             total -= safe_log(table.likelihood.reshape(-1)[at]).sum(axis=1)
         else:
             truth = process.likelihood(m)[:, table.layout.order]
-            gap = truth * (safe_log(truth) - safe_log(expected[..., :-1]))
+            gap = (truth * (safe_log(truth) - safe_log(expected[..., :-1])))[:, visited]
             total += np.ascontiguousarray(gap).reshape(state.n_agents, -1).sum(axis=1)
     return np.maximum(total, 0.0)

@@ -8,8 +8,10 @@ Anyone can add one. In the `setup.cfg` of a package::
 
 The module holds ``NAME`` (the same name), ``DESCRIPTION`` (a sentence), ``SCHEMES`` (name of a scheme -> a sentence),
 ``DEFAULT_SCHEME`` and ``paradigm(scheme, true_rule) -> activebmr.Paradigm``, where ``true_rule`` is the index of the hypothesis
-that is true in the world, ``"random"`` for another one per agent, or None for the paradigm's own. If it also has
-``figures(result, folder) -> list of paths``, the command line draws with it.
+that is true in the world, ``"random"`` for another one per agent, or None for the paradigm's own. It may also have
+``figures(result, folder) -> list of paths``, with which the command line draws; ``table(result) -> (header, rows, notes)``,
+what it prints instead of its own table; and ``OPTIONS`` (name -> the values it may have, the default first), further arguments
+of ``paradigm`` that ``--set name=value`` chooses.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from activebmr.paradigm import Paradigm
     from activebmr.results import Result
 
-__all__ = ["GROUP", "ParadigmModule", "draw_figures", "load_paradigm", "paradigm_names", "unknown"]
+__all__ = ["GROUP", "ParadigmModule", "draw_figures", "load_paradigm", "options_of", "paradigm_names", "unknown"]
 
 GROUP = "activebmr.paradigms"
 
@@ -38,7 +40,7 @@ class ParadigmModule(Protocol):
     SCHEMES: Mapping[str, str]
     DEFAULT_SCHEME: str
 
-    def paradigm(self, scheme: str, true_rule: int | str | None) -> Paradigm: ...
+    def paradigm(self, scheme: str, true_rule: int | str | None, **options: str) -> Paradigm: ...
 
 
 def _announced() -> dict[str, list[EntryPoint]]:
@@ -92,9 +94,20 @@ def _flaw(name: str, module: ModuleType) -> str | None:
         return "has SCHEMES that do not map names to sentences"
     if module.DEFAULT_SCHEME not in schemes:
         return f"has the DEFAULT_SCHEME {module.DEFAULT_SCHEME!r}, which is not among its SCHEMES {list(schemes)}"
+    options = getattr(module, "OPTIONS", {})
+    if not isinstance(options, Mapping) or not all(
+        isinstance(k, str) and isinstance(v, (list, tuple)) and v and all(isinstance(x, str) for x in v)
+        for k, v in options.items()
+    ):
+        return "has OPTIONS that do not map names to lists of values"
     if not callable(module.paradigm):
         return "has a paradigm that is no function"
     return None
+
+
+def options_of(module: ParadigmModule) -> dict[str, list[str]]:
+    """A paradigm's own options and the values that each may have, the default first."""
+    return {name: list(values) for name, values in getattr(module, "OPTIONS", {}).items()}
 
 
 def draw_figures(module: ParadigmModule, result: Result, folder: Path) -> list[Path] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,27 +46,39 @@ def _table(screen: Console, title: str, header: Sequence[str], rows: list[Sequen
             screen.print(f"  {name}: {cell}")
 
 
-def report_run(result: Result, paradigm: Paradigm, target: Path) -> None:
+Table = tuple[Sequence[str], list[Sequence[str]], Sequence[str]]
+"""Header, rows and notes."""
+
+
+def report_run(result: Result, paradigm: Paradigm, target: Path, table: Callable[[Result], Table] | None = None) -> None:
+    """Print what came of a run: the paradigm's own table, or the one about discovery and score."""
     screen = console()
     agents, trials = result.sizes["agent"], result.sizes["trial"]
+    lived = f"{agents} agent{'s' * (agents > 1)}, {trials} trial{'s' * (trials > 1)}"
+    header, rows, notes = (table or _discovery_table)(result)
+    _table(screen, f"{paradigm.name}: {lived}, seed {int(result.seed)}", header, rows)
+    if len(rows) > 1 and table is None:
+        title = f"difference from {rows[0][0]}, agent by agent"
+        _table(screen, title, ("scheme", "discovery", "score"), _paired(result))
+    screen.print(f"\ntrue rule: {truth_sentence(paradigm)}")
+    for note in notes:
+        screen.print(note)
+    screen.print(f"\nresult: {target}", soft_wrap=True)
+
+
+def _discovery_table(result: Result) -> Table:
     rows: list[Sequence[str]] = []
     for r in result.summary():
         found, wrong = (f"{r['found']:.0%}", str(r["wrong"])) if r["has_hypotheses"] else ("-", "-")
         discovery, score = _pm(r["discovery"], r["discovery_se"]), _pm(r["score"], r["score_se"])
         rows.append((r["scheme"], found, wrong, discovery, f"{r['discovery_median']:g}", score))
-    lived = f"{agents} agent{'s' * (agents > 1)}, {trials} trial{'s' * (trials > 1)}"
-    title = f"{paradigm.name}: {lived}, seed {int(result.seed)}"
-    _table(screen, title, ("scheme", "found", "wrong", "discovery", "median", "score"), rows)
-    if len(rows) > 1:
-        _table(screen, f"difference from {rows[0][0]}, agent by agent", ("scheme", "discovery", "score"), _paired(result))
-    screen.print(f"\ntrue rule: {truth_sentence(paradigm)}")
-    screen.print("found: agents that adopted the true rule, or one that agrees with it everywhere; wrong: another rule")
-    screen.print(
+    notes = (
+        "found: agents that adopted the true rule, or one that agrees with it everywhere; wrong: another rule",
         "discovery: trials until the learned likelihood is within 1 nat of the truth (KL divergence); agents that never "
-        f"get there count with all {trials}"
+        f"get there count with all {result.sizes['trial']}",
+        "score: worth of all outcomes (where a win is 1 and a loss -1, wins minus losses); +-: standard error",
     )
-    screen.print("score: worth of all outcomes (where a win is 1 and a loss -1, wins minus losses); +-: standard error")
-    screen.print(f"\nresult: {target}", soft_wrap=True)
+    return ("scheme", "found", "wrong", "discovery", "median", "score"), rows, notes
 
 
 def _paired(result: Result) -> list[Sequence[str]]:

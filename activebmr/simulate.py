@@ -55,8 +55,8 @@ def run_batch(
     process = ModelProcess(paradigm.model, paradigm.hypotheses, truths)
     draws = trial_draws(agents, seed, length, process.n_uniforms)
     state = agent.init(len(agents))
-    n_models = len(agent.hypotheses) if agent.hypotheses is not None else 0
-    measures = _empty(len(agents), n_trials, n_models)
+    measures = _empty(len(agents), n_trials, len(agent.model_names))
+    dreams = [stream(seed, int(k), 2) for k in agents]
     recorder = Recorder(paradigm.model) if trace else None
     for i in range(n_trials):
         uniforms = next(draws)
@@ -83,7 +83,7 @@ def run_batch(
             if recorder is not None:
                 recorder.step(info, outcomes, states)
         divergence = divergence_from(state, process)
-        done = agent._conclude(state)
+        done = agent._conclude(state, dreams)
         measures["kl_to_truth"][:, i] = divergence
         if done.model_posterior is not None and truths is not None:
             measures["model_posterior"][:, i] = done.model_posterior

@@ -10,7 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from activebmr.beliefs import Belief
+from activebmr.introspection import Sleep
+from activebmr.message_passing import Paths
 from activebmr.sparse import Floats, Ints
+from activebmr.structure import Reduction
 from activebmr.tables import CountTable, KnownTable
 from activebmr.thinking import Thoughts
 
@@ -29,7 +32,10 @@ class AgentState:
         tables: per modality what the agents know about it; ``counts(m)`` gives the counts of a learned one.
         scores: log evidence of every hypothesis up to a constant per agent ``(n_agents, n_hypotheses)``, or None.
         model_posterior: posterior over hypotheses when policies were last evaluated, or None.
-        adopted: hypothesis that each agent adopted ``(n_agents,)``, -1 for none yet.
+        adopted: hypothesis that each agent adopted ``(n_agents,)``, -1 for none yet; or the model of a list that introspection
+            has found.
+        paths: the trial so far, for message passing, or None.
+        sleep: what agents that introspect keep, or None.
         thoughts: what agents that reason jointly hold in mind, or None.
         memory: observations of this trial and what was believed then, if they are learned from at its end.
         single: made by ``init()`` without a number: reports then come without an axis for agents.
@@ -46,6 +52,8 @@ class AgentState:
     single: bool = False
     thoughts: Thoughts | None = None
     memory: tuple[tuple[list[np.ndarray], Belief], ...] = ()
+    paths: Paths | None = None
+    sleep: Sleep | None = None
 
     @property
     def n_agents(self) -> int:
@@ -61,11 +69,19 @@ class AgentState:
     def copy(self) -> AgentState:
         tables = [t.copy() if isinstance(t, CountTable) else t for t in self.tables]
         thoughts = None if self.thoughts is None else self.thoughts.copy()
-        return replace(self, thoughts=thoughts, tables=tables, scores=_copy(self.scores), adopted=self.adopted.copy())
+        return replace(
+            self,
+            thoughts=thoughts,
+            tables=tables,
+            scores=_copy(self.scores),
+            adopted=self.adopted.copy(),
+            paths=_copy(self.paths),
+            sleep=_copy(self.sleep),
+        )
 
 
-def _copy(array: Any) -> Any:
-    return None if array is None else array.copy()
+def _copy(held: Any) -> Any:
+    return None if held is None else held.copy()
 
 
 @dataclass(eq=False)
@@ -117,13 +133,16 @@ class TrialInfo:
     """What a finished trial changed; arrays always lead with agents, for a single one too.
 
     Attributes:
-        model_posterior: posterior over hypotheses that decided about adoption ``(n_agents, n_hypotheses)``, or None.
-        log_odds: log odds of the best hypothesis ``(n_agents,)``, nats, or None.
+        model_posterior: posterior over hypotheses that decided about adoption ``(n_agents, n_hypotheses)``, or None. Of a list
+            that introspection searches: what the probabilities lack to 1 is the model's that the agent was born with.
+        log_odds: log odds of the best hypothesis ``(n_agents,)``, nats, or None. Of a list: its log evidence ratio against the
+            model that the agent was born with.
         best_model: the best hypothesis ``(n_agents,)``, or None.
         adopted_now: agents whose log odds are beyond Occam's window after this trial, whether or not they were before
-            ``(n_agents,)``.
+            ``(n_agents,)``. Of a list: agents that hold one of its models.
         counts: per learned modality the counts after forgetting and before any adoption ``(n_agents, n_states, n_outcomes)``,
             columns in the order of the table's layout.
+        reductions: per modality what introspection found, if it was due.
     """
 
     model_posterior: Floats | None
@@ -131,3 +150,4 @@ class TrialInfo:
     best_model: Ints | None
     adopted_now: NDArray[np.bool_]
     counts: dict[int, Floats] = field(default_factory=dict)
+    reductions: dict[int, Reduction] = field(default_factory=dict)

@@ -39,6 +39,7 @@ class Reduction:
         accepted: whether anything was reduced ``(n,)``.
         model: index of the best model of a list ``(n,)``; -1 in spaces that are no lists.
         ratios: log evidence ratio of every model of a list ``(n, n_models)``, or None.
+        held: model of a list that the counts to go on with belong to ``(n,)``, -1 for the parent; None in other spaces.
         removed: entries that were given up ``(n, n_outcomes, n_states_0, ...)``, or None in spaces that give up none.
     """
 
@@ -48,6 +49,7 @@ class Reduction:
     accepted: NDArray[np.bool_]
     model: Ints
     ratios: Floats | None = None
+    held: Ints | None = None
     removed: NDArray[np.bool_] | None = None
 
     @property
@@ -87,7 +89,9 @@ def checked_tables(posterior: ArrayLike, prior: ArrayLike) -> tuple[Floats, Floa
     """
     q, p = as_counts(posterior, "posterior"), as_counts(prior, "prior")
     if q.ndim < 2 or q.size == 0:
-        raise ValueError(f"posterior must be a batch of tables (n, outcomes, states, ...) with some counts; got shape {q.shape}")
+        raise ValueError(
+            f"posterior must be a batch of tables (n, outcomes, states, ...) with some counts; got shape {q.shape}"
+        )
     if p.shape not in (q.shape, q.shape[1:]):
         raise ValueError(f"prior must have the shape of posterior, {q.shape}, or of one of its tables; got {p.shape}")
     if not p.any():
@@ -196,18 +200,30 @@ class Alternatives:
         fresh_p, fresh_q = (np.where(claimed, share * x.sum(axis=1, keepdims=True), x) for x in (p, q))
         return fresh_p, fresh_q
 
-    def reduce(self, posterior: ArrayLike, prior: ArrayLike) -> Reduction:
-        """See `ModelSpace.reduce`."""
+    def reduce(self, posterior: ArrayLike, prior: ArrayLike, held: ArrayLike | None = None) -> Reduction:
+        """See `ModelSpace.reduce`.
+
+        Args:
+            posterior, prior: counts under the parent.
+            held: model that was adopted before ``(n,)``, -1 for the parent (the default). Occam's window is then the lead that
+                the best model, or the parent, must have over that one to take its place.
+        """
         q, p = self._checked(posterior, prior)
+        before = np.full(len(q), -1) if held is None else np.asarray(held)
+        if before.shape != (len(q),) or ((before < -1) | (before >= len(self))).any():
+            raise ValueError(f"held must hold {len(q)} numbers in -1..{len(self) - 1}, one per table; got {held}")
         ratios = self.ratios(q, p)
-        model = ratios.argmax(axis=1)
-        best = ratios[np.arange(len(q)), model]
-        accepted = best >= self.threshold
+        rows, model = np.arange(len(q)), ratios.argmax(axis=1)
+        best = ratios[rows, model]
+        mine = np.where(before >= 0, ratios[rows, before], 0.0)
+        after = np.where(-mine >= self.threshold, -1, before)
+        with np.errstate(invalid="ignore"):  # a model that has become impossible has no lead over itself
+            after = np.where((best >= 0) & (best - mine >= self.threshold), model, after)
         fresh_p, fresh_q = p.copy(), q.copy()
-        for j in np.unique(model[accepted]):
-            these = np.flatnonzero(accepted & (model == j))
+        for j in np.unique(after[after >= 0]):
+            these = np.flatnonzero(after == j)
             fresh_p[these], fresh_q[these] = self.adopted(int(j), q[these], p[these])
-        return Reduction(fresh_p, fresh_q, best, accepted, model, ratios)
+        return Reduction(fresh_p, fresh_q, best, after >= 0, model, ratios, after)
 
     def _checked(self, posterior: ArrayLike, prior: ArrayLike) -> tuple[Floats, Floats]:
         q, p = checked_tables(posterior, prior)

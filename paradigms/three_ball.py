@@ -18,8 +18,10 @@ import numpy as np
 from activebmr import (
     POMDP,
     Agent,
+    Alternatives,
     ColumnTable,
     HypothesisSpace,
+    Introspection,
     Learning,
     Paradigm,
     Planner,
@@ -30,6 +32,7 @@ from activebmr import (
 )
 from activebmr.models import one_step_policies
 from activebmr.planning import GAINS
+from activebmr.structure import ModelSpace
 
 NAME = "three-ball"
 DESCRIPTION = "find the rule that says whose ball's colour is right, by looking, answering and thinking (Friston et al. 2025)"
@@ -37,6 +40,7 @@ SCHEMES = {
     "reasoning": "exact beliefs about rules and balls together, exact gains, learning from the whole trial, sharp rules",
     "laboratory": "the same, and before each trial the agent sets the balls itself, to learn most from them",
     "clairvoyant": "the same as reasoning, but told all colours before each trial: a reference point",
+    "introspection": "awake it knows no rules and seeks what is new; after every trial, sleep compares the rules with none",
     "paper": "the paper's: gains about states, parameters and models (plug-in), number for number SPM's",
     "paper-exact": "the paper's with the exact gain about models (mutual information)",
     "paper-no-model": "the paper's without the gain about models",
@@ -194,6 +198,8 @@ def _agent(scheme: str, truth: int | str, size: tuple[int, int], space: Hypothes
             raise ValueError("true_rule must be a number for the scheme 'knowing': all its agents know one rule; got 'random'")
         model = known_rule(int(truth), *size, lies=lies)
         return Agent(model, planner=Planner(depth=1), inference="sequential", trial_length=length)
+    if scheme == "introspection":
+        return introspective_agent(*size, space=space)
     if not scheme.startswith("paper"):
         return reasoning_agent(*size, space=space)
     gain = "exact" if scheme == "paper-exact" else "plug-in"
@@ -205,6 +211,38 @@ def _agent(scheme: str, truth: int | str, size: tuple[int, int], space: Hypothes
         learning=Learning(retention=512 / 513),
         selection=Selection(threshold=np.inf if scheme == "paper-no-selection" else 16.0, curious=True),
         trial_length=length,
+    )
+
+
+def introspective_agent(
+    n_balls: int = 3,
+    n_colours: int = 3,
+    *,
+    space: HypothesisSpace | None = None,
+    threshold: float = 3.0,
+    model_space: ModelSpace | None = None,
+    after: int = 1,
+) -> Agent:
+    """The agent of the scheme ``introspection``: awake it knows no rules, but seeks what is new to it; asleep it compares them.
+
+    Args:
+        n_balls, n_colours: size of the world.
+        space: the rules that sleep considers; all by default.
+        threshold: Occam's window, nats: the lead that a rule must have over what the agent holds.
+        model_space: search this space of reduced models instead of the rules.
+        after: trials between sleeps.
+    """
+    believed = rules(n_balls, n_colours) if space is None else space
+    return Agent(
+        naive_model(n_balls, n_colours, believed),
+        planner=Planner(depth=1, gains=("state", "param")),
+        inference="sequential",
+        learning=Learning(smooth=True),
+        selection=Selection(curious=True),
+        introspection=Introspection(
+            model_space or Alternatives(believed, threshold=threshold, adopt="claims"), after, evidence="unbiased"
+        ),
+        trial_length=n_balls + 3,
     )
 
 
