@@ -4,9 +4,8 @@ For every policy the agent keeps beliefs about each moment of the trial, from it
 so far, then the policy's move. After every outcome all of them start again from indifference and descend the gradient of
 variational free energy for 16 iterations, factor by factor and moment by moment. Policies are judged by the free energy of
 their paths (how well they explain what was seen) and by expected free energy (what they will bring). The iterations double as
-simulated neuronal activity: `Ascent.rates`. Counts are learned from the beliefs held at the end of the trial. Source: Friston
-et al. (2017), "Active inference, curiosity and insight", Neural Computation 29 (equations of appendix 2); numbers agree with
-SPM's recorded run to 1e-8 (tests).
+simulated neuronal activity (`activebmr.neurons`). Counts are learned from the beliefs held at the end of the trial. Source:
+Friston et al. (2017), "Active inference, curiosity and insight", Neural Computation 29. Numbers agree with SPM's recorded run.
 """
 
 from __future__ import annotations
@@ -68,12 +67,12 @@ class Ascent:
     Attributes:
         x: per factor beliefs of every policy about every moment ``(n_agents, n_policies, times, S_f)``.
         evidence: minus the variational free energy of each policy's path ``(n_agents, n_policies)``, nats.
-        rates: if recorded, per factor the beliefs at every iteration ``(n_agents, n_policies, iterations, times, S_f)``.
+        steps: if recorded, the same after every iteration.
     """
 
     x: list[Floats]
     evidence: Floats
-    rates: list[Floats]
+    steps: list[Ascent] = field(default_factory=list)
 
 
 class PathInference:
@@ -134,17 +133,24 @@ class PathInference:
         paths.outcomes.append(outcomes)
         paths.likelihoods.append(self._likelihood(tables, outcomes))
         ascent = self.ascend(paths)
+        evaluation, free_energy = self.evaluate(paths, tables, ascent)
+        paths.beliefs = [(x * evaluation.q_pi[:, :, None, None]).sum(axis=1) for x in ascent.x]
+        now = len(paths.outcomes) - 1
+        belief = Belief([np.ascontiguousarray(b[:, now]) for b in paths.beliefs], None, self.model.num_states)
+        return belief, free_energy, evaluation
+
+    def evaluate(self, paths: Paths, tables: Sequence[KnownTable | CountTable], ascent: Ascent) -> tuple[Evaluation, Floats]:
+        """Worth of the policies given beliefs about their paths, and the free energy of states, policies and precision
+        ``(n_agents,)``.
+        """
         terms = self._terms(paths, tables, ascent)
         value = terms.value(self.gains)
         log_prior = self.model.log_policy_prior
         prior = softmax(self.gamma * value + log_prior)
         q_pi = softmax(self.gamma * value + log_prior + ascent.evidence)
-        paths.beliefs = [(x * q_pi[:, :, None, None]).sum(axis=1) for x in ascent.x]
-        now = len(paths.outcomes) - 1
-        belief = Belief([np.ascontiguousarray(b[:, now]) for b in paths.beliefs], None, self.model.num_states)
         log_q, log_p = (np.log(np.maximum(p, np.finfo(float).tiny)) for p in (q_pi, prior))
         free_energy = (q_pi * (log_q - log_p - ascent.evidence)).sum(axis=1) + self.gamma - np.log(self.gamma)
-        return belief, free_energy, Evaluation(terms, value, q_pi, log_prior, ascent.evidence)
+        return Evaluation(terms, value, q_pi, log_prior, ascent.evidence), free_energy
 
     def recall(self, paths: Paths, tables: Sequence[KnownTable | CountTable]) -> list[Floats]:
         """Beliefs about every moment of a whole trial, given its outcomes and controls, under other counts."""
@@ -180,7 +186,8 @@ class PathInference:
             x.append([np.full((n, len(moves), s), 1.0 / s) for s in sizes])
             path.append(np.broadcast_to(moves, (n, *moves.shape)))
         evidence, gain = np.zeros((n, len(moves))), np.ones((n, len(moves)))
-        rates: list[list[Floats]] = [[] for _ in sizes]
+        steps: list[Ascent] = []
+        whole = lambda: [np.stack([_spread(moment[f], len(moves)) for moment in x], axis=2) for f in range(len(sizes))]  # noqa: E731
         for i in range(ITERATIONS):
             moving = np.ones_like(gain, dtype=bool) if i >= _ALWAYS_FROM else gain > _CONVERGED
             shared = bool((moving == moving[:, :1]).all())
@@ -193,10 +200,9 @@ class PathInference:
             total = np.where(moving, total, evidence)
             gain = total - evidence if i > 0 else gain
             evidence = total
-            for f, held in enumerate(rates if record else ()):
-                held.append(np.stack([_spread(moment[f], len(moves)) for moment in x], axis=2))
-        whole = [np.stack([_spread(moment[f], len(moves)) for moment in x], axis=2) for f in range(len(sizes))]
-        return Ascent(whole, evidence, [np.stack(r, axis=2) for r in rates] if record else [])
+            if record:
+                steps.append(Ascent(whole(), evidence))
+        return Ascent(whole(), evidence, steps)
 
     def _climb(
         self, x: list[list[Floats]], j: int, now: int, path: list[Ints], likelihood: Floats | None, moving: np.ndarray

@@ -109,7 +109,9 @@ def test_removing_several_entries_is_not_the_sum_of_removing_each():
 
 
 def test_what_cannot_be_removed():
-    ratios = single_ratios([[4.0, 1.0, 0.0], [0.0, 2.0, 0.0], [0.0, 1.0, 0.0]], [[1.0, 1.0, 0.0], [0.0, 1.0, 0.0], [0.0, 1.0, 0.0]])
+    ratios = single_ratios(
+        [[4.0, 1.0, 0.0], [0.0, 2.0, 0.0], [0.0, 1.0, 0.0]], [[1.0, 1.0, 0.0], [0.0, 1.0, 0.0], [0.0, 1.0, 0.0]]
+    )
     assert np.isneginf(ratios[:, 0]).all()  # the only entry, and structural zeros
     assert np.isneginf(ratios[1, 1]) and ratios[0, 1] > 0
     assert np.isneginf(ratios[:, 2]).all()
