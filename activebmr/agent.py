@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from activebmr import deliberation, introspection
+from activebmr import conclusion, deliberation, introspection
 from activebmr.beliefs import Belief
 from activebmr.hypotheses import HypothesisSpace
-from activebmr.inference import INFERENCE, columns_of, unknown_factors
-from activebmr.introspection import Introspection, Memory, Sleep
+from activebmr.inference import INFERENCE
+from activebmr.introspection import Introspection, Sleep
 from activebmr.joint import Reasoning, joint_size
 from activebmr.layout import dynamics_of, layouts_of
 from activebmr.message_passing import PathInference, Paths
 from activebmr.models import POMDP
 from activebmr.observations import controls_of, outcomes_of, policy_of
 from activebmr.planning import Evaluation, Planner, View, log_preferences
-from activebmr.reduction import log_odds, softmax
+from activebmr.reduction import softmax
 from activebmr.scoring import ModelScorer
+from activebmr.settings import Learning, Selection
 from activebmr.sparse import Floats, Ints
 from activebmr.states import AgentState, StepInfo, TrialInfo
 from activebmr.structure import Alternatives, Reduction
@@ -30,58 +31,6 @@ from activebmr.tables import CountTable, KnownTable
 from activebmr.thinking import Thinker
 
 __all__ = ["Agent", "AgentState", "Learning", "Selection", "StepInfo", "TrialInfo"]
-
-
-@dataclass(frozen=True)
-class Learning:
-    """How counts change.
-
-    Attributes:
-        rate: counts that one outcome adds, > 0.
-        smooth: whether counts are added at the end of a trial, from beliefs about every moment given the whole trial, instead
-            of at every step, from what was believed at that moment (SPM). Without joint reasoning this is exact for factors
-            that stay as they are; factors that move by themselves keep what was believed at each moment.
-        retention: what counts are multiplied with after every trial, in (0, 1]; 1 forgets nothing (SPM: 512/513).
-    """
-
-    rate: float = 1.0
-    retention: float = 1.0
-    smooth: bool = False
-
-    def __post_init__(self) -> None:
-        if not (np.isfinite(self.rate) and self.rate > 0):
-            raise ValueError(f"rate of Learning must be a finite number > 0; got {self.rate}")
-        if not 0 < self.retention <= 1:
-            raise ValueError(f"retention of Learning must lie in (0, 1]; got {self.retention}")
-
-
-@dataclass(frozen=True)
-class Selection:
-    """When an agent makes one of its hypotheses its own (Friston et al. 2025, eq. 12 and 13).
-
-    Attributes:
-        threshold: Occam's window in nats: log odds of the best hypothesis above which it is adopted; ``inf`` for never.
-        concentration: counts that the adopted average of hypotheses carries per column (SPM: 512).
-        offset: added to all counts when hypotheses are scored (SPM: 1/32); see `reduction.log_evidence_ratio`.
-        last_outcome: whether the posterior that decides includes what the trial's last outcome taught (SPM's does not; with
-            joint reasoning it always does).
-        curious: whether, until a hypothesis is adopted (or introspection has found one of a list), preferences are flat and the
-            planner looks one step ahead only.
-    """
-
-    threshold: float = 16.0
-    concentration: float = 512.0
-    offset: float = 1 / 32
-    curious: bool = False
-    last_outcome: bool = False
-
-    def __post_init__(self) -> None:
-        if np.isnan(self.threshold):
-            raise ValueError("threshold of Selection must be a number of nats, or inf for never; got nan")
-        for name in ("concentration", "offset"):
-            value = getattr(self, name)
-            if not (np.isfinite(value) and value > 0):
-                raise ValueError(f"{name} of Selection must be a finite number > 0; got {value}")
 
 
 class Agent:
@@ -218,10 +167,10 @@ class Agent:
         """Names of the models that reports hold a posterior over: the hypotheses, or the list that introspection searches."""
         if self.hypotheses is not None:
             return self.hypotheses.names
-        return () if self._list is None else self.spaces[self._list].names  # type: ignore[attr-defined,no-any-return]
+        return () if self.listed is None else self.spaces[self.listed].names  # type: ignore[attr-defined,no-any-return]
 
     @property
-    def _list(self) -> int | None:
+    def listed(self) -> int | None:
         """The modality about which introspection searches a list of models, if there is one."""
         return next((m for m, space in self.spaces.items() if isinstance(space, Alternatives)), None)
 
@@ -393,7 +342,7 @@ class Agent:
             controls = self.model.policies[policy, 0]
         else:
             policy = policy_of(self.model, controls)
-        self._take_in(state, outcomes)
+        conclusion.take_in(self, state, outcomes)
         state.controls = controls
         state.t += 1
         terms = evaluation.terms
@@ -421,25 +370,9 @@ class Agent:
             state.model_posterior = softmax(state.scores)
         return evidence
 
-    def _take_in(self, state: AgentState, outcomes: list[np.ndarray]) -> None:
-        """Learn from an observation now, or keep it for the end of the trial."""
-        if state.sleep is not None:
-            lived = state.sleep.trials[-1]
-            lived.outcomes.append(outcomes)
-            if state.controls is not None:
-                lived.controls.append(state.controls)
-        if state.paths is not None:
-            return  # the trial's paths hold it
-        if state.thoughts is not None and self._thinker is not None:
-            self._thinker.remember(state.thoughts, state.controls, outcomes, state.qs)
-        elif self.learning.smooth:
-            state.memory = (*state.memory, (outcomes, state.qs))
-        else:
-            self._learn(state, outcomes, state.qs)
-
     def _plan(self, state: AgentState, uniform: Floats) -> tuple[Evaluation, Ints]:
         curious = np.zeros(state.n_agents, dtype=bool)
-        searching = self.hypotheses is not None or self._list is not None
+        searching = self.hypotheses is not None or self.listed is not None
         if searching and (self.selection.curious or state.thoughts is not None):
             curious = state.adopted < 0
         if not curious.any():
@@ -483,94 +416,5 @@ class Agent:
     def _wants_nothing(self, t: int) -> list[Floats]:
         return self._flat
 
-    def _learn(self, state: AgentState, outcomes: list[np.ndarray], belief: Belief) -> None:
-        for m in self.model.learned_modalities:
-            table = state.tables[m]
-            assert isinstance(table, CountTable)
-            layout = table.layout
-            factors = unknown_factors(layout, belief)
-            joint = belief.joint(factors)
-            columns = columns_of(layout, belief, factors, joint)
-            outcome = outcomes[m] if outcomes[m].ndim == 2 else np.eye(table.n_outcomes)[outcomes[m]]
-            amounts = outcome[joint.row] * (self.learning.rate * joint.weight)[:, None]
-            self._count(state, m, joint.row, columns, amounts)
-
-    def _count(self, state: AgentState, modality: int, agents: Ints, columns: Ints, amounts: Floats) -> None:
-        """Add counts (entries, outcomes) at columns of agents (sorted) to a table."""
-        change = state.tables[modality].observe(agents, columns, amounts)  # type: ignore[union-attr]
-        if change is not None and state.scores is not None:
-            state.scores += change
-        if state.sleep is not None:
-            state.sleep.witness(modality, agents, columns, amounts)
-
-    def _learn_in_hindsight(self, state: AgentState) -> None:
-        """Learn what was kept for the end of the trial, from beliefs about each of its moments."""
-        for outcomes, then in state.memory:
-            self._learn(state, outcomes, state.qs.in_hindsight(then, dynamics_of(self.model)))
-        state.memory = ()
-        if state.paths is not None and self.path_inference is not None and state.paths.outcomes:
-            for m in self.model.learned_modalities:
-                layout = layouts_of(self.model)[m]
-                lessons = self.learning.rate * self.path_inference.lessons(state.paths, state.paths.beliefs, m)
-                rows = lessons.reshape(*lessons.shape[:2], -1)[:, :, layout.order].transpose(0, 2, 1)
-                agents, columns = np.nonzero((rows > 0).any(axis=2))
-                self._count(state, m, agents, columns, rows[agents, columns])
-            state.paths = Paths()
-
     def _conclude(self, state: AgentState, streams: Sequence[np.random.Generator] | None = None) -> TrialInfo:
-        if state.thoughts is not None:
-            return deliberation.conclude(self, state)
-        self._learn_in_hindsight(state)
-        if self.selection.last_outcome and state.scores is not None:
-            state.model_posterior = softmax(state.scores)
-        everyone = np.arange(state.n_agents)
-        adopted_now = np.zeros(state.n_agents, dtype=bool)
-        odds = best = None
-        if self.hypotheses is not None and state.model_posterior is not None:
-            odds, best = log_odds(state.model_posterior), state.model_posterior.argmax(axis=1)
-            adopted_now = odds > self.selection.threshold
-        counts: dict[int, Floats] = {}
-        for m in self.model.learned_modalities:
-            table = state.tables[m]
-            assert isinstance(table, CountTable)
-            if self.learning.retention < 1.0:
-                table.retain(self.learning.retention)
-            counts[m] = table.counts
-            adopters = np.flatnonzero(adopted_now) if m in self._scorers else everyone[:0]
-            if len(adopters):
-                counts[m] = table.counts.copy()
-            if self.learning.retention < 1.0:
-                table.renew(everyone if len(adopters) == 0 else np.flatnonzero(~adopted_now))
-            if len(adopters):
-                assert self.hypotheses is not None and state.model_posterior is not None
-                reduced = self.hypotheses.tables[m]
-                average = self.selection.concentration * reduced.class_mixture(state.model_posterior[adopters])
-                table.replace(adopters, average, reduced.column_classes[1][table.layout.order])
-        if state.scores is not None:
-            assert self.hypotheses is not None
-            state.scores = np.repeat(np.log(self.hypotheses.prior)[None], state.n_agents, axis=0)
-            for m in self._scorers:
-                state.scores += state.tables[m].scores(everyone)  # type: ignore[union-attr]
-            first = adopted_now & (state.adopted < 0)
-            state.adopted = np.where(first, best, state.adopted)
-        reductions = self._sleep(state, streams)
-        listed = self._list
-        if self.hypotheses is None and listed is not None and state.sleep is not None and listed in state.sleep.found:
-            found = state.sleep.found[listed]
-            state.model_posterior, odds, best = found.probabilities, found.log_evidence_ratio, found.model
-            adopted_now, state.adopted = found.accepted, state.sleep.held[listed].copy()
-        info = TrialInfo(state.model_posterior, odds, best, adopted_now, counts, reductions)
-        state.qs = Belief.start(self.model.D, state.n_agents)  # type: ignore[arg-type]
-        state.controls, state.t = None, 0
-        state.trial += 1
-        return info
-
-    def _sleep(self, state: AgentState, streams: Sequence[np.random.Generator] | None) -> dict[int, Reduction]:
-        """Introspect if it is time to; keep the trial for dreams."""
-        settings, sleep = self.introspection, state.sleep
-        if settings is None or sleep is None:
-            return {}
-        sleep.review(self)
-        found = introspection.introspect(self, state, streams) if settings.due(state.trial) else {}
-        sleep.trials = [*sleep.trials, Memory()] if settings.dream == "remembered" else [Memory()]
-        return found
+        return conclusion.conclude(self, state, streams)

@@ -110,6 +110,12 @@ class Memory:
     outcomes: list[list[np.ndarray]] = field(default_factory=list)
     controls: list[Ints] = field(default_factory=list)
 
+    def add(self, controls: Ints | None, outcomes: list[np.ndarray]) -> None:
+        """What was done, if anything, and then seen."""
+        if controls is not None:
+            self.controls.append(controls)
+        self.outcomes.append(outcomes)
+
     def take(self, who: Ints) -> Memory:
         return Memory([[o[who] for o in time] for time in self.outcomes], [c[who] for c in self.controls])
 
@@ -175,6 +181,17 @@ class Sleep:
                 counts *= agent.learning.retention
 
 
+def fall_asleep(agent: Agent, state: AgentState, streams: Sequence[np.random.Generator] | None) -> dict[int, Reduction]:
+    """After a trial: review it, introspect if it is time to, and keep it for dreams."""
+    settings, sleep = agent.introspection, state.sleep
+    if settings is None or sleep is None:
+        return {}
+    sleep.review(agent)
+    found = introspect(agent, state, streams) if settings.due(state.trial) else {}
+    sleep.trials = [*sleep.trials, Memory()] if settings.dream == "remembered" else [Memory()]
+    return found
+
+
 def introspect(agent: Agent, state: AgentState, streams: Sequence[np.random.Generator] | None) -> dict[int, Reduction]:
     """Search the spaces of reduced models after a trial, go on with what wins, and dream if the prior has changed."""
     sleep, settings = state.sleep, agent.introspection
@@ -189,23 +206,20 @@ def introspect(agent: Agent, state: AgentState, streams: Sequence[np.random.Gene
             sleep.held[m] = found[m].held  # type: ignore[assignment]
         else:
             found[m] = space.reduce(posterior, prior)
-        fresh = _columns(layout.order, found[m].prior)
+        fresh = layout.columns(found[m].prior)
         other = (fresh != sleep.prior[m]).any(axis=(1, 2))
         who = np.flatnonzero(other)
         if len(who):
             sleep.prior[m][who] = fresh[who]
-            counts = _columns(layout.order, found[m].posterior)[who]
+            counts = layout.columns(found[m].posterior)[who]
             state.tables[m].replace(who, counts, np.arange(layout.n_states))  # type: ignore[union-attr]
         changed |= other
     sleep.found = found
+    if agent.listed is not None and agent.hypotheses is None:
+        state.model_posterior, state.adopted = found[agent.listed].probabilities, sleep.held[agent.listed].copy()
     if settings.dream is not None and changed.any():
         _dream(agent, state, np.flatnonzero(changed), streams)
     return found
-
-
-def _columns(order: Ints, tensors: Floats) -> Floats:
-    """Tensors ``(n, O, S...)`` as columns in the order of a layout ``(n, n_states, O)``."""
-    return np.ascontiguousarray(tensors.reshape(*tensors.shape[:2], -1)[:, :, order].transpose(0, 2, 1))
 
 
 def _dream(agent: Agent, state: AgentState, who: Ints, streams: Sequence[np.random.Generator] | None) -> None:
@@ -288,7 +302,7 @@ def instruct(agent: Agent, state: AgentState, taught: Mapping[int | str, Any]) -
         if (counts.sum(axis=1) <= 0).any():
             at = tuple(int(i) for i in np.argwhere(counts.sum(axis=1) <= 0)[0])
             raise ValueError(f"taught[{key!r}] must have some count in every column; column {at} (agent, states) has none")
-        prior = _columns(layout.order, counts)
+        prior = layout.columns(counts)
         born = layout.keep(agent.model.pA[m])[None]  # type: ignore[index]
         if ((prior > 0) & (born == 0)).any():
             raise ValueError(f"taught[{key!r}] must be zero where pA[{m}] is, a structural zero of the model's prior")
@@ -307,6 +321,8 @@ def instruct(agent: Agent, state: AgentState, taught: Mapping[int | str, Any]) -
 
 def relive(agent: Agent, state: AgentState, trial: Memory) -> None:
     """Perceive a remembered trial and learn from it; nothing is planned or chosen."""
+    from activebmr import conclusion  # which imports this module
+
     inference = agent.path_inference
     if inference is not None:
         paths = Paths(list(trial.outcomes), list(trial.controls))
@@ -316,5 +332,5 @@ def relive(agent: Agent, state: AgentState, trial: Memory) -> None:
         for t, outcomes in enumerate(trial.outcomes):
             state.controls = trial.controls[t - 1] if t else None
             agent._perceive(state, list(outcomes))
-            agent._take_in(state, list(outcomes))
+            conclusion.take_in(agent, state, list(outcomes))
     agent._conclude(state)

@@ -94,6 +94,11 @@ class Layout:
         out[:, :, self.order] = columns.transpose(0, 2, 1)
         return out.reshape(len(columns), columns.shape[2], *self.original_shape)
 
+    def columns(self, tensors: Floats) -> Floats:
+        """A batch of tensors ``(n, O, S_deps...)`` as columns in the order kept ``(n, n_states, O)``."""
+        flat = tensors.reshape(*tensors.shape[:2], -1)
+        return np.ascontiguousarray(flat[:, :, self.order].transpose(0, 2, 1))
+
     def visited(self, model: POMDP) -> NDArray[np.bool_]:
         """Columns that agents can come to ``(n_states,)``: the set factors stand as at the start, or as some policy puts
         them.

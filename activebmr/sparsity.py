@@ -15,7 +15,7 @@ Source: Friston, Parr & Zeidman (2018) for the evidence; the sum over supports i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -119,9 +119,8 @@ def support_evidence(posterior: ArrayLike, prior: ArrayLike, rate: float, remain
     value = _checked_rate(rate)
     if isinstance(value, str):
         raise ValueError("rate of support_evidence must be a number in [0, 1); got 'learn'")
-    if value == 0:
-        return np.zeros(q.shape[1:])
-    return fit.evidence(np.full((len(fit.seen), 1), logit(value)))[:, 0].reshape(q.shape[1:])
+    fit.set_rate(value)
+    return fit.evidence().reshape(q.shape[1:])
 
 
 # --- the space of models -------------------------------------------------------------------------------------------------
@@ -241,11 +240,9 @@ class _Fit:
             self.most[part] = gap.max(axis=0)
             self.least[part] = np.where(loose, gap, np.inf).min(axis=0)
         # seen entries of a remainder may be absent too, each with its own probability: no two columns are alike
-        equal = (self.unseen > 0) & (self.least == self.most) & (remainder == 0)
-        self.equal, self.unequal = np.flatnonzero(equal), np.flatnonzero((self.unseen > 0) & ~equal)
-        self.series = _Series(
-            *(x[self.equal] for x in (self.before, self.seen, self.fixed, self.most, self.unseen, self.table))
-        )
+        differ = (self.unseen > 0) & ((self.least != self.most) | (remainder > 0))
+        self.plain, self.unequal = (np.flatnonzero((self.seen > 0) & x) for x in (~differ, differ))
+        self.series = _Series(self, self.plain)
 
     def gained(self, part: slice | NDArray[np.intp]) -> Floats:
         """What was observed, n = q - p, without rounding errors."""
@@ -270,50 +267,62 @@ class _Fit:
         return gap, np.where(gap > 0, own, 0.0)
 
     # --- all supports ---
-    def evidence(self, odds: Floats, where: NDArray[np.intp] | None = None) -> Floats:
-        """ln p(o | any support) - ln p(o | full) ``(M, G)``, given the log odds of the rate, of all or some columns."""
-        total = np.zeros(odds.shape)
-        total[self.equal] = self.series.log_sums(odds[self.equal])
-        for some in self._chunks(self.unequal if where is None else where):
-            total[some] = _Integral(self, some).log_sums(odds[some])
-        entries = self.entries[:, None]
-        total -= entries * np.logaddexp(0.0, odds)
+    def _evidence(self, odds: Floats, unequal: NDArray[np.intp]) -> Iterator[tuple[bool, Any, NDArray[np.intp], Floats]]:
+        """ln p(o | any support) - ln p(o | full) of blocks of columns, given the log odds of the rate of each table ``(n, G)``.
+
+        Yields:
+            whether these are rows of the series or columns, which, their tables, and the evidence ``(B, G)``.
+        """
+        series = self.series
+        for part in _parts(len(series.number), len(series.first)):
+            of = odds[series.table[part]]
+            yield True, part, series.table[part], series.log_sums(part, of) + self._log_prior(series.entries[part], of)
+        for some in self._chunks(unequal):
+            of = odds[self.table[some]]
+            yield False, some, self.table[some], _Integral(self, some).log_sums(of) + self._log_prior(self.entries[some], of)
+
+    def _log_prior(self, entries: NDArray[np.intp], odds: Floats) -> Floats:
+        """Log prior probability that all entries are there, among the supports that are possible ``(B, G)``."""
+        log_prior = -entries[:, None] * np.logaddexp(0.0, odds)
         if self.remainder == 0:  # a column without any entry is no model
-            total -= np.log(-np.expm1(np.minimum(-entries * np.logaddexp(0.0, -odds), -1e-300)))
-        total[self.seen == 0] = 0.0
-        return total
+            log_prior -= np.log(-np.expm1(-entries[:, None] * np.logaddexp(0.0, -odds)))
+        return log_prior
+
+    def evidence(self) -> Floats:
+        """ln p(o | any support) - ln p(o | full) of each column ``(M,)`` at the rates that were set."""
+        out, rows = np.zeros(len(self.seen)), np.zeros(len(self.series.first))
+        for row, where, _, values in self._evidence(self.odds[:, None], self.unequal):
+            (rows if row else out)[where] = values[:, 0]
+        out[self.plain] = rows[self.series.inverse]
+        return out
 
     def learned(self) -> tuple[Floats, Floats]:
         """Posterior mean of the rate of each table ``(n,)``, uniform in [0, 1] before, and the log evidence for any rate."""
-        stride = -(-self.q.size // self.n_tables // _SAMPLE)
-        some = self.unequal[::stride]
-        used = (self.seen > 0) & ((self.unseen == 0) | np.isin(np.arange(len(self.seen)), np.r_[self.equal, some]))
+        unequal = self.unequal[:: -(-self.q.size // self.n_tables // _SAMPLE)]
 
         def log_density(odds: Floats) -> Floats:  # over log odds, (n, G)
-            each = self.evidence(odds[self.table], some)
-            of = self.table[used]
-            total = np.stack([np.bincount(of, x[used], self.n_tables) for x in each.T], axis=1)
-            return total - np.logaddexp(0.0, odds) - np.logaddexp(0.0, -odds)
+            total = -np.logaddexp(0.0, odds) - np.logaddexp(0.0, -odds)
+            for row, where, table, values in self._evidence(odds, unequal):
+                np.add.at(total, table, values * self.series.times[where, None] if row else values)
+            return total
 
         return _mean_rate(log_density, self.n_tables)
 
     def set_rate(self, rate: float | str) -> None:
         """Fix the rate of all tables or learn each one's own; and say what a table's evidence for it is, ``worth`` (n,)."""
+        self.rate = np.full(self.n_tables, 0.5 if isinstance(rate, str) else rate)
         if isinstance(rate, str):
             self.rate, self.worth = self.learned()
-        else:
-            self.rate = np.full(self.n_tables, rate)
-        # finite, so that 0 x -inf does not occur
-        self.odds = np.maximum(logit(self.rate), -_ZERO)[self.table]
+        self.odds = np.maximum(logit(self.rate), -_ZERO)  # finite, so that 0 x -inf does not occur
         if not isinstance(rate, str):
-            self.worth = np.bincount(self.table, self.evidence(self.odds[:, None])[:, 0], self.n_tables)
+            self.worth = np.bincount(self.table, self.evidence(), self.n_tables)
         self.series_absent = np.zeros(len(self.seen))
-        self.series_absent[self.equal] = self.series.absent(self.odds[self.equal])
+        self.series_absent[self.plain] = self.series.absent(self.odds)
 
     def absent(self, part: slice) -> Floats:
         """Posterior probability that each entry is absent ``(K, B)``."""
         p, rate, entries = self.p[:, part], self.rate[self.table[part]], self.entries[part]
-        nothing = np.where(entries > 1, rate, 0.0) if self.remainder == 0 else rate
+        nothing = rate
         if self.remainder == 0:
             nothing = rate * (1 - rate ** np.maximum(entries - 1, 0)) / (1 - rate ** np.maximum(entries, 1))
         gap, _ = self.gaps(part)
@@ -321,7 +330,7 @@ class _Fit:
         out = np.where((self.seen[part] == 0) & (p > self.remainder), nothing, out)
         inside = self.unequal[(self.unequal >= part.start) & (self.unequal < part.stop)]
         for some in self._chunks(inside):
-            out[:, some - part.start] = _Integral(self, some).absent(self.odds[some])
+            out[:, some - part.start] = _Integral(self, some).absent(self.odds[self.table[some]])
         out[p == 0] = 1.0
         return out
 
@@ -340,7 +349,7 @@ class _Fit:
         for some slope: it holds those entries that give most per count lost.
         """
         gap, own = self.gaps(part)
-        odds = self.odds[part] if own is None else self.odds[part] + own
+        odds = self.odds[self.table[part]] if own is None else self.odds[self.table[part]] + own
         loose = gap > 0
         worth = np.where(loose, odds / np.where(loose, gap, 1.0), -np.inf)
         order = np.argsort(-worth.T, axis=1, kind="stable").T
@@ -374,7 +383,7 @@ class _Fit:
                 best = np.where(mine > 0, gain(stay[open_] - mine) + own[:, open_], -np.inf).argmax(axis=0)
             after = stay[open_] - mine[best, np.arange(len(open_))]
             score = gain(after)
-            step = score - so_far[open_] + self.odds[column] + (0.0 if own is None else own[best, open_])
+            step = score - so_far[open_] + self.odds[self.table[column]] + (0.0 if own is None else own[best, open_])
             good = (step >= threshold) & (mine.max(axis=0) > 0)
             open_, best = open_[good], best[good]
             stay[open_], so_far[open_] = after[good], score[good]
@@ -394,36 +403,34 @@ class _Fit:
 class _Series:
     """Columns whose unseen entries have equal counts: the sum over supports is a sum over how many entries are absent."""
 
-    def __init__(
-        self, before: Floats, seen: Floats, fixed: Floats, gap: Floats, unseen: NDArray[np.intp], table: NDArray[np.intp]
-    ) -> None:
-        first, self.inverse = _distinct(before, seen, fixed, gap, unseen, table)
-        before, seen, fixed, gap, u = (x[first, None] for x in (before, seen, fixed, gap, unseen))
-        self.first, self.unseen = first, unseen[first]
-        j = np.arange(self.unseen.max(initial=0) + 1)
+    def __init__(self, fit: _Fit, where: NDArray[np.intp]) -> None:
+        keys = (fit.before, fit.seen, fit.fixed, fit.most, fit.unseen, fit.entries, fit.table)
+        first, self.inverse, self.times = _distinct(*(x[where] for x in keys))
+        self.first = where[first]
+        before, seen, fixed, gap, self.unseen, self.entries, self.table = (x[self.first] for x in keys)
+        u, j = self.unseen[:, None], np.arange(self.unseen.max(initial=0) + 1)
         left = np.maximum(u - j, 0)
         self.base = gammaln(u + 1.0) - gammaln(j + 1.0) - gammaln(left + 1.0)
-        self.base += _gain(fixed + left * gap, before, seen)
+        self.base += _gain(fixed[:, None] + left * gap[:, None], before[:, None], seen[:, None])
         self.base[j > u] = -np.inf
         self.number = j
 
-    def log_sums(self, odds: Floats) -> Floats:
-        """ln sum over sets of absent entries of odds^size x evidence ratio ``(M, G)``."""
-        odds, out = odds[self.first], np.zeros((len(self.first), odds.shape[1]))
-        for part in _parts(self.base.shape[1], len(out)):
-            for g in range(odds.shape[1]):
-                x = self.base[part] + self.number * odds[part, g, None]
-                top = x.max(axis=1)
-                out[part, g] = top + np.log(np.exp(x - top[:, None]).sum(axis=1))
-        return out[self.inverse]
+    def log_sums(self, part: slice, odds: Floats) -> Floats:
+        """ln sum over sets of absent entries of odds^size x evidence ratio ``(B, G)`` of a block of rows."""
+        out = np.empty(odds.shape)
+        for g in range(odds.shape[1]):
+            x = self.base[part] + self.number * odds[:, g, None]
+            top = x.max(axis=1)
+            out[:, g] = top + np.log(np.exp(x - top[:, None]).sum(axis=1))
+        return out
 
     def absent(self, odds: Floats) -> Floats:
-        """Probability that any one of the unseen entries is absent ``(M,)``."""
-        odds, out = odds[self.first], np.zeros(len(self.first))
-        for part in _parts(self.base.shape[1], len(out)):
-            x = self.base[part] + self.number * odds[part, None]
+        """Probability that any one of the unseen entries is absent ``(M,)``, given the log odds of the rate of each table."""
+        out = np.zeros(len(self.first))
+        for part in _parts(len(self.number), len(out)):
+            x = self.base[part] + self.number * odds[self.table[part], None]
             weight = np.exp(x - x.max(axis=1, keepdims=True))
-            out[part] = weight @ self.number / (weight.sum(axis=1) * self.unseen[part])
+            out[part] = weight @ self.number / (weight.sum(axis=1) * np.maximum(self.unseen[part], 1))
         return out[self.inverse]
 
 
@@ -495,27 +502,26 @@ class _Integral:
 
 def _mean_rate(log_density: Callable[[Floats], Floats], n: int) -> tuple[Floats, Floats]:
     """Mean rate of n tables and log integral of a density of its log odds: zoom in on the mode, then integrate."""
-    offsets, step, middle = np.arange(-14.0, 9.0), np.ones((n, 1)), np.zeros((n, 1))
-    odds = middle + step * offsets
-    height = log_density(odds)
-    rows = np.arange(n)
+    odds, step = np.tile(2.0 * np.arange(-7.0, 5.0), (n, 1)), np.full(n, 2.0)
+    mean, log_total, rows, open_ = np.zeros(n), np.zeros(n), np.arange(n), np.ones(n, dtype=bool)
     for _ in range(12):
+        height = log_density(odds)
+        top = height.max(axis=1)
+        weight = np.exp(height - top[:, None])
+        total = weight.sum(axis=1)
+        mean[open_] = ((weight * expit(odds)).sum(axis=1) / total)[open_]
+        log_total[open_] = (top + np.log(total * step))[open_]
         best = np.clip(height.argmax(axis=1), 1, height.shape[1] - 2)
         a, b, c = (height[rows, best + i] for i in (-1, 0, 1))
-        bend = np.maximum(2 * b - a - c, 1e-300)[:, None]
-        narrow = bend > 2.0  # the posterior is narrower than 0.7 steps
-        if not narrow.any():
+        bend = np.maximum(2 * b - a - c, 1e-300)
+        open_ &= bend > 1.0  # a step is longer than a standard deviation
+        if not open_.any():
             break
-        vertex = np.clip((c - a)[:, None] / (2 * bend), -1.0, 1.0)
-        # tables that need no finer grid get theirs again, as far as it matters
-        middle = np.where(narrow, odds[rows, best][:, None] + vertex * step, odds[rows, best][:, None])
-        step = np.where(narrow, np.maximum(step / 6, 0.7 * step / np.sqrt(bend)), step)
-        odds = middle + step * np.arange(-6.0, 7.0)
-        height = log_density(odds)
-    top = height.max(axis=1, keepdims=True)
-    weight = np.exp(height - top)
-    total = weight.sum(axis=1)
-    return (weight * expit(odds)).sum(axis=1) / total, top[:, 0] + np.log(total * step[:, 0])
+        # the vertex of the parabola through the best three
+        middle = odds[rows, best] + step * np.clip((c - a) / (2 * bend), -1.0, 1.0)
+        step = np.maximum(step / 6, 0.7 * step / np.sqrt(bend))
+        odds = middle[:, None] + step[:, None] * np.arange(-8.0, 7.0)
+    return mean, log_total
 
 
 def _gain(stay: Floats, before: Floats, seen: Floats) -> Floats:
@@ -531,8 +537,8 @@ def _own(reduced: Floats, prior: Floats, gained: Floats, where: Bools) -> Floats
     return out
 
 
-def _distinct(*columns: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """First of each distinct combination of values ``(n,)``, and which of them each place has ``(m,)``."""
+def _distinct(*columns: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
+    """First of each distinct combination of values ``(n,)``, which of them each place has ``(m,)``, and how often ``(n,)``."""
     order = np.lexsort(columns)
     fresh = np.zeros(len(order), dtype=bool)
     fresh[:1] = True
@@ -540,7 +546,7 @@ def _distinct(*columns: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.intp
         fresh[1:] |= np.diff(column[order]) != 0
     inverse = np.empty(len(order), dtype=np.intp)
     inverse[order] = np.cumsum(fresh) - 1
-    return order[fresh], inverse
+    return order[fresh], inverse, np.bincount(inverse)
 
 
 def _parts(height: int, width: int) -> list[slice]:

@@ -192,7 +192,8 @@ class Alternatives:
         q, p = self._checked(posterior, prior)
         r = self.table.dense(self.space.index(model))[None]
         if self.adopt == "reduced":
-            return np.broadcast_to(r, q.shape).copy(), np.maximum(r + (q - p), 0.0)
+            r = np.where(p > 0, r, 0.0)  # what the prior excludes stays impossible, whatever a model claims
+            return r, np.where(p > 0, np.maximum(r + (q - p), 0.0), 0.0)
         claim = np.where(p > 0, np.maximum(r - p, 0.0), 0.0)
         whole = claim.sum(axis=1, keepdims=True)
         claimed = whole > 0

@@ -10,12 +10,15 @@ From any result:
     each agent achieved, `model_posterior` and `log_odds` of one agent's hypotheses, `insight` of all agents.
 From a result of ``simulate(..., trace=True)``, or from what `activebmr.replay` returns:
     `beliefs`, `policies`, `gains`, `doubt`, `outcomes` and `confidence` within a trial; `record` gives the arrays.
+From what `activebmr.neurons.neuronal_responses` returns:
+    `firing_rates` and `local_field_potentials` of a factor, `policy_rates`, and `dopamine`.
 From a likelihood or its counts:
     `likelihood`.
 """
 
 from activebmr.plots.measures import histogram, paired_scatter, series, trajectories, wins_and_losses
 from activebmr.plots.models import insight, log_odds, model_posterior
+from activebmr.plots.neurons import dopamine, firing_rates, local_field_potentials, policy_rates
 from activebmr.plots.pick import record
 from activebmr.plots.steps import beliefs, confidence, doubt, gains, likelihood, outcomes, policies, policy_names
 from activebmr.plots.style import PALETTE, colour, style, title, wrap
@@ -25,17 +28,21 @@ __all__ = [
     "beliefs",
     "colour",
     "confidence",
+    "dopamine",
     "doubt",
+    "firing_rates",
     "gains",
     "histogram",
     "insight",
     "likelihood",
+    "local_field_potentials",
     "log_odds",
     "model_posterior",
     "outcomes",
     "paired_scatter",
     "policies",
     "policy_names",
+    "policy_rates",
     "record",
     "series",
     "style",
