@@ -96,8 +96,9 @@ def absent_probability(posterior: ArrayLike, prior: ArrayLike, rate: float | str
 def learned_rate(posterior: ArrayLike, prior: ArrayLike, remainder: float = 0.0) -> float:
     """Probability that an entry is absent, learned from a whole table: its posterior mean, if uniform in [0, 1] before.
 
-    It is 0.5 where nothing was observed. See `single_ratios` for the arguments and the errors. Where no column of a large table
-    has unseen entries of equal counts, evenly spaced columns of about 65,000 entries are used.
+    It is 0.5 where nothing was observed. See `single_ratios` for the arguments and the errors. Of columns that need an integral
+    (their unseen entries differ in prior counts, or there is a remainder) a large table's are sampled: evenly spaced ones, with
+    about 65,000 entries.
     """
     q, p = _table(posterior, prior)
     fit = _Fit(q[None], p[None], _checked_remainder(remainder))
@@ -145,7 +146,8 @@ class SingleParameters:
         remainder: prior count of an absent entry: 0 for impossible. Soft counts, of an agent in doubt about its state, refute
             a zero; use 1/32 or so for them (`single_ratios`).
 
-    Columns that have seen nothing are left alone.
+    Columns that have seen nothing are left alone. In a `Reduction`, ``accepted`` says whether any counts changed, and the log
+    evidence ratio is that of the adopted prior, which knows nothing of how many others there were: `evidence` does.
 
     Raises:
         ValueError: if an argument is out of range.
@@ -205,10 +207,11 @@ class SingleParameters:
         loose = (fit.gaps(part)[0] > 0) & (fit.worth >= self.threshold)[fit.table[part]]
         if not loose.any():
             return loose, loose.any(axis=0), np.zeros(loose.shape[1])
-        if self.search == "exact" or self.adopt == "average":
-            absent = fit.absent(part)
-        removed = absent >= expit(self.log_odds) if self.search == "exact" else getattr(fit, self.search)(part, self.log_odds)
-        removed &= loose
+        absent = fit.absent(part) if self.search == "exact" or self.adopt == "average" else np.zeros(loose.shape)
+        if self.search == "exact":
+            removed = loose & (absent >= expit(self.log_odds)) & (self.log_odds < np.inf)
+        else:
+            removed = loose & getattr(fit, self.search)(part, self.log_odds)
         # at least a trace of an average is left, so that rounding makes nothing impossible
         changed, share = (removed, 0.0) if self.adopt == "zero" else (loose & (absent > 0), np.maximum(1 - absent, _FLOOR))
         p, gained = fit.p[:, part], fit.gained(part)
@@ -262,7 +265,7 @@ class _Fit:
         own = _own(np.full_like(p, c), p, n, gap > 0)
         # whatever else is absent, these are there: no need to keep the books on them
         before = np.where(gap.any(axis=0), self.before[part], 1.0)
-        others = _gain(before - gap.sum(axis=0), before, self.seen[part])
+        others = _gain(np.maximum(before - gap.sum(axis=0), c), before, self.seen[part])
         gap[own + others < -_NEVER] = 0.0
         return gap, np.where(gap > 0, own, 0.0)
 
@@ -291,6 +294,8 @@ class _Fit:
     def evidence(self) -> Floats:
         """ln p(o | any support) - ln p(o | full) of each column ``(M,)`` at the rates that were set."""
         out, rows = np.zeros(len(self.seen)), np.zeros(len(self.series.first))
+        if not self.rate.any():
+            return out
         for row, where, _, values in self._evidence(self.odds[:, None], self.unequal):
             (rows if row else out)[where] = values[:, 0]
         out[self.plain] = rows[self.series.inverse]
@@ -300,9 +305,9 @@ class _Fit:
         """Posterior mean of the rate of each table ``(n,)``, uniform in [0, 1] before, and the log evidence for any rate."""
         unequal = self.unequal[:: -(-self.q.size // self.n_tables // _SAMPLE)]
 
-        def log_density(odds: Floats) -> Floats:  # over log odds, (n, G)
+        def log_density(odds: Floats, wanted: Bools) -> Floats:  # over log odds (n, G), of the tables wanted (n,)
             total = -np.logaddexp(0.0, odds) - np.logaddexp(0.0, -odds)
-            for row, where, table, values in self._evidence(odds, unequal):
+            for row, where, table, values in self._evidence(odds, unequal[wanted[self.table[unequal]]]):
                 np.add.at(total, table, values * self.series.times[where, None] if row else values)
             return total
 
@@ -310,11 +315,10 @@ class _Fit:
 
     def set_rate(self, rate: float | str) -> None:
         """Fix the rate of all tables or learn each one's own; and say what a table's evidence for it is, ``worth`` (n,)."""
-        self.rate = np.full(self.n_tables, 0.5 if isinstance(rate, str) else rate)
-        if isinstance(rate, str):
-            self.rate, self.worth = self.learned()
+        learn = isinstance(rate, str)
+        self.rate, self.worth = self.learned() if learn else (np.full(self.n_tables, rate), np.zeros(self.n_tables))
         self.odds = np.maximum(logit(self.rate), -_ZERO)  # finite, so that 0 x -inf does not occur
-        if not isinstance(rate, str):
+        if not learn:
             self.worth = np.bincount(self.table, self.evidence(), self.n_tables)
         self.series_absent = np.zeros(len(self.seen))
         self.series_absent[self.plain] = self.series.absent(self.odds)
@@ -329,7 +333,7 @@ class _Fit:
         out = np.where(gap > 0, self.series_absent[part], 0.0)
         out = np.where((self.seen[part] == 0) & (p > self.remainder), nothing, out)
         inside = self.unequal[(self.unequal >= part.start) & (self.unequal < part.stop)]
-        for some in self._chunks(inside):
+        for some in self._chunks(inside) if rate.any() else []:
             out[:, some - part.start] = _Integral(self, some).absent(self.odds[self.table[some]])
         out[p == 0] = 1.0
         return out
@@ -373,10 +377,11 @@ class _Fit:
         gap, own = self.gaps(part)
         removed = np.zeros(gap.shape, dtype=bool)
         open_ = np.flatnonzero(gap.any(axis=0))
-        stay, so_far = self.before[part].copy(), np.zeros(gap.shape[1])
+        stay, so_far, least = self.before[part].copy(), np.zeros(gap.shape[1]), self.fixed[part]
         while len(open_):
             mine, column = gap[:, open_], part.start + open_
-            gain = lambda a: _gain(a, self.before[column], self.seen[column])  # noqa: B023, E731
+            # rounding must not take more than there is
+            gain = lambda a: _gain(np.maximum(a, least[open_]), self.before[column], self.seen[column])  # noqa: B023, E731
             if own is None:
                 best = mine.argmax(axis=0)
             else:
@@ -478,9 +483,14 @@ class _Integral:
 
     def _log_integrand(self, odds: Floats) -> tuple[Floats, Floats]:
         odds_k = np.exp(odds + self.own)[:, :, None]
-        total = odds_k + self.power
+        factors = odds_k + self.power
+        few = factors
+        for _ in range(2):  # logarithms are what takes time
+            half = len(few) // 2
+            pairs = few[:half] * few[half : 2 * half]
+            few = pairs if 2 * half == len(few) else np.concatenate([pairs, few[-1:]])
         with np.errstate(divide="ignore"):
-            return odds_k, self.log_weight + np.log(total).sum(axis=0)
+            return odds_k, self.log_weight + np.log(few if few.all() else factors).sum(axis=0)
 
     def log_sums(self, odds: Floats) -> Floats:
         """See `_Series.log_sums`."""
@@ -500,12 +510,12 @@ class _Integral:
         return np.asarray(np.einsum("bt,kbt->kb", weight, share))
 
 
-def _mean_rate(log_density: Callable[[Floats], Floats], n: int) -> tuple[Floats, Floats]:
+def _mean_rate(log_density: Callable[[Floats, Bools], Floats], n: int) -> tuple[Floats, Floats]:
     """Mean rate of n tables and log integral of a density of its log odds: zoom in on the mode, then integrate."""
     odds, step = np.tile(2.0 * np.arange(-7.0, 5.0), (n, 1)), np.full(n, 2.0)
     mean, log_total, rows, open_ = np.zeros(n), np.zeros(n), np.arange(n), np.ones(n, dtype=bool)
     for _ in range(12):
-        height = log_density(odds)
+        height = log_density(odds, open_)
         top = height.max(axis=1)
         weight = np.exp(height - top[:, None])
         total = weight.sum(axis=1)

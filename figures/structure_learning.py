@@ -34,9 +34,8 @@ def curves(ax: Axes, got: dict[float, np.ndarray], column: int) -> None:
         defined = [v[~np.isnan(v)] for v in values]
         at = [j for j, v in enumerate(defined) if len(v) >= FEW]
         middle, error = ([f(defined[j]) for j in at] for f in (np.mean, standard_error))
-        ax.errorbar(
-            np.array(SIZES)[at], middle, error, color=plots.PALETTE[colour], marker=marker, ms=3.5, lw=1.1, capsize=2, clip_on=False
-        )  # fmt: skip
+        look = {"color": plots.PALETTE[colour], "marker": marker, "ms": 3.5, "lw": 1.1, "capsize": 2, "clip_on": False}
+        ax.errorbar(np.array(SIZES)[at], middle, error, **look)
     ax.set_xscale("log")
     ax.set_xticks((20, 60, 200, 600, 2000), ["20", "60", "200", "600", "2000"])
     ax.minorticks_off()
@@ -99,12 +98,12 @@ def main() -> None:
         upper, lower = figure.subfigures(2, 1, height_ratios=(1.05, 1))
         panels = upper.subplots(1, 4)
         sparse = {share: rows for share, rows in state.items() if share > 0}
-        for ax, got, column, name in zip(
-            panels, (sparse, sparse, state, table), (1, 0, 2, 2), ("recall", "precision", "gain, nats per observation", "gain, nats per observation"), strict=True
-        ):  # fmt: skip
+        gain = "gain, nats per observation"
+        drawn = ((sparse, 1, "recall"), (sparse, 0, "precision"), (state, 2, gain), (table, 2, gain))
+        for ax, (got, column, name) in zip(panels, drawn, strict=True):
             curves(ax, got, column)
             ax.set_ylabel(name)
-            ax.set_xlabel("observations per state" if got is not table else "observations in the whole table")
+            ax.set_xlabel("observations of each state" if got is not table else "observations of all states")
         for ax in panels[:2]:
             ax.set_ylim(0, 1.02)
         for ax in panels[2:]:
@@ -113,12 +112,15 @@ def main() -> None:
         plots.title(panels[0], "Zeros that are found, of those there are")
         plots.title(panels[1], "Removed entries that are zeros")
         plots.title(panels[2], "Held-out observations become likelier ...")
-        plots.title(panels[3], "... and never less likely, even where data are few")
+        plots.title(panels[3], "... and no less likely where data are few")
         handles = [
-            Line2D([], [], color=plots.PALETTE[c], marker=m, ms=3.5, lw=1.1, label=f"{share:.0%} zeros" if share else "none")
+            Line2D(
+                [], [], color=plots.PALETTE[c], marker=m, ms=3.5, lw=1.1, label=f"{share:.0%} zeros" if share else "no zeros"
+            )
             for share, (c, m) in SHARES.items()
         ]
-        upper.legend(handles=handles, loc="outside lower center", ncols=4)
+        handles.append(Line2D([], [], ls="", label=f"mean ± standard error over {TABLES} random tables"))
+        upper.legend(handles=handles, loc="outside lower center", ncols=5)
         images = lower.subplots(1, 3, width_ratios=(1, 1, 1.0))
         figure.draw_without_rendering()
         example(list(images))

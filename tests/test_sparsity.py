@@ -141,6 +141,16 @@ def test_rounding_is_no_observation():
     assert_allclose(single_ratios(posterior, prior)[1], single_ratios(posterior, prior)[2], rtol=1e-9)
 
 
+@pytest.mark.parametrize("search", ["exact", "joint", "greedy"])
+def test_counts_of_all_sizes_in_one_column(search):
+    prior, seen = np.array([1e9, 1e-9, 1e-3, 5.0]), np.array([0.0, 4.0, 0, 0])
+    for remainder in (0.0, 1e-12):
+        space = SingleParameters(search=search, rate=0.4, threshold=-np.inf, adopt="zero", remainder=remainder)
+        found = space.reduce((prior + seen)[None, :, None], prior[:, None])
+        assert found.removed[0, 0, 0] and not found.removed[0, 1, 0]
+        assert np.isfinite(found.log_evidence_ratio[0]) and np.isfinite(found.posterior).all()
+
+
 def test_an_entry_that_outweighs_all_others_leaves_them():
     prior = np.array([1e9, 1e-9, 2e-9])
     posterior = prior + [0, 3.0, 1.0]
@@ -185,8 +195,8 @@ def test_the_learned_rate_is_its_posterior_mean(seed, equal):
     for c in range(shape[1]):
         sets, _ = supports(prior[:, c], seen[:, c], 0.5)
         reduced = np.array([[0.0 if k in gone else x for k, x in enumerate(prior[:, c])] for gone in sets]).T
-        repeat = lambda x, n=len(sets), c=c: np.repeat(x[:, c, None], n, axis=1)  # noqa: E731
-        ratio = log_evidence_ratio(repeat(prior + seen), repeat(prior), reduced)
+        after, before = (np.repeat(x[:, c, None], len(sets), axis=1) for x in (prior + seen, prior))
+        ratio = log_evidence_ratio(after, before, reduced)
         size = np.array([len(gone) for gone in sets])
         each = ratio + size * np.log(grid)[:, None] + (4 - size) * np.log1p(-grid)[:, None]
         density += logsumexp(each, axis=1) - np.log1p(-(grid**4))
@@ -327,6 +337,8 @@ def test_occams_window_is_about_the_evidence_of_the_table(rng):
     prior, posterior, _ = example(rng)
     evidence = SingleParameters(rate=0.2).evidence(posterior[None], prior)[0]
     assert_allclose(evidence, support_evidence(posterior, prior, 0.2).sum(), rtol=1e-9)
+    never = SingleParameters(rate=0.2, log_odds=np.inf, adopt="zero").reduce(posterior[None], prior)
+    assert not never.accepted.any() and not never.removed.any()
     for threshold, accepted in ((evidence - 1e-6, True), (evidence + 1e-6, False), (np.inf, False)):
         found = SingleParameters(rate=0.2, threshold=threshold).reduce(posterior[None], prior)
         assert found.accepted[0] == found.removed.any() == accepted
@@ -395,6 +407,8 @@ def test_a_rate_of_zero_removes_nothing(search, rng):
     found = SingleParameters(search=search, rate=0.0, threshold=-np.inf).reduce(posterior[None], prior)
     assert not found.accepted.any() and not found.removed.any()
     assert_array_equal(support_evidence(posterior, prior, 0.0), 0)
+    large = 300 * (1 + rng.random(prior.shape))  # t^300 is smaller than any number
+    assert_array_equal(absent_probability(large + 1e4 * (posterior - prior), large, 0.0), 0)
 
 
 def test_soft_counts_need_a_remainder(rng):
