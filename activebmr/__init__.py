@@ -4,6 +4,7 @@ __version__ = "0.1.0"
 
 from activebmr.agent import Agent, Learning, Selection
 from activebmr.hypotheses import ColumnTable, HypothesisSpace, context_rules
+from activebmr.informative import InformativeMappings
 from activebmr.introspection import Introspection
 from activebmr.joint import Reasoning
 from activebmr.models import POMDP
@@ -13,6 +14,7 @@ from activebmr.processes import GymnasiumProcess, ModelProcess
 from activebmr.replay import load_recording, replay
 from activebmr.results import Result
 from activebmr.simulate import simulate
+from activebmr.sparsity import SingleParameters
 from activebmr.states import AgentState, StepInfo, TrialInfo
 from activebmr.structure import Alternatives, Reduction
 
@@ -24,6 +26,7 @@ __all__ = [
     "ColumnTable",
     "GymnasiumProcess",
     "HypothesisSpace",
+    "InformativeMappings",
     "Introspection",
     "Learning",
     "ModelProcess",
@@ -33,6 +36,7 @@ __all__ = [
     "Reduction",
     "Result",
     "Selection",
+    "SingleParameters",
     "StepInfo",
     "TrialInfo",
     "context_rules",

@@ -94,18 +94,28 @@ def firing_rates(responses: NeuronalResponses, factor: str | int, *, bar: bool =
     return ax
 
 
-def local_field_potentials(responses: NeuronalResponses, factor: str | int, *, ax: Axes | None = None) -> Axes:
+def local_field_potentials(
+    responses: NeuronalResponses, factor: str | int, *, colours: Sequence[str] | None = None, ax: Axes | None = None
+) -> Axes:
     """How fast the firing rates of a factor change, one line per unit (a state at a moment); colours tell states.
 
     Lines are broken where an outcome is seen: there beliefs may start afresh, which is no change of rate.
+
+    Args:
+        responses: from `activebmr.neurons.neuronal_responses`.
+        factor: name or index.
+        colours: one for each state of the factor; by default those of the palette.
+        ax: where to draw.
     """
     f, name, states = _factor(responses, factor)
+    paints = [colour(j) for j in range(len(states))] if colours is None else list(colours)
+    if len(paints) != len(states):
+        raise ValueError(f"colours must have one entry for each of the {len(states)} states of {name}; got {len(paints)}")
     rates = responses.rates[f]
     times, iterations, moments, n_states = rates.shape
     change = np.gradient(rates, MS_PER_ITERATION / 1000, axis=1) if iterations > 1 else np.zeros_like(rates)
     seconds = responses.seconds.reshape(times, iterations)
     ax = axes_of(ax, height=1.9)
-    paints = [colour(j) for j in range(n_states)]
     for j in range(n_states):
         lines = [
             np.column_stack([seconds[t], change[t, :, m, j]])
@@ -121,8 +131,7 @@ def local_field_potentials(responses: NeuronalResponses, factor: str | int, *, a
     ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.05), handlelength=1.0, borderaxespad=0.2, labelspacing=0.2)
     at = np.unravel_index(int(np.nanargmax(np.abs(change))), change.shape)
     if abs(change[at]) > 0:
-        words = f"largest change {number(change[at], '+.0f')} per s, {states[at[3]]} at moment {at[2] + 1}, after outcome {at[0] + 1}"
-        title(ax, f"{name} units: {words}")
+        title(ax, f"{name} units: up to {number(change[at], '+.0f')} per s ({states[at[3]]}, moment {at[2] + 1})")
     else:
         title(ax, f"{name} units: rates do not change")
     tidy(ax)
@@ -130,7 +139,10 @@ def local_field_potentials(responses: NeuronalResponses, factor: str | int, *, a
 
 
 def dopamine(responses: NeuronalResponses, *, ax: Axes | None = None) -> Axes:
-    """Simulated phasic dopamine: the rate of change of confidence, up when it becomes clear what to do, down when less so."""
+    """Simulated phasic dopamine: the rate of change of confidence, up when it becomes clear what to do, down when less so.
+
+    Once nothing is left to do, all policies are alike again, and confidence falls.
+    """
     values = responses.dopamine
     ax = axes_of(ax, height=1.9)
     step = MS_PER_ITERATION / 1000
@@ -143,8 +155,7 @@ def dopamine(responses: NeuronalResponses, *, ax: Axes | None = None) -> Axes:
     ax.set_ylabel("change of confidence\n(nats per iteration)")
     up = int(values.argmax())
     if values[up] > 0:
-        rise = f"rises fastest at {number(responses.seconds[up], '.2f')} s, by {number(values[up], '.2f')} nats per iteration"
-        title(ax, f"Dopamine: confidence {rise}")
+        title(ax, f"Dopamine: confidence rises fastest at {number(responses.seconds[up], '.2f')} s")
     else:
         title(ax, "Dopamine: confidence never rises")
     tidy(ax)

@@ -1,0 +1,1 @@
+"""Pruning of PyTorch networks by Bayesian model reduction (needs the extra ``pruning``)."""
