@@ -41,7 +41,7 @@ class NeuronalResponses:
         policies: probabilities of the policies ``(T, iterations, n_policies)``.
         precision: confidence of the posterior over policies, its negative entropy, ``(T * iterations,)`` nats, <= 0: what the
             later schemes of SPM take for the (log) precision of policies, whose rate of change they call dopamine.
-        dopamine: its rate of change ``(T * iterations,)``, nats per iteration: positive when it becomes clear what to do.
+        dopamine: its change in each iteration ``(T * iterations,)``, nats: positive when it becomes clear what to do.
         labels: names of the factors, and of the states of each.
     """
 
@@ -105,9 +105,8 @@ def neuronal_responses(agent: Agent, state: AgentState, outcomes: Any, controls:
             past.append(believed)
     q = np.concatenate(policies)
     precision = (q * np.log(np.maximum(q, _TINY))).sum(axis=1)
-    return NeuronalResponses(
-        [np.stack(r) for r in rates], np.stack(policies), precision, np.gradient(precision), dict(model.labels)
-    )
+    dopamine = np.diff(precision, prepend=precision[:1])
+    return NeuronalResponses([np.stack(r) for r in rates], np.stack(policies), precision, dopamine, dict(model.labels))
 
 
 def _flow(start: Floats, end: Floats) -> Floats:

@@ -15,7 +15,7 @@ def main() -> None:
     ideal = ideal_observer(three_ball.paradigm(), n_agents=AGENTS, n_trials=TRIALS, seed=SEED)
     with plots.style():
         figure = three_ball_figures.discovery(result, ideal.trials)
-        three_ball_figures.save(figure, Path(__file__).with_suffix(".png"))
+        plots.save(figure, Path(__file__).with_suffix(".png"))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ def main() -> None:
     agent = three_ball_figures.typical_agent(result)
     with plots.style():
         figure = three_ball_figures.one_agent(result, agent=agent)
-        three_ball_figures.save(figure, Path(__file__).with_suffix(".png"))
+        plots.save(figure, Path(__file__).with_suffix(".png"))
 
 
 if __name__ == "__main__":

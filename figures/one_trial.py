@@ -23,7 +23,7 @@ def main() -> None:
     rows = plots.record(result)
     trial = next(i for i in range(32) if instructive(rows["states"][i], rows["outcomes"][i]))
     with plots.style():
-        three_ball_figures.save(three_ball_figures.one_trial(result, trial=trial), Path(__file__).with_suffix(".png"))
+        plots.save(three_ball_figures.one_trial(result, trial=trial), Path(__file__).with_suffix(".png"))
 
 
 if __name__ == "__main__":

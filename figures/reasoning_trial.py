@@ -23,7 +23,7 @@ def main() -> None:
     agent, trial = max(np.ndindex(AGENTS, TRIALS), key=lambda at: nats(states[at], belief[at]))  # the first of the best
     with plots.style():
         figure = three_ball_figures.reasoning_trial(result, agent=agent, trial=trial)
-        three_ball_figures.save(figure, Path(__file__).with_suffix(".png"))
+        plots.save(figure, Path(__file__).with_suffix(".png"))
 
 
 if __name__ == "__main__":

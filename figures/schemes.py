@@ -11,7 +11,7 @@ SCHEMES = ("reasoning", "paper", "laboratory", "paper-states", "paper-none", "kn
 def main() -> None:
     result = simulate([three_ball.paradigm(s) for s in SCHEMES], n_agents=64, n_trials=64, seed=0, jobs=-1)
     with plots.style():
-        three_ball_figures.save(three_ball_figures.schemes(result), Path(__file__).with_suffix(".png"))
+        plots.save(three_ball_figures.schemes(result), Path(__file__).with_suffix(".png"))
 
 
 if __name__ == "__main__":

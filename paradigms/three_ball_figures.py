@@ -24,12 +24,10 @@ __all__ = [
     "one_agent",
     "one_trial",
     "reasoning_trial",
-    "save",
     "schemes",
     "typical_agent",
 ]
 
-WIDTH = 9.0  # inches
 FILL = {"red": "#D1402A", "green": "#009E73", "blue": "#0072B2"}
 NOTES = {
     "reasoning": "exact beliefs and gains",
@@ -45,33 +43,6 @@ NOTES = {
 }
 SHADE_TICKS = (0, 0.01, 0.1, 0.3, 1)
 INK = plots.PALETTE["black"]
-
-
-class _Page:
-    """A figure with a heading, below which axes are placed in inches from the left and from the top."""
-
-    def __init__(self, height: float, head: str, below: str) -> None:
-        points = (WIDTH - 0.3) * 72
-        first, second = plots.wrap(head, points, 11.5, "bold"), plots.wrap(below, points, 8.5)
-        middle = 0.12 + 0.21 * (first.count("\n") + 1)
-        self.start = middle + 0.15 * (second.count("\n") + 1) + 0.14
-        self.height = self.start + height
-        self.figure = Figure(figsize=(WIDTH, self.height))
-        place = {"ha": "left", "va": "top", "linespacing": 1.25, "parse_math": False}
-        self.figure.text(0.15 / WIDTH, 1 - 0.12 / self.height, first, fontsize=11.5, fontweight="bold", **place)
-        self.figure.text(0.15 / WIDTH, 1 - middle / self.height, second, fontsize=8.5, color="#444444", **place)
-
-    def axes(self, left: float, top: float, width: float, height: float) -> Axes:
-        bottom = 1 - (self.start + top + height) / self.height
-        return self.figure.add_axes((left / WIDTH, bottom, width / WIDTH, height / self.height))
-
-    def scale(self, ax: Axes, left: float, top: float, height: float, label: str, ticks: Sequence[float] = (0, 0.5, 1)) -> None:
-        """The scale of the shades of some axes."""
-        bar = self.figure.colorbar(ax.images[0], cax=self.axes(left, top, 0.11, height), ticks=list(ticks))
-        bar.ax.set_yticklabels([f"{t:g}" for t in ticks])
-        bar.set_label(label)
-        bar.outline.set_linewidth(0.5)
-        bar.ax.tick_params(length=2)
 
 
 # --- one trial -----------------------------------------------------------------------------------------------------------
@@ -126,7 +97,7 @@ def one_trial(result: Result, scheme: str | int = 0, agent: int = 0, trial: int 
     story = _story(rows)
     if result.schemes[result.index(scheme)] == "knowing":
         story = "Knowing the rule, it" + story.removeprefix("It").partition(":")[0]
-    page = _Page(9.7, story, f"{who} True rule: {rules().descriptions[_truth(result, agent)]}.")
+    page = plots.Page(9.7, story, f"{who} True rule: {rules().descriptions[_truth(result, agent)]}.")
 
     top, height = 0.0, width / n_times * 0.98
     _strip(page.axes(left, top, width, height), rows)
@@ -254,7 +225,7 @@ def reasoning_trial(result: Result, scheme: str | int = 0, agent: int = 0, trial
     truth, n_times, left, width = _truth(result, agent), len(rows["states"]), 1.68, 7.0
     column, tall, line = width / n_times, 16 * 0.155, 0.36
     who = f"Scheme '{result.schemes[result.index(scheme)]}', agent {agent}, trial {trial + 1}."
-    page = _Page(
+    page = plots.Page(
         column * 0.98 + tall + column + 0.95 + 3 * line + 1.0,
         _reasoning_story(rows),
         f"{who} True rule: {rules().descriptions[truth]}. Gain: what the next outcome is expected to tell, in nats; "
@@ -387,7 +358,7 @@ def one_agent(result: Result, scheme: str | int = 0, agent: int = 0) -> Figure:
         " foreseen: the true feedback is the likelier one."
     )
     height = top + sum(heights) + gap * (len(heights) - 1) + 0.5
-    page = _Page(height, _agent_story(result, s, agent), rule + (legend if learned else ""))
+    page = plots.Page(height, _agent_story(result, s, agent), rule + (legend if learned else ""))
     drawn = []
     for height in heights:
         drawn.append(page.axes(left, top, width, height))
@@ -454,7 +425,7 @@ def _log_odds_say(result: Result, s: int, agent: int) -> str:
     return f"Log odds of the best rule: at most {most} nats, it is not adopted"
 
 
-def _likelihoods(page: _Page, result: Result, s: int, agent: int, bottom: float) -> None:
+def _likelihoods(page: plots.Page, result: Result, s: int, agent: int, bottom: float) -> None:
     """P(right | colours, gaze, answer) as learned before and after insight, and the true one."""
     model, counts = world_model(), plots.record(result, s, agent)["pA_feedback"]
     true, when = rules().dense(_truth(result, agent), 2), int(result.adoption_trial[s, agent]) + 1
@@ -501,7 +472,7 @@ def discovery(result: Result, ideal: ArrayLike) -> Figure:
     shown.append(("the ideal observer\neliminates by logic", trials, plots.PALETTE["grey"], ""))
     shown.sort(key=lambda row: -row[1].mean())
     left, width, tall, gap = 2.1, 5.0, 0.82, 0.24
-    page = _Page(len(shown) * (tall + gap) + 0.3, _discovery_story(result, trials), _paired_words(result, trials))
+    page = plots.Page(len(shown) * (tall + gap) + 0.3, _discovery_story(result, trials), _paired_words(result, trials))
     edges = np.arange(0.5, most + 1.5)
     shares = [100 * np.histogram(values, edges)[0] / len(values) for _, values, _, _ in shown]
     usual = max([10.0, *(1.25 * share.max() for share in shares if share.max() < 40)])
@@ -583,10 +554,10 @@ def schemes(result: Result) -> Figure:
     across = min(3, len(names))
     down = -(-len(names) // across)
     left, gap, first, tall, line = 0.68, 0.25, 0.24, 1.6 if len(names) > 1 else 2.2, 0.42
-    each = (WIDTH - left - 0.2 - gap * (across - 1)) / across
+    each = (plots.WIDTH - left - 0.2 - gap * (across - 1)) / across
     low_top = first + down * (tall + line) + 0.55
     low = max(1.2, 0.37 * len(names))
-    page = _Page(low_top + max(low, _size(result)) + 0.5, *_schemes_say(result))
+    page = plots.Page(low_top + max(low, _size(result)) + 0.5, *_schemes_say(result))
     net = np.cumsum(result.wins - result.losses, axis=2)
     room = 0.05 * (net.max() - net.min()) + 0.3
     for s in range(len(names)):
@@ -638,7 +609,7 @@ def _size(result: Result) -> float:
     return 0.0 if len(result.schemes) == 1 else float(np.clip(0.37 * len(result.schemes), 1.8, 2.3))
 
 
-def _comparisons(page: _Page, result: Result, top: float, height: float) -> None:
+def _comparisons(page: plots.Page, result: Result, top: float, height: float) -> None:
     names = result.schemes
     pairs = (("reasoning", "paper"), ("paper", "paper-states"))
     pair = next((p for p in pairs if set(p) <= set(names)), tuple(names[:2]))
@@ -654,7 +625,7 @@ def _comparisons(page: _Page, result: Result, top: float, height: float) -> None
         left += size + 1.55
     else:
         left += 0.55
-    width = (WIDTH - left - 0.75 - 0.85) / 2
+    width = (plots.WIDTH - left - 0.75 - 0.85) / 2
     for k, (measure, words) in enumerate((("discovery_trials", "Earliest discovery"), ("score", "Highest score"))):
         ax = page.axes(left + k * (width + 0.85), top, width, height)
         plots.histogram(result, measure, ax=ax)
@@ -684,8 +655,8 @@ def model_posterior(result: Result) -> Figure:
     across = min(3, len(chosen))
     down = -(-len(chosen) // across)
     left, gap, first, tall, line = 0.45, 0.3, 0.24, 2.2 if len(chosen) > 1 else 3.2, 0.42
-    each = (WIDTH - left - 0.9 - gap * (across - 1)) / across
-    page = _Page(
+    each = (plots.WIDTH - left - 0.9 - gap * (across - 1)) / across
+    page = plots.Page(
         first + down * (tall + line) + 0.12,
         _insight_story(result, chosen[0]),
         "Shades: posterior of the true rule. Dots: the agent adopts this rule. Crosses: it adopts a wrong one.",
@@ -701,7 +672,7 @@ def model_posterior(result: Result) -> Figure:
         under = k + across >= len(chosen)
         ax.set_xlabel("trial" if under else "")
         ax.tick_params(labelbottom=under)
-    page.scale(ax, WIDTH - 0.75, first, tall, "posterior of the true rule")
+    page.scale(ax, plots.WIDTH - 0.75, first, tall, "posterior of the true rule")
     return page.figure
 
 
@@ -712,12 +683,6 @@ def _insight_story(result: Result, s: int) -> str:
     when = np.median(result.adoption_trial[s][found]) + 1
     after = f"after trial {when:g}" + (" in the median" if found.sum() > 1 else "")
     return f"{found.sum()} of {n_agents} agents ({result.schemes[s]}) adopted the true rule, {after}"
-
-
-def save(figure: Figure, path: str | Path) -> Path:
-    """Write a figure as a PNG of a modest size."""
-    figure.savefig(path, dpi=125, pil_kwargs={"optimize": True})
-    return Path(path)
 
 
 def figures(result: Result, folder: str | Path) -> list[Path]:
@@ -738,4 +703,4 @@ def figures(result: Result, folder: str | Path) -> list[Path]:
         drawn = {"schemes.png": schemes(result), "one_agent.png": one_agent(result, scheme, typical_agent(result, scheme))}
         if reasoning:
             drawn["model_posterior.png"] = model_posterior(result)
-        return [save(figure, folder / name) for name, figure in drawn.items()]
+        return [plots.save(figure, folder / name) for name, figure in drawn.items()]

@@ -119,7 +119,9 @@ def test_list_shows_rules_and_all_schemes(call: Call) -> None:
     assert "0 to 80; by default 64, the colour of the centre ball" in words
     for scheme in three_ball.SCHEMES:
         assert f"  {scheme} " in out
-    assert "reasoning (default)" in out and out.count("(default)") == 1
+    assert "reasoning (default)" in out
+    # every paradigm marks the one scheme that is its default
+    assert out.count("(default)") == out.count("schemes (--scheme):") == len(registry.paradigm_names())
 
 
 # --- run -------------------------------------------------------------------------------------------------------------------

@@ -24,6 +24,13 @@ FLAWS = {
     "nameless": (GOOD.format(name="nameless") + "DESCRIPTION = None", "DESCRIPTION that is no string"),
     "listed": (GOOD.format(name="listed") + "SCHEMES = ['only']", "SCHEMES that do not map"),
     "astray": (GOOD.format(name="astray") + "DEFAULT_SCHEME = 'none'", "DEFAULT_SCHEME 'none', which is not among"),
+    "choosy": (GOOD.format(name="choosy") + "OPTIONS = ['fast', 'slow']", "OPTIONS that do not map names to lists of values"),
+    "wordy": (GOOD.format(name="wordy") + "OPTIONS = {'pace': 'fast'}", "OPTIONS that do not map names to lists of values"),
+    "without": (GOOD.format(name="without") + "OPTIONS = {'pace': []}", "OPTIONS that do not map names to lists of values"),
+    "numbered": (
+        GOOD.format(name="numbered") + "OPTIONS = {'pace': [1, 2]}",
+        "OPTIONS that do not map names to lists of values",
+    ),
     "still": (GOOD.format(name="still") + "paradigm = 3", "paradigm that is no function"),
 }
 
@@ -77,6 +84,43 @@ def test_an_installed_plug_in_is_a_paradigm(
     assert registry.load_paradigm("mine").SCHEMES == {"only": "the only one [sic]"}
     assert main(["list"]) == 0
     assert "the only one [sic]" in capsys.readouterr().out
+
+
+OPEN = """
+from paradigms import three_ball
+NAME, DESCRIPTION, SCHEMES, DEFAULT_SCHEME = "open", "with an option", {"only": "the only one"}, "only"
+OPTIONS = {"pace": ("slow", "fast"), "mood": ["good"]}
+def paradigm(scheme, true_rule, pace="slow", mood="good"):
+    chosen.append((pace, mood))
+    return three_ball.paradigm("paper-none", true_rule)
+chosen = []
+"""
+
+
+def test_options_of_a_plug_in_are_listed_and_reach_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    install(tmp_path, open=OPEN)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    module = registry.load_paradigm("open")
+    assert registry.options_of(module) == {"pace": ["slow", "fast"], "mood": ["good"]}
+    assert main(["list"]) == 0
+    assert "option (--set pace=...): slow, fast; the first by default" in capsys.readouterr().out
+    words = ["run", "open", "--agents", "1", "--trials", "1", "--no-figures", "--quiet", "--out", str(tmp_path / "o")]
+    module.chosen.clear()  # type: ignore[attr-defined]
+    assert main(words) == 0
+    assert set(module.chosen) == {("slow", "good")}  # type: ignore[attr-defined]
+    module.chosen.clear()  # type: ignore[attr-defined]
+    assert main([*words, "--set", "pace=fast"]) == 0
+    assert set(module.chosen) == {("fast", "good")}  # type: ignore[attr-defined]
+    assert main([*words, "--set", "pace=medium"]) == 2
+    assert "--set pace must be one of slow, fast; got 'medium'" in capsys.readouterr().err
+
+
+def test_paradigms_without_options_have_none() -> None:
+    assert registry.options_of(registry.load_paradigm("three-ball")) == {}
+    assert main(["run", "three-ball", "--set", "planner=2017"]) == 2
 
 
 @pytest.mark.parametrize("flaw", FLAWS)

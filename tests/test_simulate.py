@@ -329,9 +329,12 @@ def test_a_checkpoint_of_something_else_is_left_alone(small_batches, monkeypatch
 def test_every_scheme_of_three_balls_runs():
     result = simulate([three_ball.paradigm(s) for s in three_ball.SCHEMES], 3, 2)
     assert result.schemes == list(three_ball.SCHEMES)
-    assert result.sizes == {"scheme": 10, "agent": 3, "trial": 2, "model": 81}
+    assert result.sizes == {"scheme": 11, "agent": 3, "trial": 2, "model": 81}
     for name in ("free_energy", "confidence", "kl_to_truth", "score"):
         assert np.isfinite(getattr(result, name)).all()
+    # all but those who know the rule report on the 81 rules: awake, or in their sleep
+    wondering = np.isfinite(result.model_posterior).all(axis=(1, 2, 3))
+    assert_array_equal(wondering, [s != "knowing" for s in result.schemes])
 
 
 def test_an_agent_that_knows_the_rule_looks_before_it_answers():

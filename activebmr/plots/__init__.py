@@ -19,12 +19,15 @@ From a likelihood or its counts:
 from activebmr.plots.measures import histogram, paired_scatter, series, trajectories, wins_and_losses
 from activebmr.plots.models import insight, log_odds, model_posterior
 from activebmr.plots.neurons import dopamine, firing_rates, local_field_potentials, policy_rates
+from activebmr.plots.page import WIDTH, Page, save
 from activebmr.plots.pick import record
 from activebmr.plots.steps import beliefs, confidence, doubt, gains, likelihood, outcomes, policies, policy_names
 from activebmr.plots.style import PALETTE, colour, style, title, wrap
 
 __all__ = [
     "PALETTE",
+    "WIDTH",
+    "Page",
     "beliefs",
     "colour",
     "confidence",
@@ -44,6 +47,7 @@ __all__ = [
     "policy_names",
     "policy_rates",
     "record",
+    "save",
     "series",
     "style",
     "title",

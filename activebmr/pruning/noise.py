@@ -20,44 +20,77 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["LOG_THETA", "TruncatedLogNormal", "log_mass"]
+__all__ = ["LOG_THETA", "TruncatedLogNormal", "log_mass", "log_scaled_mass"]
 
 LOG_THETA = (-20.0, 0.0)
 """Interval of log theta: theta lies between e^-20, as good as nothing, and 1."""
 
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 _TAIL = -4.0  # below it the continued fraction, above it erfcx
-_TERMS = 48
+_TERMS = 22
 _SMALL_VARIANCE = 1e-2  # of x: below it, log moments are integrated instead of subtracted
 _NODES, _WEIGHTS = (torch.tensor(x) for x in np.polynomial.legendre.leggauss(12))
 
 
-def _hazard(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+class _Hazard(torch.autograd.Function):
     """log h(x), the excess g(x) = x + h(x), and V(x) = 1 - h(x) g(x), the variance of a standard normal below x.
 
-    In the tail by Laplace's continued fraction, h(-t) = t + 1 / (t + 2 / (t + 3 / ...)), which has no cancellation.
+    In the tail by Laplace's continued fraction, h(-t) = t + 1 / (t + 2 / (t + 3 / ...)), which has no cancellation. Their
+    derivatives are -g, V and h (g^2 - V).
     """
-    tail = x < _TAIL
-    t = torch.where(tail, -x, torch.full_like(x, -_TAIL))
-    rest = t
-    for k in range(_TERMS, 2, -1):
-        rest = t + k / rest
-    c = 2.0 / rest  # h(-t) = t + g and g = 1 / (t + c)
-    g_tail = 1.0 / (t + c)
-    log_h_tail, v_tail = torch.log(t + g_tail), g_tail * (c - g_tail)
-    y = torch.where(tail, torch.full_like(x, _TAIL), x)
-    log_h = -0.5 * y * y - _HALF_LOG_2PI - torch.special.log_ndtr(y)
-    h = torch.exp(log_h)
-    g = y + h
-    return torch.where(tail, log_h_tail, log_h), torch.where(tail, g_tail, g), torch.where(tail, v_tail, 1.0 - h * g)
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[no-untyped-def,override]
+        log_h = -0.5 * x * x - _HALF_LOG_2PI - torch.special.log_ndtr(x)
+        h = torch.exp(log_h)
+        g = x + h
+        v = 1.0 - h * g
+        slope = h * (g * g - v)
+        tail = x < _TAIL
+        if tail.any():
+            t = -x[tail]
+            rest = t.clone()
+            for k in range(_TERMS, 3, -1):
+                rest.reciprocal_().mul_(k).add_(t)
+            e = 3.0 / rest  # h(-t) = t + g, g = 1 / (t + c), c = 2 / (t + e)
+            c = 2.0 / (t + e)
+            gt = 1.0 / (t + c)
+            log_h[tail], g[tail], v[tail] = torch.log(t + gt), gt, gt * (c - gt)
+            slope[tail] = (t + gt) * gt * 2.0 * (e - c) / ((t + c) * (t + e))
+        ctx.save_for_backward(g, v, slope)
+        return log_h, g, v
+
+    @staticmethod
+    def backward(ctx, of_log_h: Tensor, of_g: Tensor, of_v: Tensor) -> Tensor:  # type: ignore[no-untyped-def,override]
+        g, v, slope = ctx.saved_tensors
+        return -of_log_h * g + of_g * v + of_v * slope
+
+
+def _hazard(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    return _Hazard.apply(x)  # type: ignore[no-untyped-call,no-any-return]
+
+
+class _LogNdtr(torch.autograd.Function):
+    """log Phi(x); its derivative h(x) is finite everywhere, which that of torch's own is not."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:  # type: ignore[no-untyped-def,override]
+        y = torch.special.log_ndtr(x)
+        ctx.save_for_backward(x, y)
+        return y
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> Tensor:  # type: ignore[no-untyped-def,override]
+        x, y = ctx.saved_tensors
+        tail = x < _TAIL
+        h = torch.exp(-0.5 * x * x - _HALF_LOG_2PI - y)
+        if tail.any():
+            h[tail] = torch.exp(_hazard(x[tail])[0])
+        return grad * h
 
 
 def _log_ndtr(x: Tensor) -> Tensor:
-    """log Phi(x), with gradients that are finite everywhere."""
-    tail = x < _TAIL
-    y = torch.where(tail, x, torch.full_like(x, _TAIL - 1.0))
-    body = torch.special.log_ndtr(torch.where(tail, torch.zeros_like(x), x).clamp(max=38.0))
-    return torch.where(tail, -0.5 * y * y - _HALF_LOG_2PI - _hazard(y)[0], body)
+    return _LogNdtr.apply(x)  # type: ignore[no-untyped-call,no-any-return]
 
 
 def log_mass(low: Tensor, high: Tensor) -> Tensor:
@@ -162,7 +195,7 @@ class TruncatedLogNormal:
         b = torch.where(above, beta, -torch.ones_like(beta))
         a = torch.where(above, alpha, -2.0 * torch.ones_like(alpha))
         shift = torch.where(above, k * sigma, torch.zeros_like(sigma))
-        outside = k * self.high + _log_scaled(a - shift, b - shift) - _log_scaled(a, b)
+        outside = k * self.high + log_scaled_mass(a - shift, b - shift) - log_scaled_mass(a, b)
         a, b = torch.where(above, -torch.ones_like(alpha), alpha), torch.where(above, torch.ones_like(beta), beta)
         s = torch.where(above, torch.zeros_like(sigma), sigma)
         inside = k * self.mu + 0.5 * (k * s) ** 2 + log_mass(a - k * s, b - k * s) - log_mass(a, b)
@@ -201,14 +234,20 @@ class TruncatedLogNormal:
         both = 1.0 + torch.where(pa > 0, a * pa, torch.zeros_like(a)) - b * pb - (pa - pb) ** 2
         return sigma**2 * torch.where(outside, one_sided, both)
 
-    def sample(self, generator: torch.Generator | None = None) -> Tensor:
-        """One draw of theta for each element, differentiable in mu and log sigma (implicit reparameterisation)."""
-        u = torch.rand(self.mu.shape, dtype=torch.float64, device=self.mu.device, generator=generator)
-        return torch.exp(_Quantile.apply(self.mu, self.log_sigma, u.clamp(1e-12, 1 - 1e-12), self.low, self.high))
+    def sample(self, draws: int | None = None, generator: torch.Generator | None = None) -> Tensor:
+        """Draws of theta, differentiable in mu and log sigma (implicit reparameterisation).
+
+        Args:
+            draws: how many, along a new first axis; one without that axis by default.
+            generator: source of random numbers; torch's own by default.
+        """
+        shape = self.mu.shape if draws is None else (draws, *self.mu.shape)
+        u = torch.rand(shape, dtype=torch.float64, device=self.mu.device, generator=generator).clamp_(1e-12, 1 - 1e-12)
+        return torch.exp(_Quantile.apply(self.mu, self.log_sigma, u, self.low, self.high))  # type: ignore[no-untyped-call]
 
 
-def _log_scaled(a: Tensor, b: Tensor) -> Tensor:
-    """log[(Phi(b) - Phi(a)) / phi(b)] for a < b < 0."""
+def log_scaled_mass(a: Tensor, b: Tensor) -> Tensor:
+    """log[(Phi(b) - Phi(a)) / phi(b)] for a < b < 0, float64: what is left of `log_mass` when b^2 / 2 is taken out."""
     (log_ha, _, _), (log_hb, _, _) = _hazard(a), _hazard(b)
     log_r = 0.5 * (b - a) * (b + a) + log_hb - log_ha
     return _log1mexp(-log_r) - log_hb
@@ -225,45 +264,56 @@ class _Quantile(torch.autograd.Function):
     def forward(ctx, mu: Tensor, log_sigma: Tensor, u: Tensor, low: float, high: float) -> Tensor:  # type: ignore[no-untyped-def,override]
         sigma = torch.exp(log_sigma)
         flip = mu < low
-        mean, u = torch.where(flip, low + high - mu, mu), torch.where(flip, 1 - u, u)
+        mean = torch.where(flip, low + high - mu, mu)
+        u = torch.where(flip, 1 - u, u) if flip.any() else u
         alpha, beta = (low - mean) / sigma, (high - mean) / sigma
-        above = beta < 0
-        inner = _inner_quantile(alpha, torch.where(above, torch.ones_like(beta), beta), u)
-        outer = _outer_quantile(alpha, torch.where(above, beta, -torch.ones_like(beta)), u)
-        x, d_mu, d_scale = (torch.where(above, o, i) for o, i in zip(outer, inner, strict=True))
-        x = torch.where(above, high - sigma * x, mean + sigma * x).clamp(low, high)
-        ctx.save_for_backward(d_mu, sigma * torch.where(flip, -d_scale, d_scale))
+        above = beta < _TAIL
+        x, d_mu, d_scale = _inner_quantile(alpha, torch.where(above, torch.ones_like(beta), beta), u)
+        x = mean + sigma * x
+        if above.any():
+            d, outer_mu, outer_scale = _outer_quantile(alpha[above], beta[above], u[..., above])
+            x[..., above], d_mu[..., above], d_scale[..., above] = high - sigma[above] * d, outer_mu, outer_scale
+        x.clamp_(low, high)
+        d_scale *= torch.where(flip, -sigma, sigma)
+        ctx.save_for_backward(d_mu, d_scale)
+        ctx.draws = u.dim() > mu.dim()
         return torch.where(flip, low + high - x, x)
 
     @staticmethod
     def backward(ctx, grad: Tensor):  # type: ignore[no-untyped-def,override]
-        d_mu, d_log_sigma = ctx.saved_tensors
-        return grad * d_mu, grad * d_log_sigma, None, None, None
+        parts = [grad * d for d in ctx.saved_tensors]
+        return (*(p.sum(dim=0) if ctx.draws else p for p in parts), None, None, None)
 
 
 def _inner_quantile(alpha: Tensor, beta: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Standardised quantile z for alpha <= 0 <= beta, dx / dmu and (dx / dlog sigma) / sigma."""
-    z_mass = torch.exp(log_mass(torch.minimum(alpha, torch.zeros_like(alpha)), beta))
-    below, above = (torch.special.ndtr(e) + v * z_mass for e, v in ((alpha, u), (-beta, 1 - u)))
-    z = torch.where(below < above, torch.special.ndtri(below), -torch.special.ndtri(above))
-    z = torch.minimum(torch.maximum(z, alpha), beta)
-    wa = (1 - u) * torch.exp((0.5 * (z - alpha) * (z + alpha)).clamp(max=100.0))
-    wb = u * torch.exp((0.5 * (z - beta) * (z + beta)).clamp(max=100.0))
-    edge = torch.where(wa > 0, wa * alpha, torch.zeros_like(wa)) + torch.where(wb > 0, wb * beta, torch.zeros_like(wb))
-    return z, 1 - wa - wb, z - edge
+    """Standardised quantile z for an interval whose upper end is not far below the mean, dx / dmu and (dx / dlog sigma) / sigma."""
+    mass = torch.exp(log_mass(alpha, beta))
+    below, above = torch.special.ndtr(alpha) + u * mass, torch.special.ndtr(-beta) + (1 - u) * mass
+    low = below < above
+    z = torch.special.ndtri(torch.where(low, below, above))
+    z = torch.minimum(torch.maximum(torch.where(low, z, -z), alpha), beta)
+    # phi(alpha) / phi(z) and phi(beta) / phi(z)
+    half = 0.5 * z * z
+    wa = (1 - u) * torch.exp((half - 0.5 * alpha * alpha).clamp_(max=100.0))
+    wb = u * torch.exp((half - 0.5 * beta * beta).clamp_(max=100.0))
+    # far ends have no weight: 0 times their distance is 0
+    return z, 1 - wa - wb, z - wa * alpha.clamp(min=-1e150) - wb * beta.clamp(max=1e150)
 
 
 def _outer_quantile(alpha: Tensor, beta: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Distance d = beta - z of the quantile from the upper end for beta < 0, and the same derivatives."""
+    """Distance d = beta - z of the quantile from the upper end far below the mean, and the same derivatives."""
     log_h, g, _ = _hazard(beta)
     h = torch.exp(log_h)
     log_r = 0.5 * (beta - alpha) * (beta + alpha) + log_h - _hazard(alpha)[0]
     share = torch.logaddexp(torch.log(u), torch.log1p(-u) + log_r)  # log of Phi(z) / Phi(beta)
     d = -share / h
-    for _ in range(8):  # Newton on the log of that share, which is concave in d
+    for _ in range(12):  # Newton on the log of that share, which is concave in d
         _, gd, _ = _hazard(beta - d)
         rise = torch.log1p((d + gd - g) / h)
-        d = (d + (-d * (d - 2 * beta) / 2 - rise - share) / (d - beta + gd)).clamp(min=0.0)
+        step = (-d * (d - 2 * beta) / 2 - rise - share) / (d - beta + gd)
+        d = (d + step).clamp(min=0.0)
+        if (step.abs() <= 1e-9 * d).all():  # the next one would not be seen
+            break
     _, gd, _ = _hazard(beta - d)
     rise = torch.log1p((d + gd - g) / h)
     kept = -torch.expm1(torch.log(u) - share - rise)  # 1 - u phi(beta) / phi(z)
