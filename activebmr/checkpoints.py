@@ -60,7 +60,8 @@ def _digest(digest: Any, paradigm: Paradigm) -> None:
                 digest.update(str(m).encode() + table.columns.tobytes() + table.assignment.tobytes())
     for m, space in paradigm.agent.spaces.items():
         digest.update(repr((m, type(space).__name__)).encode())
-        _digest_value(digest, vars(space))
+        _digest_value(digest, space)
+    digest.update(repr((paradigm.candidates, paradigm.agent.trial_length)).encode())
     digest.update(repr(sorted((m, tuple(map(float, worth))) for m, worth in paradigm.score.items())).encode())
 
 
@@ -72,7 +73,7 @@ def _digest_value(digest: Any, value: Any) -> None:
         for item in value:
             _digest_value(digest, item)
     elif isinstance(value, dict):
-        for key in sorted(value, key=str):
+        for key in sorted((k for k in value if not str(k).startswith("_")), key=str):  # what is worked out on the way
             digest.update(str(key).encode())
             _digest_value(digest, value[key])
     elif hasattr(value, "__dict__"):

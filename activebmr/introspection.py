@@ -57,7 +57,7 @@ class Introspection:
             if self.after < 1:
                 raise ValueError(f"after of Introspection must be a whole number >= 1, or a list of trials; got {self.after}")
         else:
-            trials = np.asarray(self.after)
+            trials = np.asarray(self.after, dtype=None if np.size(self.after) else np.intp)
             if trials.ndim != 1 or not np.issubdtype(trials.dtype, np.integer) or (trials < 0).any():
                 raise ValueError(
                     f"after of Introspection must be a whole number >= 1, or trials counted from 0; got {self.after!r}"
@@ -158,6 +158,7 @@ class Sleep:
         last = Memory(list(self.trials[-1].outcomes), list(self.trials[-1].controls))
         return replace(
             self,
+            origin=dict(self.origin),
             full={m: x.copy() for m, x in self.full.items()},
             prior={m: x.copy() for m, x in self.prior.items()},
             held={m: x.copy() for m, x in self.held.items()},
@@ -166,19 +167,27 @@ class Sleep:
         )
 
     def witness(self, modality: int, agents: Ints, states: Ints, amounts: Floats) -> None:
-        """Count outcomes (entries, n_outcomes) under the unreduced model; an agent's columns must differ from each other."""
-        if modality in self.full:
+        """Count outcomes (entries, n_outcomes) under the unreduced model, unless another mind does; an agent's columns must
+        differ from each other.
+        """
+        if modality in self.full and self.parent is None:
             possible = self.origin[modality][agents, states] > 0
             self.full[modality][agents, states] += possible * amounts
 
     def review(self, agent: Agent) -> None:
-        """After a trial, count what it showed under the unreduced model, and forget there, too."""
+        """After a trial, count what it showed under the unreduced model; evidence fades like counts, what came before it does
+        not.
+        """
+        kept = agent.learning.retention
         if self.parent is not None:
+            before = {m: self.parent.tables[m].counts.copy() for m in self.full}  # type: ignore[union-attr]
             relive(agent.dreamer, self.parent, self.trials[-1])
-            self.full = {m: self.parent.tables[m].counts.copy() for m in self.full}  # type: ignore[union-attr]
-        elif agent.learning.retention < 1.0:
-            for counts in self.full.values():
-                counts *= agent.learning.retention
+            for m, counts in before.items():
+                after = self.parent.tables[m].counts  # type: ignore[union-attr]
+                self.full[m] = after.copy() if kept == 1.0 else self.full[m] + (after / kept - counts)
+        if kept < 1.0:
+            for m, born in self.origin.items():
+                self.full[m] = born + kept * (self.full[m] - born)
 
 
 def fall_asleep(agent: Agent, state: AgentState, streams: Sequence[np.random.Generator] | None) -> dict[int, Reduction]:
@@ -286,14 +295,17 @@ def instruct(agent: Agent, state: AgentState, taught: Mapping[int | str, Any]) -
     for key, value in taught.items():
         m = agent.model.modality(key)
         table, layout = state.tables[m], layouts_of(agent.model)[m]
+        if m in agent._scorers:
+            raise ValueError(f"taught must not speak about modality {m}, which the agent has hypotheses about")
         if m not in agent.model.learned_modalities:
             raise ValueError(f"taught must speak about modalities with counts, {list(agent.model.learned_modalities)}; got {m}")
-        counts = np.asarray(value, dtype=np.float64)
-        if counts.ndim == agent.model.A[m].ndim:
+        counts, shape = np.asarray(value, dtype=np.float64), agent.model.A[m].shape
+        given = counts.shape
+        if given == shape:
             counts = np.repeat(counts[None], state.n_agents, axis=0)
-        if counts.shape != (state.n_agents, *agent.model.A[m].shape):
+        if counts.shape != (state.n_agents, *shape):
             raise ValueError(
-                f"taught[{key!r}] must have shape {agent.model.A[m].shape}, for each agent or for all; got {counts.shape}"
+                f"taught[{key!r}] must have shape {agent.model.A[m].shape}, for each agent or for all; got {given}"
             )
         bad = ~np.isfinite(counts) | (counts < 0)
         if bad.any():
@@ -317,6 +329,8 @@ def instruct(agent: Agent, state: AgentState, taught: Mapping[int | str, Any]) -
                     np.arange(state.n_agents), prior + seen, np.arange(layout.n_states)
                 )
             state.sleep.held[m] = np.full(state.n_agents, -1)
+            if m == agent.listed and agent.hypotheses is None:
+                state.model_posterior, state.adopted = None, np.full(state.n_agents, -1)
 
 
 def relive(agent: Agent, state: AgentState, trial: Memory) -> None:

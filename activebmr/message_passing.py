@@ -173,7 +173,7 @@ class PathInference:
     def ascend(self, paths: Paths, ahead: bool = True, record: bool = False) -> Ascent:
         """Climb to the beliefs of every policy about every moment; without ``ahead``, about the past of a single path."""
         now = len(paths.outcomes) - 1
-        last = now == self.trial_length - 1 or not ahead
+        last = now >= self.trial_length - 1 or not ahead
         n, sizes = len(paths.likelihoods[0]), self.model.num_states
         moves = self.model.first_controls if ahead else self.model.first_controls[:1]
         # moment by moment and factor by factor ``(n, policies, S_f)``; the past is the same for all policies, and worked out

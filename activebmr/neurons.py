@@ -72,9 +72,10 @@ def neuronal_responses(agent: Agent, state: AgentState, outcomes: Any, controls:
     """
     if state.n_agents != 1 or state.t != 0:
         raise ValueError(f"state must be of one agent between trials; got {state.n_agents} agents at time {state.t}")
-    seen, done = np.atleast_2d(np.asarray(outcomes)), np.atleast_2d(np.asarray(controls))
+    seen, done = np.atleast_2d(np.asarray(outcomes)), np.asarray(controls)
+    done = np.atleast_2d(done) if done.size else np.zeros((0, agent.model.num_factors), dtype=np.intp)
     times = len(seen)
-    if len(done) not in (times - 1, times) and times > 1:
+    if len(done) not in (times - 1, times):
         raise ValueError(f"controls must have {times - 1} or {times} rows for {times} outcomes; got {len(done)}")
     state, model, inference = state.copy(), agent.model, agent.path_inference
     rates: list[list[Floats]] = [[] for _ in model.num_states]

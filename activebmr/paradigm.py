@@ -123,11 +123,14 @@ def describe(paradigm: Paradigm) -> dict[str, Any]:
             "dreams": sleep.dreams,
             "evidence": sleep.evidence,
         } | {
-            f"pA[{m}]": {"space": type(space).__name__} | {k: v for k, v in vars(space).items() if isinstance(v, _SIMPLE)}
+            f"pA[{m}]": {"space": type(space).__name__}
+            | {k: v for k, v in getattr(space, "__dict__", {}).items() if isinstance(v, _SIMPLE)}
             for m, space in agent.spaces.items()
         }
     own |= {"inference": agent.inference, "hypotheses": len(agent.hypotheses) if agent.hypotheses is not None else 0}
-    return _plain({**own, **parts, "trial_length": paradigm.trial_length, **paradigm.settings})
+    own |= {**parts, "trial_length": paradigm.trial_length}
+    # a paradigm's setting may have the name of one of the agent's: both are told
+    return _plain(own | {f"paradigm_{k}" if k in own else k: v for k, v in paradigm.settings.items()})
 
 
 _SIMPLE = (str, int, float, bool, tuple, type(None))

@@ -39,7 +39,8 @@ class Recorder:
 
     def trial(self, info: TrialInfo, divergence: Floats) -> None:
         """Fold the steps since the last trial into one and add what the trial changed."""
-        folded = {name: np.stack([s[name] for s in self.steps], axis=1) for name in self.steps[0]}
+        names = dict.fromkeys(name for step in self.steps for name in step)
+        folded = {name: np.stack([_held(name, s, self.steps) for s in self.steps], axis=1) for name in names}
         self.steps.clear()
         for m, counts in info.counts.items():
             name = self.model.labels["modality"][m]
@@ -50,8 +51,16 @@ class Recorder:
         self.trials.append(folded)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """All records: axes (agent, trial, ...), and (agent, trial, time, ...) for what changes within a trial."""
-        return {name: np.stack([t[name] for t in self.trials], axis=1) for name in self.trials[0]}
+        """All records: axes (agent, trial, ...), and (agent, trial, time, ...) for what changes within a trial; nan where a
+        trial has none of a thing.
+        """
+        names = dict.fromkeys(name for trial in self.trials for name in trial)
+        return {name: np.stack([_held(name, t, self.trials) for t in self.trials], axis=1) for name in names}
+
+
+def _held(name: str, row: dict[str, NDArray[Any]], rows: list[dict[str, NDArray[Any]]]) -> NDArray[Any]:
+    """What a row holds under a name, or nan in the shape that others have."""
+    return row[name] if name in row else np.full(next(r[name] for r in rows if name in r).shape, np.nan)
 
 
 def divergence_from(state: AgentState, process: ModelProcess) -> Floats:

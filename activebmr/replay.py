@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from activebmr.paradigm import Paradigm
+from activebmr.paradigm import Paradigm, stream
 from activebmr.processes import ModelProcess
 from activebmr.recording import Recorder, divergence_from
 from activebmr.results import read_npz
@@ -72,6 +72,7 @@ def replay(paradigm: Paradigm, states: Any, controls: Any, outcomes: Any) -> dic
     truths = paradigm.truths(0, np.arange(1))
     process = ModelProcess(model, paradigm.hypotheses, truths)
     state, recorder = agent.init(1), Recorder(model)
+    dreams = [stream(0, 0, 2)]
     adopted = []
     for i in range(n_trials):
         for t in range(length):
@@ -81,7 +82,7 @@ def replay(paradigm: Paradigm, states: Any, controls: Any, outcomes: Any) -> dic
             info = agent._advance(state, list(seen.T), np.zeros(1), done)
             recorder.step(info, seen, arrays["states"][i, :, t][None])
         divergence = divergence_from(state, process)
-        recorder.trial(agent._conclude(state), divergence)
+        recorder.trial(agent._conclude(state, dreams), divergence)
         adopted.append(state.adopted[0])
     out = {name: array[0] for name, array in recorder.arrays().items()}
     return out | {"adopted_model": np.array(adopted)}

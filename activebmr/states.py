@@ -136,7 +136,7 @@ class TrialInfo:
         model_posterior: posterior over hypotheses that decided about adoption ``(n_agents, n_hypotheses)``, or None. Of a list
             that introspection searches: what the probabilities lack to 1 is the model's that the agent was born with.
         log_odds: log odds of the best hypothesis ``(n_agents,)``, nats, or None. Of a list: its log evidence ratio against the
-            model that the agent was born with.
+            model that the agent was born with. Between sleeps, what concerns a list is the last sleep's.
         best_model: the best hypothesis ``(n_agents,)``, or None.
         adopted_now: agents whose log odds are beyond Occam's window after this trial, whether or not they were before
             ``(n_agents,)``. Of a list: agents that hold one of its models.

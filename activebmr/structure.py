@@ -193,6 +193,7 @@ class Alternatives:
         r = self.table.dense(self.space.index(model))[None]
         if self.adopt == "reduced":
             r = np.where(p > 0, r, 0.0)  # what the prior excludes stays impossible, whatever a model claims
+            r = np.where(r.any(axis=1, keepdims=True), r, p)
             return r, np.where(p > 0, np.maximum(r + (q - p), 0.0), 0.0)
         claim = np.where(p > 0, np.maximum(r - p, 0.0), 0.0)
         whole = claim.sum(axis=1, keepdims=True)

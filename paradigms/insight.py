@@ -173,7 +173,7 @@ def paradigm(
     *,
     planner: str = "2017",
     adopt: str = "claims",
-    depth: int = DEPTH,
+    depth: int | None = None,
     agent: Agent | None = None,
 ) -> Paradigm:
     """The paradigm under one of its `SCHEMES`.
@@ -184,7 +184,7 @@ def paradigm(
             solvable one per agent.
         planner: name of one of the `PLANNERS`.
         adopt: name of one of the `ADOPTIONS`.
-        depth: steps that the sophisticated planner looks ahead beyond the next one.
+        depth: steps that the sophisticated planner looks ahead beyond the next one, 1 by default.
         agent: agents to use instead of the scheme's.
 
     Raises:
@@ -202,10 +202,14 @@ def paradigm(
     return replace(bare, agent=agent or sleeper(scheme, truth, planner=planner, adopt=adopt, depth=depth))
 
 
-def sleeper(scheme: str, truth: int | str = 0, *, planner: str = "2017", adopt: str = "claims", depth: int = DEPTH) -> Agent:
+def sleeper(
+    scheme: str, truth: int | str = 0, *, planner: str = "2017", adopt: str = "claims", depth: int | None = None
+) -> Agent:
     """The agents of a scheme; see `paradigm`."""
     if planner not in PLANNERS:
         raise ValueError(f"planner of {NAME} must be one of {list(PLANNERS)}; got {planner!r}")
+    if planner == "2017" and depth is not None:
+        raise ValueError(f"depth of {NAME} must not be given for the planner '2017', which looks one step ahead; got {depth}")
     world = world_model()
     if scheme in ("knowing", "instructed") and truth == "random":
         raise ValueError(f"true_rule must be a number for the scheme {scheme!r}: all its agents know one motif; got 'random'")
@@ -224,7 +228,7 @@ def sleeper(scheme: str, truth: int | str = 0, *, planner: str = "2017", adopt: 
     old = planner == "2017"
     return Agent(
         model,
-        planner=Planner(depth=0 if old else depth, gains=("state", "param")),
+        planner=Planner(depth=0 if old else DEPTH if depth is None else depth, gains=("state", "param")),
         inference="message-passing" if old else "joint",
         learning=Learning(smooth=True),
         introspection=sleeps.get(scheme),

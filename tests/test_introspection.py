@@ -20,6 +20,7 @@ from activebmr import (
     Paradigm,
     Planner,
     Selection,
+    replay,
     simulate,
 )
 from activebmr.checkpoints import Checkpoint
@@ -210,7 +211,7 @@ def test_an_instruction_leaves_the_old_state_alone():
 @pytest.mark.parametrize("retention", [1.0, 0.999])
 def test_after_a_dream_counts_are_those_learned_under_the_reduced_prior(inference, adopt, retention):
     """Brute force: an agent that was born with the reduced prior lives through all trials so far."""
-    if retention < 1.0:  # models that add counts to the prior; see the report on forgetting
+    if retention < 1.0:  # models that only add counts, so that fading leaves none of them below zero
         space = HypothesisSpace({n: {1: two_rooms().pA[1] + RULES.dense(n, 1)} for n in RULES.names})
     else:
         space = RULES
@@ -496,10 +497,21 @@ def test_sleepers_that_forget_find_the_motif_all_the_same(evidence, spm):
 
 
 def test_own_evidence_fades_like_counts():
-    """An agent that adopts nothing has the evidence that its counts hold, faded or not."""
+    """What was seen fades as counts do; what was believed before does not, else it would be evidence against itself."""
     agent = sleeper(threshold=np.inf, retention=0.999)
-    for state in live(agent, agent.init(4), recorded(4, 5))[0]:
-        assert_allclose(state.sleep.full[LIGHT], state.tables[LIGHT].counts, rtol=1e-12)
+    states = live(agent, agent.init(4), recorded(4, 5))[0]
+    for i, state in enumerate(states, start=1):
+        faded = 0.999**i * state.sleep.origin[LIGHT]  # what is left of the prior in the counts
+        evidence = state.sleep.full[LIGHT] - state.sleep.origin[LIGHT]
+        assert_allclose(evidence, state.tables[LIGHT].counts - faded, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("evidence", ["own", "unbiased"])
+@pytest.mark.parametrize("retention", [512 / 513, 0.9])
+def test_models_with_fewer_counts_than_the_parent_can_be_scored_after_forgetting(evidence, retention):
+    agent = sleeper(retention=retention, evidence=evidence)
+    for state in live(agent, agent.init(2), recorded(2, 20))[0]:
+        assert np.isfinite(state.sleep.found[LIGHT].ratios).all()
 
 
 # --- a batch -------------------------------------------------------------------------------------------------------------
@@ -815,3 +827,91 @@ def test_introspection_of_the_wrong_kind_is_named():
 def test_bad_settings_of_introspection_are_named(options, message):
     with pytest.raises(ValueError, match=message):
         Introspection(SPACE, **options)
+
+
+# --- found in review -----------------------------------------------------------------------------------------------------
+def folders(tmp_path, *paradigms) -> set[str]:
+    """Folders in which `simulate` would keep the finished parts of runs of these paradigms."""
+    return {Checkpoint(tmp_path, [p], module._settings([p], 4, 3, 0)).folder.name for p in paradigms}
+
+
+def test_checkpoints_tell_planners_candidates_and_trial_lengths_apart(tmp_path):
+    shallow, deep = (insight.paradigm("sleep", planner="sophisticated", depth=d) for d in (1, 3))
+    assert len(folders(tmp_path, shallow, deep)) == 2
+    some = insight.paradigm("sleep", "random", planner="sophisticated")
+    assert len(folders(tmp_path, some, replace(some, candidates=[0, 1, 2]))) == 2
+    agents = [Agent(two_rooms(), trial_length=n) for n in (2, 5)]
+    assert len(folders(tmp_path, *(Paradigm("rooms", "s", a, two_rooms(), 5) for a in agents))) == 2
+
+
+def test_checkpoints_do_not_depend_on_what_was_worked_out_on_the_way(tmp_path):
+    before = folders(tmp_path, insight.paradigm("sleep"))
+    insight.motifs().average(0)
+    assert folders(tmp_path, insight.paradigm("sleep")) == before
+
+
+def test_settings_tell_the_planner_of_the_agents_and_that_of_the_paradigm():
+    from activebmr.paradigm import describe
+
+    told = describe(insight.paradigm("sleep", planner="sophisticated", depth=3))
+    assert told["planner"]["depth"] == 3 and told["paradigm_planner"] == "sophisticated"
+
+
+def test_agents_with_hypotheses_cannot_be_instructed_about_them():
+    agent = Agent(two_rooms(), RULES)
+    with pytest.raises(ValueError, match="has hypotheses about"):
+        agent.instruct(agent.init(1), {LIGHT: RULES.dense("both", LIGHT)})
+
+
+def test_instruction_leaves_the_old_state_alone_and_forgets_what_was_adopted():
+    agent = sleeper(threshold=0.0)
+    state = live(agent, agent.init(2), recorded(2, 3))[0][-1]
+    assert (state.adopted >= 0).all()
+    origin = state.sleep.origin[LIGHT].copy()
+    fresh = agent.instruct(state, {LIGHT: RULES.dense("both", LIGHT)})
+    assert_array_equal(state.sleep.origin[LIGHT], origin)
+    assert (fresh.adopted == -1).all() and fresh.model_posterior is None
+    assert (state.adopted >= 0).all()
+
+
+def test_traces_of_sleepers_hold_their_posterior_and_nan_before_the_first_sleep():
+    agent = insight.paradigm("sleep", planner="sophisticated").agent
+    late = Agent(
+        agent.model,
+        planner=agent.planner,
+        learning=agent.learning,
+        introspection=replace(agent.introspection, after=2),
+        trial_length=6,
+    )
+    result = simulate(insight.paradigm("sleep", agent=late), 2, 4, trace=True)
+    posterior, odds = result.trace["model_posterior"][0], result.trace["log_odds"][0]
+    assert np.isnan(posterior[:, 0]).all() and np.isfinite(posterior[:, 2:]).all()
+    assert np.isnan(odds[:, 0]).all() and np.isfinite(odds[:, 1:]).all()
+
+
+def test_replays_can_make_up_dreams():
+    agent = insight.paradigm("sleep").agent
+    dreamer = Agent(
+        agent.model,
+        planner=agent.planner,
+        inference=agent.inference,
+        learning=agent.learning,
+        introspection=replace(agent.introspection, spaces=insight.model_space(), dream="generated", dreams=1),
+        trial_length=6,
+    )
+    run = simulate(insight.paradigm("sleep"), 1, 8, trace=True).trace
+    recording = {k: np.swapaxes(run[k][0, 0], 1, 2) for k in ("states", "controls", "outcomes")}
+    one, two = (replay(insight.paradigm("sleep", agent=dreamer), **recording) for _ in range(2))
+    assert_array_equal(one["pA_what"], two["pA_what"])
+    assert (one["adopted_model"] >= 0).any()
+
+
+def test_a_model_that_claims_nothing_possible_leaves_its_column_as_it_is():
+    prior = np.array([[1.0, 1.0], [0.0, 1.0]])
+    space = HypothesisSpace({"a": {0: [[0.0, 9.0], [5.0, 1.0]]}, "b": {0: [[1.0, 1.0], [5.0, 9.0]]}})
+    fresh, _ = Alternatives(space, check_support=False).adopted(0, prior[None], prior[None])
+    assert_array_equal(fresh[0], [[1.0, 9.0], [0.0, 1.0]])
+
+
+def test_never_may_be_a_list_without_trials():
+    assert not Introspection(Alternatives(RULES), after=()).due(0)
