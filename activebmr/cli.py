@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from activebmr import prune_cli
 from activebmr.registry import ParadigmModule, draw_figures, load_paradigm, options_of, paradigm_names, unknown
 from activebmr.report import console, report_replay, report_run, truth_sentence
 
@@ -33,6 +34,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help reads well in narrow terminals and in files
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(prune_cli.app, name="prune")
 
 
 class Problem(Exception):
@@ -183,7 +185,7 @@ def run(
     _in_range("--seed", seed, 0, MAX_SEED)
     jobs = _processes(jobs)
     _fits_memory(schemes, agents, trials)
-    folder = _folder(out if out is not None else Path("results") / module.NAME, ("unfinished",), ("result.npz",))
+    folder = make_folder(out if out is not None else Path("results") / module.NAME, ("unfinished",), ("result.npz",))
     result = _simulate(schemes, agents, trials, seed, jobs, folder, progress=not quiet and sys.stderr.isatty())
     if not quiet:
         report_run(result, schemes[0], folder / "result.npz", getattr(module, "table", None))
@@ -258,7 +260,7 @@ def replay_recording(
         recorded = load_recording(recording)
     if out.exists() and recording.samefile(out):
         raise Problem(f"--out must be another file than the recording {recording}")
-    _folder(out.parent, (), (out.name,))
+    make_folder(out.parent, (), (out.name,))
     with _checked():
         arrays = replay(agent, **recorded)
     made_by = {"paradigm": agent.name, "scheme": agent.scheme, "version": __version__}
@@ -285,7 +287,7 @@ def plot(
     module = _module(name)
     if not hasattr(module, "figures"):
         raise Problem(f"the paradigm {name} draws no figures")
-    _draw(module, loaded, _folder(out if out is not None else result.parent), quiet)
+    _draw(module, loaded, make_folder(out if out is not None else result.parent), quiet)
 
 
 # --- checks ----------------------------------------------------------------------------------------------------------------
@@ -379,7 +381,7 @@ def _fits_memory(schemes: list[Paradigm], agents: int, trials: int) -> None:
         raise Problem(f"--agents {agents} and --trials {trials} need {size}: use fewer, or several runs with other seeds")
 
 
-def _folder(folder: Path, folders: tuple[str, ...] = (), files: tuple[str, ...] = ()) -> Path:
+def make_folder(folder: Path, folders: tuple[str, ...] = (), files: tuple[str, ...] = ()) -> Path:
     """Make a folder for the output and find out, by writing there, whether it can be used for these folders and files."""
     try:
         folder.mkdir(parents=True, exist_ok=True)

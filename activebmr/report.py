@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from activebmr.paradigm import Paradigm
     from activebmr.results import Result
 
-__all__ = ["console", "report_replay", "report_run", "truth_sentence"]
+__all__ = ["console", "print_table", "report_replay", "report_run", "truth_sentence"]
 
 
 def console() -> Console:
@@ -25,7 +25,7 @@ def _pm(mean: float, error: float) -> str:
     return f"{round(mean, 1) + 0.0:.1f}" + (f" +- {error:.1f}" if error == error else "")  # never -0.0 or nan
 
 
-def _table(screen: Console, title: str, header: Sequence[str], rows: list[Sequence[str]]) -> None:
+def print_table(screen: Console, title: str, header: Sequence[str], rows: list[Sequence[str]]) -> None:
     """A table; in a narrow terminal a block of lines for each row."""
     from rich import box
     from rich.table import Table
@@ -56,10 +56,10 @@ def report_run(result: Result, paradigm: Paradigm, target: Path, table: Callable
     agents, trials = result.sizes["agent"], result.sizes["trial"]
     lived = f"{agents} agent{'s' * (agents > 1)}, {trials} trial{'s' * (trials > 1)}"
     header, rows, notes = (table or _discovery_table)(result)
-    _table(screen, f"{paradigm.name}: {lived}, seed {int(result.seed)}", header, rows)
+    print_table(screen, f"{paradigm.name}: {lived}, seed {int(result.seed)}", header, rows)
     if len(rows) > 1 and table is None:
         title = f"difference from {rows[0][0]}, agent by agent"
-        _table(screen, title, ("scheme", "discovery", "score"), _paired(result))
+        print_table(screen, title, ("scheme", "discovery", "score"), _paired(result))
     screen.print(f"\ntrue rule: {truth_sentence(paradigm)}")
     for note in notes:
         screen.print(note)

@@ -1,9 +1,9 @@
 """`attach_noise`: multiplicative noise on the structures of any network, without touching it.
 
-The network is wrapped, not changed: while it runs, temporary hooks multiply the outputs of each site (`activebmr.pruning.tracing`)
-with theta; between calls it is what it was, and it can go on being used alone. In training mode theta is drawn from its
-posterior, so many times a batch, and the examples take turns; in evaluation mode it is its mean. Structures that have been
-pruned are multiplied with 0.
+The network is wrapped, not changed: while it runs, temporary hooks multiply the outputs of each site
+(`activebmr.pruning.tracing`) with theta; between calls it is what it was, and it can go on being used alone. In training mode
+theta is drawn from its posterior, so many times a batch, and the examples take turns; in evaluation mode it is its mean.
+Structures that have been pruned are multiplied with 0.
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ class Noise(nn.Module):
 class NoisyModule(nn.Module):
     """A network whose structures are multiplied with noise; made by `attach_noise`.
 
-    Call it like the network. ``kl()`` is what its noise adds to the loss, ``parameter_groups`` gives an optimiser what it needs,
-    `activebmr.pruning.prune` removes structures, `activebmr.pruning.compact` makes a smaller network.
+    Call it like the network. ``kl()`` is what its noise adds to the loss, ``parameter_groups`` gives an optimiser what it
+    needs, `activebmr.pruning.prune` removes structures, `activebmr.pruning.compact` makes a smaller network.
 
     Attributes:
-        draws: how many draws of theta the examples of a batch share; None for one each. More draws make gradients less noisy and
-            cost time.
+        draws: how many draws of theta the examples of a batch share; None for one each. More draws make gradients less noisy
+            and cost time.
         net: the network itself.
         sites: where noise multiplies, by name.
         noise: its variables, by name with dots as ``/``.

@@ -3,8 +3,8 @@
 Bayesian model reduction compares the model with one in which the structure's noise has another prior, from the posterior alone
 (`log_evidence_ratio`: posterior, prior, reduced prior -> ln p(data | reduced) - ln p(data | full), positive where the reduced
 model is better; the prior is uniform on the interval of log theta). `BMRS_N` squeezes the prior to a point at theta = e^-20;
-`BMRS_U` to values of theta that low-precision numbers cannot tell from 0. The baselines have thresholds of their own or only rank.
-Sources: Wright, Igel & Selvan (2024), arXiv 2406.01345, eq. 9 to 13; Savage-Dickey for the point.
+`BMRS_U` to values of theta that low-precision numbers cannot tell from 0. The baselines have thresholds of their own, or only
+rank. Sources: Wright, Igel & Selvan (2024), arXiv 2406.01345, eq. 9 to 13; Savage-Dickey for the point.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ __all__ = ["BMRS_N", "BMRS_U", "Criterion", "L2Norm", "MeanBelow", "RandomRank",
 __all__ += ["RELEASED_ODDS", "criterion_named", "log_evidence_ratio"]
 
 RELEASED_ODDS = 0.5 * math.log(2 * math.pi)
-"""Log prior odds that make `BMRS_N` the rule of the authors' released code, which leaves 2 pi out of its normal density: 0.919 nats
-in favour of removal. Structures that the data do not need drift to the prior, where the exact evidence ratio approaches 0 from
-below, so the exact rule (log prior odds 0) removes nothing, while the released one removes them all.
+"""Log prior odds that make `BMRS_N` the rule of the authors' released code, which leaves 2 pi out of its normal density: 0.919
+nats in favour of removal. Structures that the data do not need drift to the prior, where the exact evidence ratio approaches 0
+from below, so the exact rule (log prior odds 0) removes nothing, while the released one removes them all.
 """
 
 
@@ -54,8 +54,7 @@ def log_evidence_ratio(posterior: TruncatedLogNormal, reduced: ReducedNormal | R
     if isinstance(reduced, ReducedUniform):
         if not a <= reduced.low < reduced.high <= b:
             raise ValueError(f"reduced prior must lie within [{a}, {b}]; got [{reduced.low}, {reduced.high}]")
-        ends = ((end - mu) / posterior.sigma for end in (reduced.low, reduced.high))
-        return math.log((b - a) / (reduced.high - reduced.low)) + log_mass(*ends) - posterior.log_z
+        return math.log((b - a) / (reduced.high - reduced.low)) + posterior.log_share(reduced.low, reduced.high)
     if not (a <= reduced.mean <= b and reduced.sd > 0):
         raise ValueError(f"reduced prior must have a mean within [{a}, {b}] and sd > 0; got {reduced}")
     sigma, m, s = posterior.sigma, reduced.mean, reduced.sd
@@ -101,10 +100,12 @@ class Criterion(Protocol):
         ...
 
 
-def _checked(scores: Tensor, name: str) -> Tensor:
-    if not torch.isfinite(scores).all():
-        bad = scores[~torch.isfinite(scores)][0].item()
-        raise ValueError(f"scores of {name} must be finite; got {bad} (has training diverged?)")
+def _checked(scores: Tensor, posterior: TruncatedLogNormal, name: str) -> Tensor:
+    """The scores, if they and what they judge are numbers: a posterior without width has a score, and yet is no posterior."""
+    for what, x in (("scores of", scores), ("mu judged by", posterior.mu), ("log sigma judged by", posterior.log_sigma)):
+        if not torch.isfinite(x).all():
+            bad = x[~torch.isfinite(x)][0].item()
+            raise ValueError(f"{what} {name} must be finite; got {bad} (has training diverged?)")
     return scores
 
 
@@ -130,7 +131,7 @@ class BMRS_N:  # noqa: N801 (the paper's name)
     def scores(self, posterior: TruncatedLogNormal, weights: Tensor | None = None) -> Tensor:
         """Log evidence ratio plus log prior odds; see `Criterion.scores`."""
         ratio = log_evidence_ratio(posterior, ReducedNormal(posterior.low, self.sd))
-        return _checked(ratio + self.log_prior_odds, self.name)
+        return _checked(ratio + self.log_prior_odds, posterior, self.name)
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,7 @@ class BMRS_U:  # noqa: N801
         """Log evidence ratio plus log prior odds; see `Criterion.scores`."""
         low = posterior.low if self.from_end else -self.p2 * math.log(2)
         ratio = log_evidence_ratio(posterior, ReducedUniform(low, -self.p1 * math.log(2)))
-        return _checked(ratio + self.log_prior_odds, self.name)
+        return _checked(ratio + self.log_prior_odds, posterior, self.name)
 
 
 @dataclass(frozen=True)
@@ -168,7 +169,7 @@ class MeanBelow:
 
     def scores(self, posterior: TruncatedLogNormal, weights: Tensor | None = None) -> Tensor:
         """Log of threshold / E[theta]; see `Criterion.scores`."""
-        return _checked(math.log(self.threshold) - posterior.log_moment(1), self.name)
+        return _checked(math.log(self.threshold) - posterior.log_moment(1), posterior, self.name)
 
 
 @dataclass(frozen=True)
@@ -181,7 +182,7 @@ class SNRBelow:
 
     def scores(self, posterior: TruncatedLogNormal, weights: Tensor | None = None) -> Tensor:
         """Log of threshold / SNR; see `Criterion.scores`."""
-        return _checked(math.log(self.threshold) - torch.log(posterior.snr()), self.name)
+        return _checked(math.log(self.threshold) - torch.log(posterior.snr()), posterior, self.name)
 
 
 @dataclass(frozen=True)
@@ -195,7 +196,7 @@ class L2Norm:
         """Minus the norm of the incoming weights; see `Criterion.scores`."""
         if weights is None:
             raise ValueError("weights must be given for the criterion l2")
-        return _checked(-weights.double().flatten(1).norm(dim=1), self.name)
+        return _checked(-weights.double().flatten(1).norm(dim=1), posterior, self.name)
 
 
 @dataclass(frozen=True)
@@ -225,7 +226,7 @@ _NAMED: dict[str, Criterion] = {
 
 
 def criterion_named(name: str) -> Criterion:
-    """A criterion by the name that reports use; ``bmrs-n`` is the released rule (`RELEASED_ODDS`), ``bmrs-n-exact`` the exact one.
+    """A criterion by the name that reports use; ``bmrs-n`` is the released rule (`RELEASED_ODDS`), ``bmrs-n-exact`` the exact.
 
     Raises:
         ValueError: if there is none of that name.

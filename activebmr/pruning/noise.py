@@ -156,6 +156,22 @@ class TruncatedLogNormal:
         """Log of the share of N(mu, sigma^2) that lies in the interval."""
         return log_mass(*self.bounds)
 
+    def log_share(self, low: float, high: float) -> Tensor:
+        """Log of the mass that q puts on an interval of x within its own."""
+        own, part = self.bounds, ((low - self.mu) / self.sigma, (high - self.mu) / self.sigma)
+        flip = own[0] > 0  # mirrored where the mean lies below the interval, so that it never does
+        (alpha, beta), (a, b) = (
+            (torch.where(flip, -upper, lower), torch.where(flip, -lower, upper)) for lower, upper in (own, part)
+        )
+        one, two = torch.ones_like(self.mu), torch.full_like(self.mu, -2.0)
+        apart = torch.where(flip, (self.low - low) * one, (high - self.high) * one) / self.sigma  # b - beta
+        outside = beta < 0  # (mu / sigma)^2 cancels
+        tails = [
+            log_scaled_mass(torch.where(outside, x, two), torch.where(outside, y, -one)) for x, y in ((a, b), (alpha, beta))
+        ]
+        masses = [log_mass(torch.where(outside, -one, x), torch.where(outside, one, y)) for x, y in ((a, b), (alpha, beta))]
+        return torch.where(outside, tails[0] - tails[1] - 0.5 * apart * (b + beta), masses[0] - masses[1])
+
     def log_prob(self, x: Tensor | float) -> Tensor:
         """Log density of x = log theta within the interval."""
         z = (torch.as_tensor(x, dtype=torch.float64) - self.mu) / self.sigma
@@ -286,7 +302,7 @@ class _Quantile(torch.autograd.Function):
 
 
 def _inner_quantile(alpha: Tensor, beta: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Standardised quantile z for an interval whose upper end is not far below the mean, dx / dmu and (dx / dlog sigma) / sigma."""
+    """Standardised quantile z for an interval that does not end far below the mean, dx / dmu, (dx / dlog sigma) / sigma."""
     mass = torch.exp(log_mass(alpha, beta))
     below, above = torch.special.ndtr(alpha) + u * mass, torch.special.ndtr(-beta) + (1 - u) * mass
     low = below < above

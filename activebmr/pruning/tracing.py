@@ -1,15 +1,15 @@
 """Which structures of a network can be removed, and where their noise goes: found by tracing the network symbolically.
 
-The outputs of every linear or convolutional layer span a *channel space*. Elementwise operations, pooling and normalisation keep
-it; adding two tensors makes their spaces one (a residual stream: its channels can go only where every layer that writes to them
-agrees); whatever is not understood, and the network's output, makes a space one that cannot be pruned.
+The outputs of every linear or convolutional layer span a *channel space*. Elementwise operations, pooling and normalisation
+keep it; adding two tensors makes their spaces one (a residual stream: its channels can go only where every layer that writes to
+them agrees); whatever is not understood, and the network's output, makes a space one that cannot be pruned.
 """
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -54,6 +54,8 @@ class Site:
         fold: whether the mean goes into the ``"producer"`` (the layer or its normalisation) or into the ``"consumer"``.
         group: sites of one group write to the same channels, which go only together.
         size: columns of the consumer per structure of a head, else 1.
+        readers: layers that read the structures, each with how many of its input columns belong to one structure; empty if
+            tracing does not know.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Site:
     fold: str = "producer"
     group: int = -1
     size: int = 1
+    readers: tuple[tuple[str, int], ...] = ()
 
 
 class _Spaces:
@@ -129,9 +132,18 @@ def find_sites(net: nn.Module) -> list[Site]:
             sites += _heads(str(node.target), module)
         elif node in producers and not spaces.fixed[spaces.find(of_node[node])]:
             sites.append(_placed(node, module, modules, spaces.find(of_node[node])))
+    inputs = {str(n.target): spaces.find(of_node[n.args[0]]) for n in producers if isinstance(n.args[0], fx.Node)}
+    sites = [s if s.kind == "heads" else replace(s, readers=_readers(s, inputs, modules)) for s in sites]
     if not sites:
         raise ValueError("net must have a structure that can be pruned: a layer whose outputs another layer reads; it has none")
     return sites
+
+
+def _readers(site: Site, inputs: dict[str, int], modules: Any) -> tuple[tuple[str, int], ...]:
+    """Layers whose input is the site's channel space; after flattening, a channel is several input columns of a linear one."""
+    mine = [name for name, space in inputs.items() if space == site.group]
+    width = lambda layer: layer.in_features if isinstance(layer, nn.Linear) else layer.in_channels  # noqa: E731
+    return tuple((name, width(modules[name]) // site.n) for name in mine)
 
 
 def _check_tied(net: nn.Module) -> None:
@@ -208,13 +220,10 @@ def _placed(node: fx.Node, module: Any, modules: Any, group: int) -> Site:
     n = module.out_features if linear else module.out_channels
     at, norm, fold = str(node.target), None, "producer"
     reader = _only_reader(node, modules)
-    if reader is not None and isinstance(modules[reader.target], NORMS):
+    if reader is not None and _normalises(modules[reader.target], n) and _calls(reader) == 1:
         at = norm = str(reader.target)
         node, reader = reader, _only_reader(reader, modules)
-    calls = sum(
-        1 for other in node.graph.nodes if reader is not None and other.op == "call_module" and other.target == reader.target
-    )
-    if reader is not None and calls == 1 and isinstance(modules[reader.target], (*_SCALES, *_CURVES)):
+    if reader is not None and _calls(reader) == 1 and isinstance(modules[reader.target], (*_SCALES, *_CURVES)):
         at = str(reader.target)
         fold = "producer" if isinstance(modules[reader.target], _SCALES) else "consumer"
     return Site(
@@ -224,6 +233,16 @@ def _placed(node: fx.Node, module: Any, modules: Any, group: int) -> Site:
 
 def _producer_of(norm_node: fx.Node) -> str:
     return str(_inputs(norm_node)[0].target)
+
+
+def _normalises(module: Any, n: int) -> bool:
+    """Whether a module normalises n channels; after a linear layer on tokens, BatchNorm1d may have the tokens instead."""
+    return isinstance(module, NORMS) and module.num_features == n
+
+
+def _calls(node: fx.Node) -> int:
+    """How often the module of a node is called."""
+    return sum(1 for other in node.graph.nodes if other.op == "call_module" and other.target == node.target)
 
 
 def _only_reader(node: fx.Node, modules: Any) -> fx.Node | None:
@@ -249,14 +268,14 @@ def sites_by_name(net: nn.Module, names: Iterable[str]) -> list[Site]:
     _check_tied(net)
     modules = dict(net.named_modules())
     sites: list[Site] = []
-    for i, name in enumerate(names):
+    for name in names:
         if name not in modules:
             raise ValueError(f"names must be modules of net, such as {next(iter(modules.keys() - {''}), '')!r}; got {name!r}")
         module = modules[name]
         if isinstance(module, LAYERS):
             linear = isinstance(module, nn.Linear)
             n = module.out_features if linear else module.out_channels
-            sites.append(Site(name, name, n, "features" if linear else "channels", group=i))
+            sites.append(Site(name, name, n, "features" if linear else "channels"))
         elif _is_attention(module):
             sites += _heads(name, module)
         else:

@@ -1,0 +1,178 @@
+"""The command ``activebmr prune``: pruning experiments. Torch is imported only when one runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from activebmr.report import console, print_table
+
+if TYPE_CHECKING:
+    from activebmr.pruning.experiment import Experiment
+
+DATA = ("digits", "mnist", "fashion-mnist", "cifar10")
+MODELS = ("mlp", "lenet5", "resnet50", "vit")
+
+app = typer.Typer(
+    help="Prune PyTorch networks by Bayesian model reduction (needs the extra 'pruning').",
+    add_completion=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    no_args_is_help=True,
+)
+
+
+@app.callback()
+def _prune() -> None: ...
+
+
+@app.command("bmrs", epilog="\b\nExample:\n  activebmr prune bmrs --data mnist --model lenet5 --data-dir images --seeds 3")
+def bmrs(
+    data: Annotated[str, typer.Option(help=f"Images: {', '.join(DATA)}.", metavar="NAME")] = "digits",
+    model: Annotated[str, typer.Option(help=f"Network: {', '.join(MODELS)}.", metavar="NAME")] = "mlp",
+    criterion: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What decides: none, l2, mean, snr, bmrs-n (as released), bmrs-n-exact, bmrs-u8, bmrs-u4 or random; "
+            "can be repeated.",
+            metavar="NAME",
+            show_default="all but bmrs-n-exact and random",
+        ),
+    ] = None,
+    schedule: Annotated[
+        str,
+        typer.Option(
+            help="after: prune the trained network and fine-tune; continuous: after every epoch, one training for each "
+            "criterion; ranked: a few structures at a time, with fine-tuning in between.",
+            metavar="after|continuous|ranked",
+        ),
+    ] = "after",
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the images (npz, or the original files); without it they are downloaded once.", metavar="DIR"
+        ),
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Runs, with seeds from 0 on.", metavar="N")] = 1,
+    kl_weight: Annotated[
+        float | None,
+        typer.Option(
+            help="Weight of the KL divergence; 1 is the evidence lower bound's, more prunes more.",
+            metavar="W",
+            show_default="the preset's",
+        ),
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs with noise.", metavar="N", show_default="the preset's")] = None,
+    jobs: Annotated[int, typer.Option(help="Processes; the numbers stay the same, times do not.", metavar="N")] = 1,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for report.json and figures.", metavar="DIR", show_default="results/prune-DATA-MODEL"),
+    ] = None,
+    no_figures: Annotated[bool, typer.Option("--no-figures", help="Draw no figures.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+) -> None:
+    """Structured pruning with multiplicative noise (Wright, Igel & Selvan 2024).
+
+    Trains a network with and without noise, prunes it by several criteria, makes it really smaller, and writes report.json:
+    settings, and a row for each seed and criterion with accuracy, compression (share of all trainable parameters that are
+    connected to removed structures, or belong to their noise), parameters, FLOPs and latency. Ctrl-C keeps finished epochs; the
+    same command goes on from there.
+    """
+    from activebmr.cli import Problem, make_folder
+
+    experiment = _experiment(data, model, criterion, schedule, data_dir, kl_weight, epochs)
+    for option, value in (("--seeds", seeds), ("--jobs", jobs)):
+        if value < 1:
+            raise Problem(f"{option} must be 1 or more; got {value}")
+    folder = make_folder(out or Path("results") / f"prune-{data}-{model}", ("unfinished",), ("report.json",))
+    from activebmr.pruning.experiment import run_experiment, write_report
+
+    tell = None if quiet or not sys.stderr.isatty() else lambda line: print(f"\r{line:<150.150}", end="", file=sys.stderr)
+    try:
+        rows, kept = run_experiment(experiment, seeds, folder / "unfinished", jobs=jobs, tell=tell)
+    except KeyboardInterrupt:
+        print(
+            f"\ninterrupted: finished epochs are in {folder / 'unfinished'}; the same command goes on from there",
+            file=sys.stderr,
+        )
+        raise typer.Exit(130) from None
+    except (OSError, ValueError) as error:
+        raise Problem(error) from error
+    if tell is not None:
+        print(file=sys.stderr)
+    write_report(folder / "report.json", experiment, rows, seeds)
+    if not quiet:
+        _report(experiment, rows, seeds, folder)
+    if not no_figures:
+        os.environ.setdefault("MPLBACKEND", "Agg")
+        from activebmr.pruning.figures import draw
+
+        drawn = draw(rows, kept, folder)
+        if not quiet:
+            console().print(f"figures: {folder}: {', '.join(p.name for p in drawn)}", soft_wrap=True)
+
+
+def _experiment(
+    data: str,
+    model: str,
+    criteria: list[str] | None,
+    schedule: str,
+    data_dir: Path | None,
+    kl_weight: float | None,
+    epochs: int | None,
+) -> Experiment:
+    """The experiment that was asked for; everything a user can get wrong is found here, before any work."""
+    from activebmr.cli import Problem
+    from activebmr.registry import unknown
+
+    for what, value, known in (("data", data, DATA), ("model", model, MODELS)):
+        if value not in known:
+            raise Problem(unknown(what, value, list(known)))
+    try:
+        from dataclasses import replace
+
+        from activebmr.pruning.experiment import CRITERIA, Experiment, preset
+    except ImportError as error:
+        raise Problem(f"pruning needs the extra 'pruning' (pip install 'activebmr[pruning]'): {error}") from error
+    try:
+        changes: dict[str, Any] = {} if kl_weight is None else {"weight": kl_weight}
+        changes |= {} if epochs is None else {"epochs": epochs}
+        training = replace(preset(data, model), **changes)
+        wanted = tuple(dict.fromkeys(criteria)) if criteria else CRITERIA
+        return Experiment(data, model, wanted, schedule, training, None if data_dir is None else str(data_dir))
+    except ValueError as error:
+        raise Problem(error) from error
+
+
+def _report(experiment: Experiment, rows: list[dict[str, Any]], seeds: int, folder: Path) -> None:
+    import numpy as np
+
+    from activebmr.results import standard_error
+
+    def pm(name: str, key: str, digits: int = 2, scale: float = 100.0) -> str:
+        values = np.array([scale * r[key] for r in rows if r["criterion"] == name], dtype=float)
+        error = f" +- {standard_error(values):.{digits}f}" if len(values) > 1 else ""
+        return f"{values.mean():.{digits}f}{error}"
+
+    table = []
+    for name in dict.fromkeys(r["criterion"] for r in rows):
+        faster = "-" if name == "none" else pm(name, "latency_ratio", 2, 1.0)
+        shares = (pm(name, "structures_removed", 1), pm(name, "compression", 1))
+        table.append((name, pm(name, "accuracy"), *shares, pm(name, "parameters", 0, 1.0), pm(name, "flops", 0, 1e-3), faster))
+    header = ("criterion", "accuracy %", "removed %", "compression %", "parameters", "kFLOPs", "latency ratio")
+    title = (
+        f"{experiment.model} on {experiment.data}: {seeds} seed{'s' * (seeds > 1)}, KL weight {experiment.training.weight:g}"
+    )
+    screen = console()
+    print_table(screen, title, header, table)
+    screen.print(
+        "\nremoved: structures (neurons, channels, heads); compression: parameters that belong to them, of all trainable ones"
+    )
+    screen.print(
+        "parameters, FLOPs (100 images) and latency: of the compacted network; ratio to the dense one, pair by pair, one thread"
+    )
+    screen.print(f"\nreport: {folder / 'report.json'}", soft_wrap=True)

@@ -1,0 +1,294 @@
+"""Networks of the experiments: sizes, shapes, and the structures that noise finds in them."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+from torch import nn  # noqa: E402
+from torch.testing import assert_close  # noqa: E402
+
+from activebmr.pruning import attach_noise  # noqa: E402
+from activebmr.pruning import networks as nets  # noqa: E402
+from activebmr.pruning.data import IMAGE_SHAPES, ImageData  # noqa: E402
+from activebmr.pruning.networks import (  # noqa: E402
+    Attention,
+    VisionTransformer,
+    lenet5,
+    mlp,
+    mlp_for,
+    network_named,
+    resnet50,
+    resnet_tiny,
+    vit,
+    vit_base,
+    vit_tiny,
+)
+
+
+def size(net) -> int:
+    return sum(p.numel() for p in net.parameters())
+
+
+def images(name="mnist", n=2) -> ImageData:
+    """Made-up images of a data set's shape."""
+    x = torch.randn(n, *IMAGE_SHAPES[name], generator=torch.Generator().manual_seed(5))
+    y = torch.arange(n)
+    return ImageData(name, 10, x, y, x, y, x, y)
+
+
+def on_meta(make, *args, **kwargs):
+    """A network without memory for its weights: as fast for large ones as for small ones."""
+    with torch.device("meta"):
+        return make(*args, **kwargs)
+
+
+# --- sizes -----------------------------------------------------------------------------------------------------------
+def test_numbers_of_parameters():
+    assert size(lenet5((1, 28, 28))) == 61_706  # LeCun et al. (1998), all maps connected
+    assert size(lenet5((3, 32, 32))) == 62_006
+    whole = on_meta(resnet50, 1000)
+    assert size(whole) == 25_557_032 and size(whole) - size(whole.fc) == 23_508_032  # He et al. (2016), as in torchvision
+    base = on_meta(vit_base, 1000)
+    assert size(base) == 86_567_656 and size(base) - size(base.head) == 85_798_656  # Dosovitskiy et al. (2021)
+    assert size(mlp((784, *[100] * 7, 10))) == 784 * 100 + 6 * 100 * 100 + 7 * 100 + 100 * 10 + 10
+
+
+def test_large_networks_see_images_of_their_size():
+    x = torch.empty(2, 3, 224, 224, device="meta")
+    assert on_meta(resnet50, 1000)(x).shape == (2, 1000)
+    assert on_meta(vit_base, 1000)(x).shape == (2, 1000)
+
+
+def test_hidden_layers_of_the_protocol():
+    for name, hidden in {"digits": [100] * 3, "mnist": [100] * 7, "fashion-mnist": [150], "cifar10": [150] * 5}.items():
+        for data in (name, images(name)):
+            net = mlp_for(data)
+            layers = [m for m in net if isinstance(m, nn.Linear)]
+            assert [m.out_features for m in layers] == [*hidden, 10]
+            assert layers[0].in_features == np.prod(IMAGE_SHAPES[name])
+            assert sum(isinstance(m, nn.Tanh) for m in net) == len(hidden)
+
+
+def test_names_are_those_of_torchvision():
+    names = set(on_meta(resnet50, 1000).state_dict())
+    for name in ("conv1.weight", "bn1.running_mean", "layer1.0.conv3.weight", "layer4.2.bn3.weight", "fc.bias"):
+        assert name in names
+    assert {n.rpartition(".")[0] for n in names if "downsample" in n} == {
+        f"layer{i}.0.downsample.{j}" for i in range(1, 5) for j in (0, 1)
+    }
+
+
+# --- forward ---------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", list(IMAGE_SHAPES))
+@pytest.mark.parametrize("model", nets.NETWORKS)
+def test_every_network_takes_every_data_set(model, name):
+    data = images(name)
+    if model == "resnet50":  # far too slow with memory
+        net = on_meta(network_named, model, data)
+        assert net(data.x_test.to("meta")).shape == (2, 10)
+    else:
+        net = network_named(model, name)
+        out = net(data.x_test)
+        assert out.shape == (2, 10) and out.dtype == torch.float32 and out.isfinite().all()
+        out.sum().backward()
+        assert all(p.grad is not None for p in net.parameters())
+    assert attach_noise(net).n_structures > 0
+
+
+def test_networks_are_repeatable():
+    for make in (lambda: network_named("lenet5", "digits"), lambda: resnet_tiny(10), lambda: vit_tiny((1, 8, 8), 10)):
+        weights = []
+        for seed in (0, 0, 1):
+            torch.manual_seed(seed)
+            weights.append(torch.cat([p.detach().flatten() for p in make().parameters()]))
+        assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
+
+
+def test_classes_and_shape_come_from_the_data():
+    data = replace(images("digits"), name="letters", classes=26)
+    for model in ("lenet5", "vit"):
+        assert network_named(model, data)(data.x_test).shape == (2, 26)
+    assert lenet5((1, 12, 40))(torch.randn(2, 1, 12, 40)).shape == (2, 10)
+    assert mlp((5, 4, 3))(torch.randn(2, 5)).shape == (2, 3)
+
+
+def test_large_images_get_the_large_stem():
+    small, large = (on_meta(resnet50, 10, small=s) for s in (True, False))
+    assert small.conv1.kernel_size == (3, 3) and large.conv1.kernel_size == (7, 7)
+    assert isinstance(small.maxpool, nn.Identity) and isinstance(large.maxpool, nn.MaxPool2d)
+
+
+@pytest.mark.parametrize("make", [lambda: resnet_tiny(10), lambda: vit_tiny((1, 8, 8), 10), lambda: lenet5((1, 8, 8))])
+def test_networks_can_be_traced_as_they_are(make):
+    net, x = make().eval(), torch.randn(2, 1, 8, 8)
+    assert_close(torch.fx.symbolic_trace(net)(x), net(x))
+
+
+def test_a_residual_block_adds_its_shortcut():
+    block = resnet_tiny(10).layer1[1].eval()
+    nn.init.zeros_(block.bn3.weight)
+    x = torch.randn(2, 16, 4, 4)
+    assert_close(block(x), torch.relu(x))
+
+
+# --- attention -------------------------------------------------------------------------------------------------------
+def test_attention_is_that_of_torch():
+    torch.manual_seed(0)
+    ours, theirs = Attention(12, 3), nn.MultiheadAttention(12, 3, batch_first=True)
+    with torch.no_grad():
+        theirs.in_proj_weight.copy_(torch.cat([m.weight for m in (ours.q, ours.k, ours.v)]))
+        theirs.in_proj_bias.copy_(torch.cat([m.bias for m in (ours.q, ours.k, ours.v)]))
+        theirs.out_proj.load_state_dict(ours.proj.state_dict())
+    x = torch.randn(2, 5, 12)
+    assert_close(ours(x), theirs(x, x, x, need_weights=False)[0])
+
+
+def test_heads_can_be_cut_away():
+    """A head without rows and columns is a head whose noise is 0."""
+    torch.manual_seed(0)
+    net, x = vit_tiny((1, 8, 8), 10), torch.randn(2, 1, 8, 8)
+    noisy = attach_noise(net).eval()
+    noisy.remove({"blocks.0.attn": torch.tensor([False, True, False])})
+    for name in noisy.sites:
+        noisy.of(name).mu.data.fill_(5.0)  # theta is 1 for what is left
+        noisy.of(name).log_sigma.data.fill_(-20.0)
+    smaller = copy.deepcopy(net)
+    attn, left = smaller.blocks[0].attn, torch.tensor([0, 1, 2, 3, 8, 9, 10, 11])
+    for layer in (attn.q, attn.k, attn.v):
+        layer.weight, layer.bias = nn.Parameter(layer.weight[left]), nn.Parameter(layer.bias[left])
+    attn.proj.weight = nn.Parameter(attn.proj.weight[:, left])
+    attn.num_heads = 2
+    assert_close(smaller(x), noisy(x), rtol=1e-4, atol=1e-6)
+    assert not torch.allclose(net(x), noisy(x))
+
+
+@pytest.mark.parametrize("pool", ["class", "mean"])
+def test_what_the_classifier_reads(pool):
+    net = VisionTransformer((1, 8, 8), 10, patch=2, width=12, depth=2, num_heads=3, pool=pool)
+    assert net.position.shape[1] == (17 if pool == "class" else 16)
+    assert hasattr(net, "token") == (pool == "class")
+    with torch.no_grad():
+        net.position.zero_()
+        x = torch.randn(2, 1, 8, 8)
+        patches = x.reshape(2, 1, 4, 2, 8)[:, :, [2, 0, 3, 1]].reshape(2, 1, 8, 8)
+        assert_close(net(x), net(patches), rtol=1e-4, atol=1e-5)  # without positions the order of patches does not matter
+
+
+# --- structures ------------------------------------------------------------------------------------------------------
+def found(net) -> dict[str, tuple]:
+    """By site: where noise multiplies, how often, what it is, and the normalisation before it."""
+    return {s.name: (s.at, s.n, s.kind, s.norm) for s in attach_noise(net).sites.values()}
+
+
+def test_sites_of_a_multilayer_perceptron():
+    assert found(mlp((6, 5, 4, 3))) == {"fc1": ("act1", 5, "features", None), "fc2": ("act2", 4, "features", None)}
+    assert {s.fold for s in attach_noise(mlp((6, 5, 3))).sites.values()} == {"consumer"}
+    assert {s.fold for s in attach_noise(mlp((6, 5, 3), nn.ReLU)).sites.values()} == {"producer"}
+
+
+def test_sites_of_lenet5():
+    assert found(lenet5((1, 28, 28))) == {
+        "conv1": ("relu1", 6, "channels", None),
+        "conv2": ("relu2", 16, "channels", None),
+        "fc1": ("relu3", 120, "features", None),
+        "fc2": ("relu4", 84, "features", None),
+    }
+
+
+def test_sites_of_a_residual_network():
+    net = resnet_tiny(10)
+    assert found(net) == {
+        "conv1": ("relu", 4, "channels", "bn1"),
+        "layer1.0.conv1": ("layer1.0.relu1", 4, "channels", "layer1.0.bn1"),
+        "layer1.0.conv2": ("layer1.0.relu2", 4, "channels", "layer1.0.bn2"),
+        "layer1.0.conv3": ("layer1.0.bn3", 16, "channels", "layer1.0.bn3"),
+        "layer1.0.downsample.0": ("layer1.0.downsample.1", 16, "channels", "layer1.0.downsample.1"),
+        "layer1.1.conv1": ("layer1.1.relu1", 4, "channels", "layer1.1.bn1"),
+        "layer1.1.conv2": ("layer1.1.relu2", 4, "channels", "layer1.1.bn2"),
+        "layer1.1.conv3": ("layer1.1.bn3", 16, "channels", "layer1.1.bn3"),
+        "layer2.0.conv1": ("layer2.0.relu1", 8, "channels", "layer2.0.bn1"),
+        "layer2.0.conv2": ("layer2.0.relu2", 8, "channels", "layer2.0.bn2"),
+        "layer2.0.conv3": ("layer2.0.bn3", 32, "channels", "layer2.0.bn3"),
+        "layer2.0.downsample.0": ("layer2.0.downsample.1", 32, "channels", "layer2.0.downsample.1"),
+    }
+    together: dict[int, list[str]] = {}
+    for site in attach_noise(net).sites.values():
+        together.setdefault(site.group, []).append(site.name)
+    assert sorted(names for names in together.values() if len(names) > 1) == [
+        ["layer1.0.conv3", "layer1.0.downsample.0", "layer1.1.conv3"],
+        ["layer2.0.conv3", "layer2.0.downsample.0"],
+    ]
+
+
+def test_sites_of_resnet50():
+    """Noise after every one of its 53 normalisations; each stage is one residual stream."""
+    noisy = attach_noise(on_meta(resnet50, 10))
+    norms = [name for name, m in noisy.net.named_modules() if isinstance(m, nn.BatchNorm2d)]
+    assert len(norms) == 53 and sorted(s.norm for s in noisy.sites.values()) == sorted(norms)
+    groups = [s.group for s in noisy.sites.values()]
+    assert sorted(groups.count(g) for g in set(groups) if groups.count(g) > 1) == [4, 4, 5, 7]
+
+
+@pytest.mark.parametrize("pool", ["class", "mean"])
+def test_sites_of_a_vision_transformer(pool):
+    """Heads and hidden units, but no channel of the stream of tokens."""
+    assert found(vit_tiny((1, 8, 8), 10, pool=pool)) == {
+        "blocks.0.attn": ("blocks.0.attn.proj", 3, "heads", None),
+        "blocks.0.fc1": ("blocks.0.act", 20, "features", None),
+        "blocks.1.attn": ("blocks.1.attn.proj", 3, "heads", None),
+        "blocks.1.fc1": ("blocks.1.act", 20, "features", None),
+    }
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda: mlp_for("digits"), lambda: lenet5((1, 8, 8)), lambda: resnet_tiny(10), lambda: vit_tiny((1, 8, 8), 10)],
+    ids=["mlp", "lenet5", "resnet", "vit"],
+)
+def test_networks_learn_with_noise(make):
+    torch.manual_seed(0)
+    noisy = attach_noise(make())
+    x, y = torch.randn(16, 1, 8, 8), torch.arange(16) % 10
+    optimizer = torch.optim.Adam(noisy.parameter_groups(1e-2))
+    losses = []
+    for _ in range(10):
+        loss = nn.functional.cross_entropy(noisy(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.9 * losses[0]
+
+
+# --- what is refused -------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: network_named("alexnet", "mnist"),
+            r"model must be one of \['mlp', 'lenet5', 'resnet50', 'vit'\]; got 'alexnet'",
+        ),
+        (lambda: network_named("mlp", "cats"), "data must be images or one of .*; got 'cats'"),
+        (lambda: mlp_for(replace(images(), name="letters")), r"others need sizes of their own \(mlp\); got 'letters'"),
+        (lambda: mlp((3,)), r"sizes must hold at least those of input and output; got \[3\]"),
+        (lambda: mlp((3, 0, 2)), r"sizes\[1\] must be a whole number >= 1; got 0"),
+        (lambda: lenet5((1, 3, 8)), "shape of an image must be at least 4 x 4 for lenet5; got 3 x 8"),
+        (lambda: lenet5((1, 8, 8), 0), "classes must be a whole number >= 1; got 0"),
+        (lambda: resnet50(10, width=0), "width must be a whole number >= 1; got 0"),
+        (lambda: Attention(10, 3), r"width must be a multiple of num_heads \(3\); got 10"),
+        (lambda: vit((1, 9, 8), 10), "patch must divide the sides of an image, 9 x 8; got 2"),
+        (lambda: vit((1, 8, 8), 10, pool="max"), "pool must be 'class' or 'mean'; got 'max'"),
+        (
+            lambda: VisionTransformer((1, 8, 8), 10, patch=0, width=4, depth=1, num_heads=2),
+            "patch must be a whole number >= 1; got 0",
+        ),
+    ],
+)
+def test_wrong_arguments(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
