@@ -100,7 +100,7 @@ def bmrs(
             file=sys.stderr,
         )
         raise typer.Exit(130) from None
-    except (OSError, ValueError) as error:
+    except (ImportError, OSError, ValueError) as error:
         raise Problem(error) from error
     if tell is not None:
         print(file=sys.stderr)

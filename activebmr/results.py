@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -57,7 +56,7 @@ def read_npz(path: str | os.PathLike[str], what: str, required: Sequence[str]) -
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is no ``.npz``, damaged or truncated, holds pickled objects, or lacks a required array.
+        ValueError: if it is no ``.npz``, damaged, truncated or encrypted, holds pickled objects, or lacks a required array.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"{what} {path} does not exist")
@@ -67,10 +66,11 @@ def read_npz(path: str | os.PathLike[str], what: str, required: Sequence[str]) -
             if not isinstance(file, np.lib.npyio.NpzFile):
                 raise ValueError("it holds a single array")
             arrays = {name: file[name] for name in file.files}
-    except (zipfile.BadZipFile, EOFError, OSError, ValueError, KeyError, AttributeError, zipfile.zlib.error) as error:  # type: ignore[attr-defined]
-        raise ValueError(
-            f"{what} {path} is not a readable .npz file: truncated, damaged or with pickled objects ({type(error).__name__})"
-        ) from error
+    except Exception as error:  # damaged files fail in every way: zlib, lzma, ast and tokenize alone have errors of their own
+        why = "truncated, damaged or with pickled objects"
+        if isinstance(error, RuntimeError):  # encrypted or compressed in a way that this Python does not know
+            why = str(error)
+        raise ValueError(f"{what} {path} is not a readable .npz file: {why} ({type(error).__name__})") from error
     missing = [name for name in required if name not in arrays]
     if missing:
         raise ValueError(f"{what} {path} must hold the arrays {list(required)}; it lacks {missing}")

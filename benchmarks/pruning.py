@@ -1,6 +1,7 @@
-"""The frontier of structured pruning: accuracy against compression over weights of the KL divergence, beside the published points.
+"""The frontier of structured pruning: accuracy against compression over weights of the KL divergence.
 
-    python benchmarks/pruning.py --data-dir DIR [--data mnist fashion-mnist] [--weights 10 30 200] [--seeds 3] [--out FILE.json]
+    python benchmarks/pruning.py --data-dir DIR [--data mnist fashion-mnist] [--weights 10 30 200] [--seeds 3]
+        [--out FILE.json] [--with REPORT.json ...] [--figure FILE.png]
 
 LeNet-5 as in ``activebmr prune bmrs``, with other weights: trained with noise, pruned by bmrs-u4 once trained, fine-tuned with
 the masks it has then. The weight of the preset itself is left to that command, which also compares the criteria; give its
@@ -18,7 +19,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
+from activebmr import plots
 from activebmr.pruning import (
     accuracy,
     attach_noise,
@@ -34,8 +38,25 @@ from activebmr.pruning import (
 from activebmr.pruning.experiment import preset
 from activebmr.results import standard_error
 
-PUBLISHED = {"mnist": ("BMRS_U-4", 0.876, 0.9666), "fashion-mnist": ("BMRS_U-4", 0.887, 0.8110)}
-"""Wright et al. (2024), table 1, LeNet-5: compression and accuracy, mean of 10 runs."""
+PUBLISHED = {
+    "mnist": {
+        "none": (0.0, 0.9907),
+        "mean": (0.883, 0.5130),
+        "snr": (0.927, 0.6270),
+        "bmrs-n": (0.869, 0.9559),
+        "bmrs-u8": (0.861, 0.9527),
+        "bmrs-u4": (0.876, 0.9666),
+    },
+    "fashion-mnist": {
+        "none": (0.0, 0.8916),
+        "mean": (0.897, 0.5093),
+        "snr": (0.985, 0.1701),
+        "bmrs-n": (0.880, 0.7790),
+        "bmrs-u8": (0.876, 0.7723),
+        "bmrs-u4": (0.887, 0.8110),
+    },
+}
+"""Wright et al. (2024), table 1, LeNet-5: compression and accuracy by criterion, mean of 10 runs."""
 
 
 def one_run(data: str, folder: str, weight: float, seed: int) -> dict[str, Any]:
@@ -73,10 +94,10 @@ def missing(options: argparse.Namespace, rows: list[dict[str, Any]]) -> Iterator
 
 
 def table(rows: list[dict[str, Any]], data: str) -> None:
-    name, share, right = PUBLISHED[data]
+    share, right = PUBLISHED[data]["bmrs-u4"]
     print(f"\nLeNet-5, {data}\n")
     print("| KL weight | n | compression, % | accuracy, % | parameters | latency ratio |\n|---|---|---|---|---|---|")
-    print(f"| published, {name} | 10 | {100 * share:.1f} | {100 * right:.2f} | - | - |")
+    print(f"| published, bmrs-u4 | 10 | {100 * share:.1f} | {100 * right:.2f} | - | - |")
     mine = [r for r in rows if r["data"] == data]
     for weight in sorted({r["weight"] for r in mine}):
         here = [r for r in mine if r["weight"] == weight]
@@ -87,6 +108,45 @@ def table(rows: list[dict[str, Any]], data: str) -> None:
         print(f"| {weight:g} | {len(here)} | {' | '.join(cells)} |")
 
 
+def figure(rows: list[dict[str, Any]], path: Path) -> None:
+    """Accuracy against compression, and what was published."""
+    with plots.style():
+        names = [d for d in PUBLISHED if any(r["data"] == d for r in rows)]
+        page = Figure(figsize=(4.5 * len(names), 3.8), layout="constrained")
+        for ax, data in zip(page.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+            _panel(ax, [r for r in rows if r["data"] == data], data)
+        plots.save(page, path)
+
+
+def _panel(ax: Axes, rows: list[dict[str, Any]], data: str) -> None:
+    weights = sorted({r["weight"] for r in rows})
+    points = []
+    for weight in weights:
+        here = [r for r in rows if r["weight"] == weight]
+        x, y = (100 * np.array([r[k] for r in here]) for k in ("compression", "accuracy"))
+        ax.plot(x, y, "o", color=plots.PALETTE["blue"], alpha=0.3, markersize=3.5)
+        points.append((x.mean(), y.mean(), standard_error(x), standard_error(y)))
+        ax.annotate(f"{weight:g}", (x.mean(), y.mean()), xytext=(4, 5), textcoords="offset points", fontsize=7.5)
+    x, y, dx, dy = np.array(points).T
+    label = "ours, bmrs-u4, by KL weight"
+    ax.errorbar(x, y, dy, dx, "o-", color=plots.PALETTE["blue"], capsize=2, markersize=5, linewidth=1.2, label=label)
+    shown = {n: (100 * c, 100 * a) for n, (c, a) in PUBLISHED[data].items() if n.startswith("bmrs") or n == "none"}
+    ax.plot(*np.array(list(shown.values())).T, "D", color=plots.PALETTE["vermilion"], markersize=4.5, label="published")
+    ax.annotate("dense", shown["none"], xytext=(5, -3), textcoords="offset points", fontsize=7.5)
+    below = {n: 100 * PUBLISHED[data][n][1] for n in ("mean", "snr")}
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.set_xlabel("compression (% of parameters)")
+    ax.set_ylabel("accuracy on test images (%)")
+    ax.legend(loc="lower left", fontsize=7.5)
+    best = max((p for p in points if p[0] >= shown["bmrs-u4"][0]), key=lambda p: p[1], default=points[-1])
+    rest = ", ".join(f"{n} {v:.0f}%" for n, v in below.items())
+    plots.title(
+        ax,
+        f"LeNet-5, {data}: {best[1]:.2f}% right with {best[0]:.1f}% removed (published: {shown['bmrs-u4'][1]:.1f}% "
+        f"with {shown['bmrs-u4'][0]:.1f}%; not shown: {rest})",
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-dir", required=True)
@@ -95,6 +155,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("results/pruning-frontier.json"))
     parser.add_argument("--with", dest="reports", nargs="*", type=Path, default=[], help="report.json of the command")
+    parser.add_argument("--figure", type=Path, help="draw it, too")
     options = parser.parse_args()
     options.out.parent.mkdir(parents=True, exist_ok=True)
     rows = json.loads(options.out.read_text()) if options.out.exists() else []
@@ -108,6 +169,8 @@ def main() -> None:
         rows += [r | settings for r in report["rows"] if r["criterion"] == "bmrs-u4"]
     for data in options.data:
         table(rows, data)
+    if options.figure is not None:
+        figure(rows, options.figure)
 
 
 if __name__ == "__main__":

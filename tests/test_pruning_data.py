@@ -18,7 +18,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 torch = pytest.importorskip("torch")
 
-from activebmr.pruning import data as module  # noqa: E402
+from activebmr.pruning import downloads  # noqa: E402
 from activebmr.pruning.data import IMAGE_SHAPES, cache_folder, load_images  # noqa: E402
 
 IDX = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
@@ -388,10 +388,10 @@ def mirror(tmp_path, monkeypatch):
     write_idx(served, greys(), packed=True)
     write_tar(served / "cifar-10-python.tar.gz", colours())
     archives = {}
-    for name, (_, files) in module._ARCHIVES.items():
+    for name, (_, files) in downloads.ARCHIVES.items():
         sums = {file: hashlib.md5((served / file.rpartition("/")[2]).read_bytes()).hexdigest() for file in files}
         archives[name] = (((tmp_path / "down").as_uri() + "/", served.as_uri() + "/"), sums)
-    monkeypatch.setattr(module, "_ARCHIVES", archives)
+    monkeypatch.setattr(downloads, "ARCHIVES", archives)
     monkeypatch.setenv("ACTIVEBMR_DATA", str(cache))
     return served
 
@@ -452,6 +452,6 @@ def test_the_cache_is_the_users(monkeypatch, tmp_path):
 
 
 def test_checksums_are_those_of_the_published_files():
-    sums = [md5 for _, files in module._ARCHIVES.values() for md5 in files.values()]
+    sums = [md5 for _, files in downloads.ARCHIVES.values() for md5 in files.values()]
     assert len(set(sums)) == 9 and all(len(md5) == 32 and int(md5, 16) >= 0 for md5 in sums)
     assert math.prod(IMAGE_SHAPES["cifar10"]) == 3072

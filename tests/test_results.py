@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import pickle
+import struct
+import zipfile
 
 import numpy as np
 import pytest
@@ -163,6 +166,62 @@ def test_damaged_files_are_refused(simulated, tmp_path):
     path.write_bytes(bytes(whole))
     with pytest.raises(ValueError, match=r"result file .* is not a readable \.npz file"):
         Result.load(path)
+
+
+def zipped(path, how=zipfile.ZIP_STORED, header: str | None = None) -> bytes:
+    """A file with the arrays a and b, compressed in a way of one's choice, or with an odd header of a; and its bytes."""
+    with zipfile.ZipFile(path, "w", how) as file:
+        for name in "ab":
+            raw = io.BytesIO()
+            np.save(raw, np.arange(300) % 7)
+            content = raw.getvalue()
+            if header is not None:
+                content = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header) + 1) + header.encode() + b"\n" + bytes(64)
+            file.writestr(f"{name}.npy", content)
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("how", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_bytes_changed_at_random_are_refused_or_do_not_matter(tmp_path, how):
+    rng, path = np.random.default_rng(0), tmp_path / "file.npz"
+    pytest.importorskip({zipfile.ZIP_BZIP2: "bz2", zipfile.ZIP_LZMA: "lzma"}.get(how, "zlib"))
+    whole, refused = np.frombuffer(zipped(path, how), np.uint8), 0
+    for _ in range(300):
+        changed = whole.copy()
+        changed[rng.integers(len(whole), size=3)] = rng.choice(np.array([0, 1, 255], np.uint8), 3)
+        path.write_bytes(changed.tobytes())
+        try:
+            read_npz(path, "file", [])
+        except ValueError as error:
+            assert "is not a readable .npz file" in str(error)
+            refused += 1
+    assert refused > 200
+
+
+@pytest.mark.parametrize(
+    ("offset", "value", "message"),
+    [((6, 8), 1, "is encrypted"), ((8, 10), 99, "compression method is not supported")],
+    ids=["encrypted", "compressed in an unknown way"],
+)
+def test_encryption_and_unknown_compression_are_named(tmp_path, offset, value, message):
+    path = tmp_path / "file.npz"
+    changed = bytearray(zipped(path))
+    for mark, at in zip(
+        (b"PK\x03\x04", b"PK\x01\x02"), offset, strict=True
+    ):  # each file's own header and the table of contents
+        changed[changed.index(mark) + at] = value
+    path.write_bytes(changed)
+    with pytest.raises(ValueError, match=rf"file .*file\.npz is not a readable \.npz file: .*{message}"):
+        read_npz(path, "file", [])
+
+
+@pytest.mark.parametrize(
+    "shape", ["(4, ", "(10000000000000000000000,)", "(100000000000000,)", "(True,)", "[[1]:2]", "(" * 3000]
+)
+def test_odd_headers_are_refused(tmp_path, shape):
+    zipped(tmp_path / "file.npz", header="{'descr': '<i8', 'fortran_order': False, 'shape': " + shape + "}")
+    with pytest.raises(ValueError, match=r"is not a readable \.npz file"):
+        read_npz(tmp_path / "file.npz", "file", [])
 
 
 @pytest.mark.parametrize("name", ["text", "npy", "pickle"])

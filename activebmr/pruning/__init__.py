@@ -4,16 +4,7 @@ Begin with `attach_noise`, train with ``noisy.kl()`` in the loss or with `fit`, 
 """
 
 from activebmr.pruning.attach import NoisyModule, attach_noise
-from activebmr.pruning.compaction import (
-    CompactionReport,
-    Comparison,
-    Measurement,
-    compact,
-    compaction_report,
-    compare,
-    measure,
-    structure_of,
-)
+from activebmr.pruning.compaction import compact
 from activebmr.pruning.criteria import (
     BMRS_N,
     BMRS_U,
@@ -28,10 +19,12 @@ from activebmr.pruning.criteria import (
     log_evidence_ratio,
 )
 from activebmr.pruning.data import ImageData, load_images
+from activebmr.pruning.measuring import CompactionReport, Comparison, Measurement, compaction_report, compare, measure
 from activebmr.pruning.networks import network_named
 from activebmr.pruning.noise import TruncatedLogNormal
 from activebmr.pruning.saving import load_compact, save_compact
 from activebmr.pruning.schedules import Step, compression, prune, prune_ranked, prune_share
+from activebmr.pruning.slimming import structure_of
 from activebmr.pruning.training import FitResult, Training, accuracy, fit
 
 __all__ = [

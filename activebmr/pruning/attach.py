@@ -120,8 +120,7 @@ class NoisyModule(nn.Module):
             for handle in handles:
                 handle.remove()
             for module, weight in scaled:
-                module.__dict__.pop("weight", None)
-                module.weight = weight
+                module._parameters["weight"] = weight
 
     # --- training ------------------------------------------------------------------------------------------------------
     def kl(self) -> Tensor:
@@ -201,9 +200,14 @@ def _key(site: Site) -> str:
     return site.name.replace(".", "/")
 
 
+def _fitting(theta: Tensor, output: Tensor) -> Tensor:
+    """Draws for the examples on the first axis of an output; the first one for all if that axis holds something else."""
+    return theta if len(theta) in (1, len(output)) else theta[:1]
+
+
 def _multiply_output(site: Site, theta: Tensor) -> Any:
     def hook(module: nn.Module, args: Any, output: Tensor) -> Tensor:
-        scale = theta.to(output.dtype)
+        scale = _fitting(theta, output).to(output.dtype)
         if site.kind == "channels":
             return output * scale.reshape(*scale.shape, *[1] * (output.dim() - 2))
         return output * scale.reshape(len(scale), *[1] * (output.dim() - 2), -1)
@@ -214,7 +218,7 @@ def _multiply_output(site: Site, theta: Tensor) -> Any:
 def _multiply_input(site: Site, theta: Tensor) -> Any:
     def hook(module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         (x,) = args
-        scale = theta.to(x.dtype).repeat_interleave(site.size, dim=1)
+        scale = _fitting(theta, x).to(x.dtype).repeat_interleave(site.size, dim=1)
         return (x * scale.reshape(len(scale), *[1] * (x.dim() - 2), -1),)
 
     return hook
@@ -225,8 +229,7 @@ def _scale_columns(module: nn.Module, site: Site, theta: Tensor) -> tuple[nn.Mod
     examples by the first one's draw.
     """
     weight = module.weight
-    del module.weight
-    module.__dict__["weight"] = weight * theta.to(weight.dtype).repeat_interleave(site.size)  # type: ignore[operator,union-attr,arg-type]
+    module._parameters["weight"] = weight * theta.to(weight.dtype).repeat_interleave(site.size)  # type: ignore[operator,union-attr,arg-type]
     return module, weight  # type: ignore[return-value]
 
 
@@ -252,6 +255,8 @@ def attach_noise(net: nn.Module, names: Iterable[str] | None = None, *, draws: i
     if names is None:
         return NoisyModule(net, find_sites(net), draws)
     wanted = list(names)
+    if not wanted:
+        raise ValueError("names must hold at least one module with structures, or be None for all; got none")
     try:
         found = {s.name: s for s in find_sites(net)}
     except ValueError:

@@ -1,4 +1,4 @@
-"""`compact`: what pruning has left, as a network that is really smaller; `compaction_report`: how much smaller and faster.
+"""`compact`: what pruning has left, as a network that is really smaller.
 
 First the means of the noise go into the weights (`_folded`): into the layer that makes a structure or its normalisation, or,
 where a curve such as tanh lies between, into the columns of the layers that read it, or, where these read a sum, into a `Scale`
@@ -11,24 +11,32 @@ fit stays in place, switched off, and is told in the `Structure`.
 from __future__ import annotations
 
 import copy
-import statistics
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, fx, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.utils.parametrize import is_parametrized
-from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
 
-from activebmr.pruning import tracing
 from activebmr.pruning.attach import NoisyModule
-from activebmr.pruning.tracing import LAYERS, NORMS, Site
+from activebmr.pruning.measuring import CompactionReport, Comparison, Measurement, compaction_report, compare, measure
+from activebmr.pruning.slimming import (
+    Inputs,
+    Scale,
+    SlimAttention,
+    Structure,
+    call,
+    check_inputs,
+    dependencies,
+    evaluating,
+    make_room,
+    others,
+    separable,
+    slim,
+    structure_of,
+    tensors,
+)
+from activebmr.pruning.tracing import LAYERS, NORMS, POOLS, RESHAPING, SCALES, SCALING, Site, Tracer, reads_shape
 
 __all__ = [
     "CompactionReport",
@@ -45,123 +53,7 @@ __all__ = [
     "structure_of",
 ]
 
-Inputs = Tensor | tuple[Any, ...] | list[Any] | dict[str, Any]
-"""Example inputs: a tensor, a sequence of positional arguments, or a mapping of keyword arguments."""
 
-
-@dataclass
-class Structure:
-    """One compaction of a network: all that is needed to do it again to a network of the same kind (`slim`).
-
-    Attributes:
-        layers: ``{"layer": name, "with": names of layers that lose the same, "n": structures before, "kept": their indices}``.
-        heads: by attention, ``{"n": heads before, "kept": their indices}``.
-        scales: activations that a `Scale` follows, and the shape of its factor before.
-        affine: normalisations that have been given weights and biases, which they did not have.
-        biases: layers that have been given a bias.
-        left: by layer and reason, structures that are gone and had to stay in place, switched off.
-    """
-
-    layers: list[dict[str, Any]] = field(default_factory=list)
-    heads: dict[str, dict[str, Any]] = field(default_factory=dict)
-    scales: dict[str, list[int]] = field(default_factory=dict)
-    affine: list[str] = field(default_factory=list)
-    biases: list[str] = field(default_factory=list)
-    left: dict[str, dict[str, list[int]]] = field(default_factory=dict)
-
-    def leave(self, name: str, reason: str, indices: list[int]) -> None:
-        if indices:
-            self.left.setdefault(name, {}).setdefault(reason, []).extend(indices)
-
-
-def structure_of(small: nn.Module) -> list[Structure]:
-    """What compactions have made of a network, oldest first.
-
-    Raises:
-        ValueError: if it has not been made by `compact` or `activebmr.pruning.load_compact`.
-    """
-    structures = getattr(small, "_compactions", None)
-    if structures is None:
-        raise ValueError(f"small must be a network made by compact; this {type(small).__name__} is not")
-    return structures  # type: ignore[no-any-return]
-
-
-class Scale(nn.Module):
-    """Multiplies structures with ``factor`` ``(n,)`` or, for channels, ``(n, 1, ...)``."""
-
-    factor: Tensor
-
-    def __init__(self, shape: list[int]) -> None:
-        super().__init__()
-        self.register_buffer("factor", torch.ones(shape))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * self.factor
-
-
-class SlimAttention(nn.Module):
-    """Attention that is called like ``nn.MultiheadAttention`` and may have any number of heads of ``head_dim`` features.
-
-    Averages of attention over heads would depend on heads that are gone: the second output is always None.
-    """
-
-    in_proj_bias = None  # nn.TransformerEncoderLayer asks for these two; a bias here would let it go past this forward
-    _qkv_same_embed_dim = True
-
-    def __init__(self, mha: nn.MultiheadAttention) -> None:
-        super().__init__()
-        d, bias = mha.embed_dim, mha.in_proj_bias is not None
-        self.embed_dim, self.num_heads, self.head_dim = d, mha.num_heads, mha.head_dim
-        self.batch_first, self.dropout = mha.batch_first, mha.dropout
-        self.proj = mha.out_proj
-        weights = mha.in_proj_weight.chunk(3) if mha._qkv_same_embed_dim else [getattr(mha, f"{x}_proj_weight") for x in "qkv"]
-        biases = mha.in_proj_bias.chunk(3) if bias else (None, None, None)
-        for name, w, b in zip("qkv", weights, biases, strict=True):
-            layer = nn.Linear(w.shape[1], d, bias=bias)
-            layer.weight = nn.Parameter(w.detach().clone())
-            if b is not None:
-                layer.bias = nn.Parameter(b.detach().clone())
-            setattr(self, name, layer)
-
-    def forward(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        key_padding_mask: Tensor | None = None,
-        need_weights: bool = False,
-        attn_mask: Tensor | None = None,
-        average_attn_weights: bool = True,
-        is_causal: bool = False,
-    ) -> tuple[Tensor, None]:
-        """Attend. Masks as in ``nn.MultiheadAttention``, but ``attn_mask`` must be the same for all heads ``(L, S)``."""
-        swap = not self.batch_first and query.dim() == 3
-        inputs = [x.transpose(0, 1) if swap else x for x in (query, key, value)]
-        q, k, v = (
-            layer(x).unflatten(-1, (self.num_heads, self.head_dim)).transpose(-3, -2)
-            for layer, x in zip((self.q, self.k, self.v), inputs, strict=True)
-        )
-        mask = None
-        if attn_mask is not None:
-            if attn_mask.dim() != 2:
-                raise ValueError(f"attn_mask must have shape (L, S), as heads are gone; got {tuple(attn_mask.shape)}")
-            mask = _additive(attn_mask, q)
-        if key_padding_mask is not None:
-            padding = _additive(key_padding_mask, q).unsqueeze(-2).unsqueeze(-2)
-            mask = padding if mask is None else mask + padding
-        drop = self.dropout if self.training else 0.0
-        out = F.scaled_dot_product_attention(q, k, v, mask, drop, is_causal and mask is None)
-        out = self.proj(out.transpose(-3, -2).flatten(-2))
-        return (out.transpose(0, 1) if swap else out), None
-
-
-def _additive(mask: Tensor, like: Tensor) -> Tensor:
-    if mask.dtype != torch.bool:
-        return mask.to(like.dtype)
-    return torch.zeros_like(mask, dtype=like.dtype).masked_fill(mask, -torch.inf)
-
-
-# --- the whole of it ---------------------------------------------------------------------------------------------------
 def compact(noisy: NoisyModule, example_inputs: Inputs) -> nn.Module:
     """A smaller network that computes what the noisy one does in evaluation mode; it has no noise, and neither is changed.
 
@@ -184,14 +76,14 @@ def compact(noisy: NoisyModule, example_inputs: Inputs) -> nn.Module:
     """
     if not isinstance(noisy, NoisyModule):
         raise TypeError(f"noisy must be a NoisyModule (see attach_noise); got {type(noisy).__name__}")
-    _check_inputs(example_inputs)
+    check_inputs(example_inputs)
     for name in {n for s in noisy.sites.values() for n in (s.name, s.at, s.norm) if n}:
         if is_parametrized(noisy.net.get_submodule(name)):
             raise ValueError(
                 f"noisy must hold plain weights; those of {name!r} are parametrised: use torch.nn.utils.parametrize."
                 "remove_parametrizations first"
             )
-    with _evaluating(noisy):
+    with evaluating(noisy):
         probes = _probes(noisy, example_inputs)
         want = [_run(noisy, p) for p in probes]
     for into_scales in (False, True):
@@ -229,22 +121,18 @@ def _slimmed(net: nn.Module, structure: Structure, probes: list[Inputs], want: l
     for step in layers:
         trial = attempt(net, Structure(layers=[step]))
         if trial is None:
-            structure.leave(step["layer"], reason, _others(step))
+            structure.leave(step["layer"], reason, others(step))
         else:
             net = trial
             structure.layers.append(step)
     for name, step in heads.items():
         trial = attempt(net, Structure(heads={name: step}))
         if trial is None:
-            structure.leave(name, reason, _others(step))
+            structure.leave(name, reason, others(step))
         else:
             net = trial
             structure.heads[name] = step
     return net
-
-
-def _others(step: Mapping[str, Any]) -> list[int]:
-    return sorted(set(range(step["n"])) - set(step["kept"]))
 
 
 # --- means into weights --------------------------------------------------------------------------------------------------
@@ -302,7 +190,7 @@ def _columns_of_readers(noisy: NoisyModule) -> dict[str, list[tuple[str, int]]]:
     """
     sites = [s for s in noisy.sites.values() if s.fold == "consumer" and s.kind != "heads"]
     try:
-        graph = tracing._Tracer().trace(noisy.net) if sites else fx.Graph()
+        graph = Tracer().trace(noisy.net) if sites else fx.Graph()
     except Exception:  # whatever user code does under symbolic values
         return {}
     found = {}
@@ -316,30 +204,22 @@ def _columns_of_readers(noisy: NoisyModule) -> dict[str, list[tuple[str, int]]]:
 
 
 def _readers(node: fx.Node, net: nn.Module) -> list[str] | None:
-    curves = {torch.tanh, F.tanh, F.gelu, F.silu}
     readers: list[str] = []
     pending = list(node.users)
     while pending:
         user = pending.pop()
+        if reads_shape(user):
+            continue
+        what: Any = user.target
         if user.op == "call_module":
             module = net.get_submodule(str(user.target))
             if isinstance(module, LAYERS) and getattr(module, "groups", 1) == 1:
                 readers.append(str(user.target))
                 continue
-            passes = isinstance(module, (*tracing._SCALES, *tracing._POOLS))
-        elif user.op == "call_function":
-            if user.target is getattr and not tracing._is_tensor_op(user):
-                continue
-            passes = user.target in tracing._KEEPS - curves
-        elif user.op == "call_method":
-            if user.target in ("size", "dim"):
-                continue
-            passes = user.target in ("relu", "relu_", "flatten", "contiguous") or (
-                user.target in tracing._RESHAPES_METHODS and tracing._keeps_channels(user)
-            )
-        else:
-            passes = False
-        if not passes:
+            what = type(module)
+        # tracing has made sure that channels stay apart wherever a site's are reshaped or pooled
+        passes = isinstance(what, type) and issubclass(what, (*SCALES, nn.Flatten, nn.Dropout2d))
+        if not (passes or what in SCALING or what in RESHAPING or what in POOLS):
             return None
         pending += list(user.users)
     return sorted(set(readers))
@@ -356,7 +236,7 @@ def _plan_layers(net: nn.Module, noisy: NoisyModule, structure: Structure, probe
         return
     names = {module: name for name, module in net.named_modules()}
     try:
-        graph, seen = _dependencies(net, probes[0]), _seen(net, probes)
+        graph, seen = dependencies(net, probes[0]), _seen(net, probes)
     except Exception as error:  # Torch-Pruning raises anything on networks that it does not know
         for name, mask in gone.items():
             structure.leave(name, f"the network cannot be followed: {error}", mask.nonzero().flatten().tolist())
@@ -487,160 +367,18 @@ def _plan_heads(net: nn.Module, noisy: NoisyModule, structure: Structure) -> Non
             continue
         kept = alive.nonzero().flatten().tolist() or [0]
         step = {"n": len(alive), "kept": kept}
-        if _separable(net.get_submodule(name)):
+        if separable(net.get_submodule(name)):
             structure.heads[name] = step
         else:
-            structure.leave(name, "the attention has no separate q, k, v and head_dim", _others(step))
-
-
-def _separable(attention: Any) -> bool:
-    """Whether heads of an attention can be removed."""
-    if isinstance(attention, nn.MultiheadAttention):
-        return attention.bias_k is None and not attention.add_zero_attn
-    parts = [getattr(attention, key, None) for key in "qkv"]
-    width = attention.num_heads * getattr(attention, "head_dim", 0)
-    return attention.proj.in_features == width and all(isinstance(p, nn.Linear) and p.out_features == width for p in parts)
-
-
-# --- the smaller network -------------------------------------------------------------------------------------------------
-def make_room(net: nn.Module, structure: Structure) -> None:
-    """Add, in place, the modules and parameters that a compaction has added, all of them neutral."""
-    for name, shape in structure.scales.items():
-        like = next(net.parameters())
-        _replace(net, name, nn.Sequential(net.get_submodule(name), Scale(shape).to(like.device, like.dtype)))
-    for name in structure.affine:
-        norm: Any = net.get_submodule(name)
-        like = next(net.parameters())
-        norm.affine = True
-        norm.weight = nn.Parameter(torch.ones(norm.num_features, device=like.device, dtype=like.dtype))
-        norm.bias = nn.Parameter(torch.zeros(norm.num_features, device=like.device, dtype=like.dtype))
-    for name in structure.biases:
-        layer: Any = net.get_submodule(name)
-        layer.bias = nn.Parameter(torch.zeros_like(layer.weight[:, 0].flatten(1)[:, 0]))
-
-
-def _replace(net: nn.Module, name: str, module: nn.Module) -> None:
-    parent, _, key = name.rpartition(".")
-    setattr(net.get_submodule(parent), key, module)
-
-
-def slim(net: nn.Module, structure: Structure, example_inputs: Inputs) -> None:
-    """Remove, in place, the structures that a compaction has removed.
-
-    Raises:
-        ValueError: if the network has not the layers or sizes that the structure names.
-    """
-    trainable = {name: p.requires_grad for name, p in net.named_parameters()}
-    graph = _dependencies(net, example_inputs) if structure.layers else None
-    for step in structure.layers:
-        layer = _checked(net, step["layer"], step)
-        if layer not in graph.module2node:  # type: ignore[union-attr]
-            raise ValueError(f"net must use {step['layer']!r} when it is called with example_inputs; it does not")
-        pruner = graph.get_pruner_of_module(layer)  # type: ignore[union-attr]
-        graph.get_pruning_group(layer, pruner.prune_out_channels, _others(step)).prune(record_history=False)  # type: ignore[union-attr]
-    for name, step in structure.heads.items():
-        _slim_heads(net, name, _checked(net, name, step), step["kept"])
-    for name, parameter in net.named_parameters():
-        parameter.requires_grad_(trainable.get(name, True))
-
-
-def _checked(net: nn.Module, name: str, step: Mapping[str, Any]) -> Any:
-    module = dict(net.named_modules()).get(name)
-    if module is None:
-        raise ValueError(f"net must have the layer {name!r}; it has not")
-    n = _count(module)
-    if n != step["n"]:
-        raise ValueError(f"net must have {step['n']} structures in {name!r}; it has {n}")
-    return module
-
-
-def _count(module: Any) -> int | None:
-    """Structures of a layer or attention."""
-    for key in ("num_heads", "out_features", "out_channels"):
-        if isinstance(getattr(module, key, None), int):
-            return int(getattr(module, key))
-    return None
-
-
-def _slim_heads(net: nn.Module, name: str, attention: Any, kept: list[int]) -> None:
-    if not _separable(attention):
-        raise ValueError(f"net must have separate q, k, v and head_dim in {name!r}; {type(attention).__name__} has not")
-    if isinstance(attention, nn.MultiheadAttention):
-        attention = SlimAttention(attention).train(attention.training)
-        _replace(net, name, attention)
-    d, device = attention.head_dim, attention.proj.weight.device
-    rows = (torch.tensor(kept, device=device)[:, None] * d + torch.arange(d, device=device)).flatten()
-    for layer in (attention.q, attention.k, attention.v):
-        layer.weight = nn.Parameter(layer.weight.detach()[rows].clone())
-        if layer.bias is not None:
-            layer.bias = nn.Parameter(layer.bias.detach()[rows].clone())
-        layer.out_features = len(rows)
-    attention.proj.weight = nn.Parameter(attention.proj.weight.detach()[:, rows].clone())
-    attention.proj.in_features = len(rows)
-    attention.num_heads = len(kept)
-
-
-def _dependencies(net: nn.Module, example_inputs: Inputs) -> Any:
-    """Torch-Pruning's graph of what hangs together; the network is as before."""
-    import torch_pruning as tp  # 1 s
-
-    class ScalePruner(tp.BasePruningFunc):  # type: ignore[misc,name-defined]
-        def prune_out_channels(self, layer: Scale, idxs: list[int]) -> Scale:
-            kept = [i for i in range(len(layer.factor)) if i not in set(idxs)]
-            layer.factor = layer.factor[kept]
-            return layer
-
-        prune_in_channels = prune_out_channels
-
-        def get_out_channels(self, layer: Scale) -> int:
-            return len(layer.factor)
-
-        get_in_channels = get_out_channels
-
-    trainable = {p: p.requires_grad for p in net.parameters()}
-    modes = {m: m.training for m in net.modules()}
-    try:
-        for p in trainable:
-            p.requires_grad_(True)  # it follows gradients
-        with torch.enable_grad():
-            return tp.DependencyGraph().build_dependency(
-                net,
-                example_inputs,
-                forward_fn=lambda model, inputs: [x for x in _tensors(_call(model, inputs)) if x.requires_grad],
-                customized_pruners={Scale: ScalePruner()},
-                verbose=False,
-            )
-    finally:
-        for p, flag in trainable.items():
-            p.requires_grad_(flag)
-        for m, mode in modes.items():
-            m.training = mode
+            structure.leave(name, "the attention has no separate q, k, v and head_dim", others(step))
 
 
 # --- running networks ----------------------------------------------------------------------------------------------------
-def _check_inputs(example_inputs: Any) -> None:
-    if not isinstance(example_inputs, (Tensor, tuple, list, dict)):
-        raise TypeError(
-            f"example_inputs must be a tensor, a tuple of arguments or a dict of keyword arguments; got "
-            f"{type(example_inputs).__name__}"
-        )
-
-
-def _call(net: nn.Module, inputs: Inputs) -> Any:
-    if isinstance(inputs, dict):
-        return net(**inputs)
-    return net(inputs) if isinstance(inputs, Tensor) else net(*inputs)
-
-
 def _run(net: nn.Module, inputs: Inputs) -> list[Tensor]:
     """Outputs that are tensors; random numbers are always the same."""
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
-        return _tensors(_call(net, inputs))
-
-
-def _tensors(outputs: Any) -> list[Tensor]:
-    return [x for x in tree_leaves(outputs) if isinstance(x, Tensor)]
+        return tensors(call(net, inputs))
 
 
 def _agrees(net: nn.Module, probes: list[Inputs], want: list[list[Tensor]]) -> bool:
@@ -687,143 +425,3 @@ def _probes(net: nn.Module, inputs: Inputs) -> list[Inputs]:
         if all(bool(torch.isfinite(x).all()) for x in outputs):
             probes.append(varied)
     return probes
-
-
-@contextmanager
-def _evaluating(net: nn.Module) -> Iterator[None]:
-    modes = {m: m.training for m in net.modules()}
-    try:
-        net.eval()
-        yield
-    finally:
-        for m, mode in modes.items():
-            m.training = mode
-
-
-# --- how much it is worth ------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class Measurement:
-    """``parameters``: their number. ``flops``: floating-point operations of a call, a multiplication and an addition being two,
-    matrix products, convolutions and attention alone. ``latency_ms``: median time of a call on one thread, milliseconds.
-    """
-
-    parameters: int
-    flops: int
-    latency_ms: float
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Two networks with the same inputs; ``latency_ratio``: median over pairs of times of after / before, below 1 if faster."""
-
-    before: Measurement
-    after: Measurement
-    latency_ratio: float
-
-
-@dataclass(frozen=True)
-class CompactionReport(Comparison):
-    """What a compaction is worth.
-
-    Attributes:
-        structures: by site, structures before, those that are not pruned, and those in the smaller network.
-        left: by layer and reason, structures that are pruned and had to stay in place, switched off.
-    """
-
-    structures: dict[str, tuple[int, int, int]]
-    left: dict[str, dict[str, list[int]]]
-
-    def __str__(self) -> str:
-        width = max(20, *(len(name) + 2 for name in self.structures))
-        lines = [f"{'':{width}}{'before':>12}{'after':>12}{'ratio':>9}"]
-        for name, a, b, ratio, form in (
-            ("parameters", self.before.parameters, self.after.parameters, None, ","),
-            ("FLOPs", self.before.flops, self.after.flops, None, ","),
-            ("latency (ms)", self.before.latency_ms, self.after.latency_ms, self.latency_ratio, ".3f"),
-        ):
-            share = ratio if ratio is not None else b / a if a else 1.0
-            lines.append(f"{name:{width}}{a:>12{form}}{b:>12{form}}{share:>9.3f}")
-        lines += ["", f"{'structures':{width}}{'before':>12}{'not pruned':>12}{'after':>12}"]
-        lines += [f"{name:{width}}{n:>12}{alive:>12}{after:>12}" for name, (n, alive, after) in self.structures.items()]
-        for name, reasons in self.left.items():
-            lines += [f"switched off in {name}, not removed: {len(which)} ({reason})" for reason, which in reasons.items()]
-        return "\n".join(lines)
-
-
-def measure(model: nn.Module, example_inputs: Inputs, repeats: int = 20) -> Measurement:
-    """Parameters, FLOPs and latency of a network in evaluation mode; ``repeats`` blocks of calls are timed."""
-    return compare(model, model, example_inputs, repeats).before
-
-
-def compare(before: nn.Module, after: nn.Module, example_inputs: Inputs, repeats: int = 20) -> Comparison:
-    """Measure two networks, their times in turn, so that what else the computer does meets both.
-
-    Raises:
-        TypeError: if the inputs are of another type than `compact` takes.
-        ValueError: if ``repeats`` is not at least 1.
-    """
-    _check_inputs(example_inputs)
-    if not isinstance(repeats, int) or repeats < 1:
-        raise ValueError(f"repeats must be a whole number >= 1; got {repeats!r}")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with _evaluating(before), _evaluating(after):
-            flops = [_flops(net, example_inputs) for net in (before, after)]
-            times = _interleaved((before, after), example_inputs, repeats)
-    finally:
-        torch.set_num_threads(threads)
-    measured = [
-        Measurement(sum(p.numel() for p in net.parameters()), f, statistics.median(t))
-        for net, f, t in zip((before, after), flops, times, strict=True)
-    ]
-    return Comparison(*measured, statistics.median(b / a for a, b in zip(*times, strict=True)))
-
-
-def _flops(net: nn.Module, inputs: Inputs) -> int:
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # the counter knows neither fused attention nor the fast path to it
-    try:
-        with sdpa_kernel(SDPBackend.MATH), torch.no_grad(), FlopCounterMode(display=False) as counter:
-            _call(net, inputs)
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
-    return int(counter.get_total_flops())
-
-
-def _interleaved(nets: tuple[nn.Module, ...], inputs: Inputs, repeats: int) -> list[list[float]]:
-    """Times of a call, ms, by network and repeat; calls of less than a millisecond are timed several at a time."""
-
-    def timed(net: nn.Module, calls: int) -> float:
-        cuda = next((p.is_cuda for p in net.parameters()), False)
-        start = time.perf_counter()
-        for _ in range(calls):
-            _call(net, inputs)
-        if cuda:
-            torch.cuda.synchronize()
-        return 1e3 * (time.perf_counter() - start) / calls
-
-    times: list[list[float]] = [[] for _ in nets]
-    with torch.no_grad():
-        calls = [max(1, int(1.0 / max(min(timed(net, 1) for _ in range(3)), 1e-3))) for net in nets]
-        for _ in range(repeats):
-            for mine, net, n in zip(times, nets, calls, strict=True):
-                mine.append(timed(net, n))
-    return times
-
-
-def compaction_report(noisy: NoisyModule, small: nn.Module, example_inputs: Inputs, repeats: int = 20) -> CompactionReport:
-    """Compare the network under a noisy module, without its noise, with what `compact` has made of it.
-
-    Example:
-        >>> print(compaction_report(noisy, compact(noisy, x[:1]), x[:1]))
-    """
-    if not isinstance(noisy, NoisyModule):
-        raise TypeError(f"noisy must be a NoisyModule (see attach_noise); got {type(noisy).__name__}")
-    left = structure_of(small)[-1].left
-    found = compare(noisy.net, small, example_inputs, repeats)
-    structures = {
-        name: (site.n, int(noisy.of(name).alive.sum()), _count(small.get_submodule(name)) or 0)
-        for name, site in noisy.sites.items()
-    }
-    return CompactionReport(found.before, found.after, found.latency_ratio, structures, left)

@@ -36,7 +36,7 @@ SCHEDULES = ("after", "continuous", "ranked")
 MEASURED_EXAMPLES = 100
 """Examples in the batch whose latency is measured."""
 
-_SMALL = Training(epochs=100, fine_tune=10, batch=32, lr=5e-3, noise_lr=5e-2, weight=2.0, warm_up=10, prune_from=20)
+_SMALL = Training(epochs=100, fine_tune=20, batch=32, lr=5e-3, noise_lr=5e-2, weight=1.4, warm_up=10, prune_from=20)
 _LENET = Training(epochs=16, fine_tune=4, lr=1e-3, noise_lr=1e-2, weight=100.0, warm_up=4, prune_from=6)
 _MLP = Training(epochs=25, fine_tune=4, lr=1e-3, noise_lr=1e-2, weight=1.0, warm_up=5, prune_from=8)
 _PRESETS = {
@@ -45,7 +45,7 @@ _PRESETS = {
     ("mnist", "mlp"): _MLP,
     ("mnist", "lenet5"): _LENET,
     ("fashion-mnist", "mlp"): replace(_MLP, lr=1.5e-3, noise_lr=1.5e-2, weight=5.0),
-    ("fashion-mnist", "lenet5"): _LENET,
+    ("fashion-mnist", "lenet5"): replace(_LENET, weight=75.0),
 }
 
 
@@ -122,6 +122,7 @@ class _Run:
         self.accuracy_dense = accuracy(self.dense, data.x_test, data.y_test)
         self._noisy: NoisyModule | None = None
         self._noisy_seconds = 0.0
+        self._tuned: dict[bytes, NoisyModule] = {}
 
     def _network(self) -> nn.Module:
         torch.manual_seed(self.seed)
@@ -153,14 +154,18 @@ class _Run:
         """The noisy network after training, unpruned."""
         if self._noisy is None:
             self._noisy = attach_noise(self._network())
-            history: list[list[int]] = []
+            path = None if self.folder is None else self.folder / "noisy-left.json"
+            known = json.loads(path.read_text(encoding="utf-8")) if path is not None and path.is_file() else {}
             rule = criterion_named("bmrs-u4")
 
             def watch(epoch: int, net: Any) -> None:
-                history.append([int((score < 0).sum()) for score in net.scores(rule).values()])
+                known[str(epoch)] = [int((score < 0).sum()) for score in net.scores(rule).values()]
+                if path is not None:
+                    _write(path, json.dumps(known))
 
             self._noisy_seconds = self._fit(self._noisy, "noisy", replace(self.training, fine_tune=0), watch=watch)
-            self._keep(self._noisy, history)
+            epochs = [str(epoch) for epoch in range(self.training.epochs)]
+            self._keep(self._noisy, [known[epoch] for epoch in epochs] if all(epoch in known for epoch in epochs) else [])
         return self._noisy
 
     def _keep(self, noisy: NoisyModule, history: list[list[int]]) -> None:
@@ -201,7 +206,7 @@ class _Run:
     def _pruned_after(self, criterion: Criterion) -> tuple[NoisyModule, float]:
         noisy = copy.deepcopy(self.noisy)
         name = criterion.name
-        tuning = replace(self.training, epochs=1, fine_tune=self.training.fine_tune, weight=1.0, warm_up=0)
+        tuning = replace(self.training, epochs=1, weight=min(1.0, self.training.weight), warm_up=0)
         if tuning.fine_tune:
             tuning = replace(tuning, epochs=tuning.fine_tune, fine_tune=0)
         if self.experiment.schedule == "ranked" and criterion.decides:
@@ -212,14 +217,18 @@ class _Run:
             prune(noisy, criterion)
         else:
             prune_share(noisy, criterion, self._released_rate())
-        if self.training.fine_tune:
-            self._fit(noisy, name, tuning)
-        return noisy, self._noisy_seconds
+        # criteria that remove the same structures lead to the same network: it is trained once
+        masks = torch.cat([noisy.of(n).alive for n in noisy.sites]).numpy().tobytes()
+        if masks not in self._tuned:
+            if self.training.fine_tune:
+                self._fit(noisy, name, tuning)
+            self._tuned[masks] = noisy
+        return self._tuned[masks], self._noisy_seconds
 
     def _released_rate(self) -> float:
-        """Share of structures that ``bmrs-n`` removes from the trained network."""
-        scores = torch.cat(list(self.noisy.scores(criterion_named("bmrs-n")).values()))
-        return float((scores >= 0).double().mean().clamp(max=0.999))
+        """Share of structures that ``bmrs-n`` removes from the trained network (one stays in each layer)."""
+        scores = self.noisy.scores(criterion_named("bmrs-n")).values()
+        return sum(min(int((score >= 0).sum()), len(score) - 1) for score in scores) / self.noisy.n_structures
 
     def _row(self, criterion: str, right: float, removed: float, share: float, measured: Any, seconds: float) -> dict[str, Any]:
         return {
@@ -278,7 +287,7 @@ def _kept_or_run(
     rows, arrays = run_seed(experiment, seed, folder, tell)
     if folder is not None:
         np.savez_compressed(folder / "kept.npz", **arrays)  # type: ignore[arg-type]
-        (folder / "rows.json").write_text(json.dumps({"experiment": identity, "rows": rows}), encoding="utf-8")
+        _write(folder / "rows.json", json.dumps({"experiment": identity, "rows": rows}))
     return rows, arrays
 
 
@@ -287,6 +296,12 @@ def write_report(path: Path, experiment: Experiment, rows: list[dict[str, Any]],
     from activebmr import __version__
 
     settings = asdict(experiment) | {"seeds": seeds, "version": __version__, "torch": torch.__version__}
+    _write(path, json.dumps({"settings": settings, "rows": rows}, indent=1) + "\n")
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file in one move, so that it is never there in part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
-    part.write_text(json.dumps({"settings": settings, "rows": rows}, indent=1) + "\n", encoding="utf-8")
+    part.write_text(text, encoding="utf-8")
     part.replace(path)

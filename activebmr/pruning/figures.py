@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from activebmr import plots
-from activebmr.plots.style import tidy, whole_numbers
+from activebmr.plots.style import number, tidy, whole_numbers
 from activebmr.results import standard_error
 
-__all__ = ["accuracy_against_compression", "draw", "spectra", "structures_by_epoch"]
+__all__ = ["accuracy_against_compression", "draw", "spectra", "spectra_on", "structures_by_epoch"]
 
 _COLOURS = {
     "none": "black",
@@ -43,26 +43,33 @@ def accuracy_against_compression(
     """
     ax = Figure(figsize=(6.0, 4.0), layout="constrained").subplots() if ax is None else ax
     names = list(dict.fromkeys(r["criterion"] for r in rows))
-    for name in names:
+    pruned = [n for n in names if n != "none" and _mean(rows, n, "compression") > 0.01]
+    near = [n for n in pruned if n not in ("l2", "random")] or pruned or names
+    inside = [100 * r["accuracy"] for r in rows if r["criterion"] in near]
+    dense = 100 * float(np.mean([r["accuracy_dense"] for r in rows]))
+    low = min(*inside, dense) - 0.25 * (max(*inside, dense) - min(*inside, dense)) - 0.1
+    ax.axhline(dense, color=plots.PALETTE["black"], linewidth=1.0, linestyle=(0, (4, 3)), label=f"dense {dense:.2f}%")
+    for name in pruned:
         x, y = (np.array([100 * r[key] for r in rows if r["criterion"] == name]) for key in ("compression", "accuracy"))
         look = {"color": plots.PALETTE[_COLOURS.get(name, "green")], "marker": _MARKS.get(name, "P")}
-        ax.plot(x, y, linestyle="", alpha=0.35, markersize=4, **look)
+        label = f"{name} {y.mean():.2f}%" + (" (below)" if y.mean() < low else "")
+        ax.plot(x, y, linestyle="", alpha=0.35, markersize=3.5, **look)
         errors = {"xerr": standard_error(x), "yerr": standard_error(y)} if len(x) > 1 else {}
-        ax.errorbar(x.mean(), y.mean(), linestyle="", capsize=2, markersize=7, label=name, **errors, **look)
+        ax.errorbar(x.mean(), y.mean(), linestyle="", capsize=2, markersize=6, label=label, **errors, **look)
         if published and name in published:
             there = [100 * v for v in published[name]]
-            ax.plot(*there, linestyle="", markersize=7, markerfacecolor="none", **look)
+            ax.plot(*there, linestyle="", markersize=6, markerfacecolor="none", **look)
+    ax.set_ylim(bottom=low)
     tidy(ax)
     ax.set_xlabel("compression (% of parameters)")
     ax.set_ylabel("accuracy on test images (%)")
     ax.legend(loc="lower left", fontsize=7.5)
-    pruned = [r for r in rows if r["criterion"] not in ("none", "l2", "random")]
     if pruned:
-        best = max(dict.fromkeys(r["criterion"] for r in pruned), key=lambda n: _mean(rows, n, "accuracy"))
-        lost = 100 * (_mean(rows, best, "accuracy_dense") - _mean(rows, best, "accuracy"))
+        best = max(near, key=lambda n: _mean(rows, n, "accuracy"))
+        gap = 100 * (_mean(rows, best, "accuracy") - _mean(rows, best, "accuracy_dense"))
         many = len({r["seed"] for r in rows})
-        text = f"{best}: {100 * _mean(rows, best, 'compression'):.1f}% removed, accuracy {lost:+.2f} points below dense"
-        plots.title(ax, text.replace("+", "") + f" ({many} seed{'s' * (many > 1)})")
+        text = f"{best}: {100 * _mean(rows, best, 'compression'):.1f}% removed, accuracy {number(gap, '+.2f')} points"
+        plots.title(ax, f"{text} ({many} seed{'s' * (many > 1)})")
     return ax
 
 
@@ -73,7 +80,12 @@ def _mean(rows: Sequence[Mapping[str, Any]], criterion: str, key: str) -> float:
 def spectra(kept: Mapping[str, NDArray[Any]]) -> Figure:
     """Of one trained network before pruning: E[theta] of every structure, and its evidence by three rules."""
     figure = Figure(figsize=(9.0, 3.3), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    spectra_on(*figure.subplots(1, 2), kept)
+    return figure
+
+
+def spectra_on(left: Axes, right: Axes, kept: Mapping[str, NDArray[Any]]) -> None:
+    """`spectra` on axes of another figure."""
     layers, layer = [str(n) for n in kept["layers"]], kept["layer"]
     edges = np.linspace(np.log10(max(kept["mean"].min(), 1e-9)) - 0.1, 0.05, 40)
     for i, name in enumerate(layers):
@@ -99,7 +111,6 @@ def spectra(kept: Mapping[str, NDArray[Any]]) -> Figure:
     right.legend(fontsize=7.5)
     shares = ", ".join(f"{n} {np.mean(kept[n] >= 0):.0%}" for n in ("bmrs-n", "bmrs-u8", "bmrs-u4"))
     plots.title(right, f"Removed, at 0 nats or more: {shares}")
-    return figure
 
 
 def structures_by_epoch(kept: Mapping[str, NDArray[Any]], ax: Axes | None = None) -> Axes:

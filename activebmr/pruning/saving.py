@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from activebmr.pruning.compaction import Inputs, Structure, make_room, slim, structure_of
+from activebmr.pruning.slimming import Inputs, Structure, make_room, slim, structure_of
 
 __all__ = ["FORMAT_VERSION", "load_compact", "save_compact"]
 

@@ -85,7 +85,11 @@ def _zeroed(noisy: NoisyModule) -> tuple[float, int]:
                 if isinstance(getattr(modules[name], part, None), nn.Linear):
                     mark(f"{name}.{part}", rows=across)
             if isinstance(modules[name], nn.MultiheadAttention):
-                mark(name, rows=across.repeat(3))
+                for key, parameter in modules[name].named_parameters(recurse=False):
+                    if key in ("bias_k", "bias_v"):
+                        useless[f"{name}.{key}"][..., across] = True
+                    else:  # q, k and v one below the other, or each for itself
+                        useless[f"{name}.{key}"][across.repeat(len(parameter) // len(across))] = True
             continue
         mark(name, rows=dead)
         if site.norm is not None:
@@ -105,9 +109,26 @@ def prune(noisy: NoisyModule, criterion: Criterion) -> Step:
     """
     if not criterion.decides:
         raise ValueError(f"criterion {criterion.name!r} only ranks: use prune_share")
-    scores = noisy.scores(criterion)
+    scores = _scores(noisy, criterion)
     lost = noisy.remove({name: score >= 0 for name, score in scores.items()})
     return replace(Step.of(noisy), removed=lost, evidence=_evidence(noisy, scores))
+
+
+def _scores(noisy: NoisyModule, criterion: Criterion) -> dict[str, Tensor]:
+    scores = noisy.scores(criterion)
+    for name, score in scores.items():
+        if not torch.isfinite(score[noisy.of(name).alive]).all():
+            raise ValueError(f"scores of {criterion.name} must be finite; those of {name!r} are not (has training diverged?)")
+    return scores
+
+
+def _may_go(noisy: NoisyModule, scores: dict[str, Tensor]) -> Tensor:
+    """All scores in one vector; -inf for structures that are gone, and for the lowest of each layer, which stays."""
+    spared = {}
+    for name, score in scores.items():
+        last = torch.where(noisy.of(name).alive, score, torch.full_like(score, torch.inf)).argmin()
+        spared[name] = score.clone().index_fill_(0, last, -torch.inf)
+    return torch.cat(list(spared.values()))
 
 
 def _evidence(noisy: NoisyModule, scores: dict[str, Tensor]) -> dict[str, float]:
@@ -115,17 +136,19 @@ def _evidence(noisy: NoisyModule, scores: dict[str, Tensor]) -> dict[str, float]
 
 
 def prune_share(noisy: NoisyModule, criterion: Criterion, share: float) -> Step:
-    """Remove the share of all structures with the highest scores, whatever they are (at least one stays in each layer).
+    """Remove the share of all structures with the highest scores, whatever they are. The lowest of each layer stays, and others
+    go in its place.
 
     Raises:
-        ValueError: if the share lies outside [0, 1).
+        ValueError: if the share lies outside [0, 1), or a score is not finite.
     """
     if not 0 <= share < 1:
         raise ValueError(f"share must lie in [0, 1); got {share}")
-    scores = noisy.scores(criterion)
-    order = torch.cat(list(scores.values())).argsort(descending=True, stable=True)
-    chosen = torch.zeros(len(order), dtype=torch.bool)
-    chosen[order[: round(share * noisy.n_structures)]] = True
+    scores = _scores(noisy, criterion)
+    flat = _may_go(noisy, scores)
+    best = flat.argsort(descending=True, stable=True)[: round(share * noisy.n_structures)]
+    chosen = torch.zeros_like(flat, dtype=torch.bool)
+    chosen[best] = flat[best] > -torch.inf
     masks = dict(zip(scores, chosen.split([len(s) for s in scores.values()]), strict=True))
     lost = noisy.remove(masks)
     return replace(Step.of(noisy), removed=lost, evidence=_evidence(noisy, scores))
@@ -157,11 +180,11 @@ def prune_ranked(
     if few < 1:
         raise ValueError(f"at_once must be a whole number >= 1; got {at_once}")
     while True:
-        scores = noisy.scores(criterion)
-        flat = torch.cat(list(scores.values()))
+        scores = _scores(noisy, criterion)
+        flat = _may_go(noisy, scores)
         best = flat.argsort(descending=True, stable=True)[:few]
         chosen = torch.zeros_like(flat, dtype=torch.bool)
-        chosen[best] = flat[best] >= until
+        chosen[best] = (flat[best] >= until) & (flat[best] > -torch.inf)
         lost = noisy.remove(dict(zip(scores, chosen.split([len(s) for s in scores.values()]), strict=True)))
         if not any(lost.values()):
             return

@@ -1,16 +1,18 @@
 """Which structures of a network can be removed, and where their noise goes: found by tracing the network symbolically.
 
-The outputs of every linear or convolutional layer span a *channel space*. Elementwise operations, pooling and normalisation
-keep it; adding two tensors makes their spaces one (a residual stream: its channels can go only where every layer that writes to
-them agrees); whatever is not understood, and the network's output, makes a space one that cannot be pruned.
+The outputs of every linear or convolutional layer span a *channel space*, which lies on axis 1 (after a convolution) or on the
+last axis (after a linear layer, or once maps are flattened). Elementwise operations keep it; so do pooling and normalisation
+that work along other axes; adding two tensors makes their spaces one (a residual stream: its channels can go only where every
+layer that writes to them agrees). Whatever is not known to keep channels apart and in order, and the network's output, makes a
+space one that cannot be pruned. Inputs are taken to be batches, examples first.
 """
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -20,16 +22,21 @@ __all__ = ["Attention", "Site", "find_sites", "sites_by_name"]
 
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
-_SCALES = (nn.ReLU, nn.LeakyReLU, nn.Identity, nn.Dropout)  # f(theta x) = theta f(x): noise before or after is the same
-_CURVES = (nn.Tanh, nn.GELU, nn.SiLU, nn.ELU, nn.Sigmoid, nn.Softplus, nn.Hardswish, nn.Mish, nn.ReLU6)
-_POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.Flatten)
-_POOLS += (nn.Dropout2d,)
-_KEEPS = {F.relu, torch.relu, torch.tanh, F.tanh, F.gelu, F.silu, F.leaky_relu, F.dropout, F.max_pool2d, F.max_pool1d}
-_KEEPS |= {F.avg_pool2d, F.avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool1d, torch.flatten}
-_KEEPS_METHODS = {"relu", "tanh", "flatten", "contiguous", "relu_", "tanh_"}
-_RESHAPES_METHODS = {"view", "reshape", "mean"}
-_ADDS = {operator.add, torch.add, operator.iadd}
-_ADDS_METHODS = {"add", "add_"}
+SCALES = (nn.ReLU, nn.LeakyReLU, nn.Identity, nn.Dropout)
+"""f(theta x) = theta f(x) for theta >= 0: noise before or after is the same."""
+CURVES = (nn.Tanh, nn.GELU, nn.SiLU, nn.ELU, nn.Sigmoid, nn.Softplus, nn.Hardswish, nn.Mish, nn.ReLU6)
+POOLS: dict[Any, int] = {
+    **dict.fromkeys((nn.MaxPool1d, nn.AvgPool1d, nn.AdaptiveAvgPool1d), 3),
+    **dict.fromkeys((F.max_pool1d, F.avg_pool1d, F.adaptive_avg_pool1d), 3),
+    **dict.fromkeys((nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d), 4),
+    **dict.fromkeys((F.max_pool2d, F.avg_pool2d, F.adaptive_avg_pool2d), 4),
+}
+"""Pooling, modules and functions, and the axes of what it pools; with one less it takes channels for a side of a map."""
+SCALING = {F.relu, torch.relu, F.leaky_relu, F.dropout, "relu", "relu_", "contiguous"}
+BENDING = {torch.tanh, F.tanh, F.gelu, F.silu, "tanh", "tanh_"}
+"""Elementwise functions and methods, as `SCALES` and `CURVES` are."""
+RESHAPING = {torch.flatten, "flatten", "view", "reshape", "mean"}
+_ADDING = {operator.add, torch.add, operator.iadd, "add", "add_"}
 
 
 class Attention(nn.Module):
@@ -54,8 +61,9 @@ class Site:
         fold: whether the mean goes into the ``"producer"`` (the layer or its normalisation) or into the ``"consumer"``.
         group: sites of one group write to the same channels, which go only together.
         size: columns of the consumer per structure of a head, else 1.
-        readers: layers that read the structures, each with how many of its input columns belong to one structure; empty if
-            tracing does not know.
+        readers: layers that read the structures of the group, each with how many of its input columns belong to one structure;
+            empty if tracing does not know. In a residual group, these are the readers of all its sites, also those that read
+            one of them before the others are added: channels go in the whole group or not at all, and all readers lose them.
     """
 
     name: str
@@ -75,10 +83,12 @@ class _Spaces:
     def __init__(self) -> None:
         self.parent: list[int] = []
         self.fixed: list[bool] = []
+        self.sizes: list[int] = []
 
-    def new(self, fixed: bool = False) -> int:
+    def new(self, size: int = 0, fixed: bool = False) -> int:
         self.parent.append(len(self.parent))
         self.fixed.append(fixed)
+        self.sizes.append(size)
         return len(self.parent) - 1
 
     def find(self, i: int) -> int:
@@ -98,7 +108,9 @@ class _Spaces:
             self.fixed[self.find(s)] = True
 
 
-class _Tracer(fx.Tracer):
+class Tracer(fx.Tracer):
+    """Attention modules stay whole."""
+
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return super().is_leaf_module(m, module_qualified_name) or _is_attention(m)
 
@@ -117,22 +129,20 @@ def find_sites(net: nn.Module) -> list[Site]:
     """
     _check_tied(net)
     try:
-        graph = _Tracer().trace(net)
+        graph = Tracer().trace(net)
     except Exception as error:  # whatever user code does under symbolic values
         raise ValueError(
             f"net cannot be traced symbolically ({type(error).__name__}: {error}): name the layers to prune (names=[...])"
         ) from error
     modules = dict(net.named_modules())
-    spaces, of_node, producers = _Spaces(), {}, {}
-    for node in graph.nodes:
-        of_node[node] = _space(node, modules, spaces, of_node, producers)
+    flow = _Flow(graph, modules)
     sites: list[Site] = []
     for node, module in ((n, modules[n.target]) for n in graph.nodes if n.op == "call_module"):
         if _is_attention(module):
             sites += _heads(str(node.target), module)
-        elif node in producers and not spaces.fixed[spaces.find(of_node[node])]:
-            sites.append(_placed(node, module, modules, spaces.find(of_node[node])))
-    inputs = {str(n.target): spaces.find(of_node[n.args[0]]) for n in producers if isinstance(n.args[0], fx.Node)}
+        elif node in flow.producers and not flow.spaces.fixed[flow.group(node)]:
+            sites.append(_placed(node, module, modules, flow.group(node)))
+    inputs = {name: flow.group(node.all_input_nodes[0]) for node, name in flow.producers.items()}
     sites = [s if s.kind == "heads" else replace(s, readers=_readers(s, inputs, modules)) for s in sites]
     if not sites:
         raise ValueError("net must have a structure that can be pruned: a layer whose outputs another layer reads; it has none")
@@ -155,63 +165,159 @@ def _check_tied(net: nn.Module) -> None:
                 raise ValueError(f"net must not tie weights: {owners[id(parameter)]} and {where} are one parameter")
 
 
-def _inputs(node: fx.Node) -> list[fx.Node]:
-    return [n for n in node.all_input_nodes]
+@dataclass(frozen=True)
+class _Value:
+    """A node's tensor: its channel space, on which axis this lies (None where it cannot be pruned), and the number of axes."""
+
+    space: int
+    axis: Literal["channels", "features"] | None = None
+    ndim: int | None = None
 
 
-def _space(node: fx.Node, modules: Any, spaces: _Spaces, of_node: dict[Any, int], producers: dict[Any, str]) -> int:
-    """Channel space of a node's output."""
-    sources = [of_node[n] for n in _inputs(node)]
-    if node.op in ("placeholder", "get_attr"):
-        return spaces.new(fixed=True)
-    if node.op == "output":
-        spaces.fix(sources)
-        return spaces.new(fixed=True)
-    if node.op == "call_module":
-        module = modules[node.target]
+class _Flow:
+    """What becomes of channel spaces along a graph.
+
+    Attributes:
+        spaces: all channel spaces.
+        producers: nodes that are layers, and their names.
+    """
+
+    def __init__(self, graph: fx.Graph, modules: Mapping[str, Any]) -> None:
+        self.spaces, self.producers = _Spaces(), dict[fx.Node, str]()
+        self._modules, self._values = modules, dict[fx.Node, _Value]()
+        for node in graph.nodes:
+            self._values[node] = self._value(node)
+
+    def group(self, node: fx.Node) -> int:
+        """Channel space of a node, with all that it has been joined with."""
+        return self.spaces.find(self._values[node].space)
+
+    def _value(self, node: fx.Node) -> _Value:
+        module = self._modules[node.target] if node.op == "call_module" else None
+        sources = [self._values[n] for n in node.all_input_nodes]
         if isinstance(module, LAYERS):
-            if str(node.target) in producers.values():
-                raise ValueError(f"net must use each layer once: {node.target} is used twice")
-            grouped = getattr(module, "groups", 1) > 1
-            if grouped:
-                spaces.fix(sources)
-            producers[node] = str(node.target)
-            return spaces.new(fixed=grouped)
-        if isinstance(module, (*NORMS, *_SCALES, *_CURVES, *_POOLS)):
-            return spaces.join(sources)
-    if (node.op == "call_function" and node.target in _KEEPS) or (node.op == "call_method" and node.target in _KEEPS_METHODS):
-        return spaces.join(sources)
-    if node.op == "call_method" and node.target in _RESHAPES_METHODS and _keeps_channels(node):
-        return of_node[node.args[0]]
-    if (node.op == "call_function" and node.target in _ADDS) or (node.op == "call_method" and node.target in _ADDS_METHODS):
-        tensors = [of_node[n] for n in _inputs(node)]
-        return spaces.join(tensors)
-    if node.op == "call_method" and node.target in ("size", "dim"):
-        return spaces.new(fixed=True)
-    if node.op == "call_function" and node.target in (getattr, operator.getitem) and not _is_tensor_op(node):
-        return spaces.new(fixed=True)
-    spaces.fix(sources)
-    return spaces.new(fixed=True)
+            return self._layer(node, module, sources[0])
+        if node.op in ("placeholder", "get_attr") or reads_shape(node):
+            return _Value(self.spaces.new(fixed=True))
+        what = node.target if module is None else type(module)
+        if node.op == "output" or not sources:
+            found: _Value | None = None
+        elif module is None and what in _ADDING:
+            found = self._sum(sources)
+        elif module is None and what in RESHAPING or isinstance(module, nn.Flatten):
+            found = self._reshaped(node, module, sources[0])
+        elif len(sources) > 1:
+            found = None
+        elif isinstance(module, (*SCALES, *CURVES, nn.Dropout2d)) or what in SCALING or what in BENDING:
+            found = sources[0]
+        elif isinstance(module, NORMS):
+            found = sources[0] if self._along_channels(module, sources[0]) else None
+        else:
+            found = sources[0] if POOLS.get(what) == sources[0].ndim and sources[0].axis == "channels" else None
+        if found is None or found.axis is None:
+            self.spaces.fix(s.space for s in sources)
+        return found or _Value(self.spaces.new(fixed=True))
+
+    def _layer(self, node: fx.Node, module: Any, x: _Value) -> _Value:
+        if str(node.target) in self.producers.values():
+            raise ValueError(f"net must use each layer once: {node.target} is used twice")
+        self.producers[node] = str(node.target)
+        if isinstance(module, nn.Linear):
+            if x.axis != "features":
+                self.spaces.fix([x.space])
+            return _Value(self.spaces.new(module.out_features), "features", x.ndim)
+        ndim = 3 if isinstance(module, nn.Conv1d) else 4
+        if x.axis != "channels" or x.ndim != ndim or module.groups > 1:
+            self.spaces.fix([x.space])
+        batch = x.ndim in (None, ndim)  # otherwise a single example, channels first
+        return _Value(self.spaces.new(module.out_channels, fixed=module.groups > 1 or not batch), "channels", ndim)
+
+    def _sum(self, terms: list[_Value]) -> _Value:
+        """Terms of the same channels on the same axis; a layer with one output may be spread over another's channels."""
+        axes, ranks = {t.axis for t in terms}, {t.ndim for t in terms}
+        aligned = axes == {"features"} or (axes == {"channels"} and len(ranks) == 1)
+        same = aligned and len({self.spaces.sizes[t.space] for t in terms}) == 1
+        space = self.spaces.join(t.space for t in terms)
+        return _Value(space, terms[0].axis if same else None, terms[0].ndim if len(ranks) == 1 else None)
+
+    def _along_channels(self, norm: Any, x: _Value) -> bool:
+        """Whether a normalisation has statistics of each channel: after a linear layer on tokens, it has each token's."""
+        one = isinstance(norm, nn.BatchNorm1d)
+        if x.axis == "channels":
+            return x.ndim == (3 if one else 4)
+        return one and (x.ndim == 2 or (x.ndim is None and norm.num_features == self.spaces.sizes[x.space]))
+
+    def _reshaped(self, node: fx.Node, module: Any, x: _Value) -> _Value | None:
+        """``flatten``, ``view``, ``reshape`` and ``mean``: whether and where the channels are afterwards."""
+        if isinstance(module, nn.Flatten):
+            return _flattened(x, module.start_dim, module.end_dim)
+        if node.target == "mean":
+            return _averaged(x, **_given(node, "dim", "keepdim"))
+        if node.target not in ("view", "reshape"):
+            return _flattened(x, **{"start_dim": 0, "end_dim": -1} | _given(node, "start_dim", "end_dim"))
+        shape = node.args[1] if len(node.args) == 2 else node.args[1:]
+        if not isinstance(shape, (tuple, list)) or len(shape) != 2:
+            return None
+        if shape[1] == -1 and self._is_batch(shape[0], node):
+            return _flattened(x, 1, -1)
+        return _Value(x.space, None, 2)
+
+    def _is_batch(self, size: Any, node: fx.Node) -> bool:
+        """Whether a number is that of the examples in a node's first argument: ``x.size(0)`` or ``x.shape[0]``."""
+        if not isinstance(size, fx.Node) or size.args[1:] != (0,):
+            return False
+        whole = size.args[0] if size.target is operator.getitem else size
+        if not isinstance(whole, fx.Node) or not _is_shape(whole):
+            return False
+        x = whole.args[0]
+        same = x is node.args[0] or x.op == "placeholder"  # type: ignore[union-attr]
+        return same or self._values[x].axis == "channels"  # type: ignore[index]
 
 
-def _is_tensor_op(node: fx.Node) -> bool:
-    """Whether getattr or getitem reads a tensor's values, rather than its shape."""
+def _given(node: fx.Node, *names: str) -> dict[str, Any]:
+    """Arguments of a call after the tensor, those that are among these names."""
+    given = {**dict(zip(names, node.args[1:], strict=False)), **node.kwargs}
+    return {name: given[name] for name in names if name in given}
+
+
+def _flattened(x: _Value, start_dim: Any, end_dim: Any) -> _Value | None:
+    if not isinstance(start_dim, int) or not isinstance(end_dim, int):
+        return None
+    if x.ndim is None:
+        return _Value(x.space, None, 2) if (start_dim, end_dim) == (1, -1) else None
+    start, end = start_dim % x.ndim, end_dim % x.ndim
+    ndim = x.ndim - (end - start)
+    if start == end or (x.axis == "channels" and start > 1):
+        return replace(x, ndim=ndim)
+    if x.axis == "channels" and (start, ndim) == (1, 2):  # the values of a channel one after the other
+        return _Value(x.space, "features", 2)
+    return _Value(x.space, None, ndim)
+
+
+def _averaged(x: _Value, dim: Any = None, keepdim: Any = False) -> _Value | None:
+    axes = [dim] if isinstance(dim, int) else dim
+    if x.axis != "channels" or x.ndim is None or not isinstance(axes, (tuple, list)) or not isinstance(keepdim, bool):
+        return None
+    if not axes or not all(isinstance(a, int) and a % x.ndim > 1 for a in axes):
+        return None
+    ndim = x.ndim if keepdim else x.ndim - len(axes)
+    return _Value(x.space, "features" if ndim == 2 else "channels", ndim)
+
+
+def reads_shape(node: fx.Node) -> bool:
+    """Whether a node is a shape, a size or another fact of a tensor rather than made of its values."""
+    if node.op == "call_method":
+        return node.target in ("size", "dim")
+    if node.op != "call_function":
+        return False
     if node.target is getattr:
-        return node.args[1] not in ("shape", "dtype", "device", "ndim")
-    source = node.args[0]
-    return not (
-        isinstance(source, fx.Node) and (source.target == "size" or (source.target is getattr and source.args[1] == "shape"))
-    )
+        return node.args[1] in ("shape", "dtype", "device", "ndim")
+    source = node.args[0] if node.target is operator.getitem else None
+    return isinstance(source, fx.Node) and _is_shape(source)
 
 
-def _keeps_channels(node: fx.Node) -> bool:
-    """``x.view(n, -1)`` and ``x.mean((2, 3))`` keep channels in order; other reshapes may not."""
-    if node.target == "mean":
-        axes = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
-        axes = [axes] if isinstance(axes, int) else list(axes or [])  # type: ignore[arg-type]
-        return bool(axes) and all(isinstance(a, int) and (a >= 2 or a in (-1, -2)) for a in axes)
-    shape = node.args[1:]
-    return len(shape) == 2 and shape[1] == -1
+def _is_shape(node: fx.Node) -> bool:
+    return node.target == "size" or (node.target is getattr and node.args[1] == "shape")
 
 
 def _placed(node: fx.Node, module: Any, modules: Any, group: int) -> Site:
@@ -223,16 +329,16 @@ def _placed(node: fx.Node, module: Any, modules: Any, group: int) -> Site:
     if reader is not None and _normalises(modules[reader.target], n) and _calls(reader) == 1:
         at = norm = str(reader.target)
         node, reader = reader, _only_reader(reader, modules)
-    if reader is not None and _calls(reader) == 1 and isinstance(modules[reader.target], (*_SCALES, *_CURVES)):
+    if reader is not None and _calls(reader) == 1 and isinstance(modules[reader.target], (*SCALES, *CURVES)):
         at = str(reader.target)
-        fold = "producer" if isinstance(modules[reader.target], _SCALES) else "consumer"
+        fold = "producer" if isinstance(modules[reader.target], SCALES) else "consumer"
     return Site(
         str(node.target) if norm is None else _producer_of(node), at, n, "features" if linear else "channels", norm, fold, group
     )
 
 
 def _producer_of(norm_node: fx.Node) -> str:
-    return str(_inputs(norm_node)[0].target)
+    return str(norm_node.all_input_nodes[0].target)
 
 
 def _normalises(module: Any, n: int) -> bool:

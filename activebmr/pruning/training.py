@@ -163,6 +163,8 @@ def _checked(data: Any, name: str) -> tuple[Tensor, Tensor]:
         raise ValueError(
             f"{name} must hold as many labels (n,) as examples (n, ...); got {tuple(x.shape)} and {tuple(y.shape)}"
         )
+    if y.dtype not in (torch.int64, torch.uint8) or int(y.min()) < 0:
+        raise ValueError(f"labels of {name} must be class numbers >= 0 (int64); got {y.dtype}, least {y.min().item()}")
     if not torch.isfinite(x).all():
         raise ValueError(f"examples of {name} must be finite; they hold nan or inf")
     return x, y
@@ -243,7 +245,7 @@ class _Trainer:
         if s.schedule == "cosine" and done > start:
             done = (done - start) / (1.0 - start)
             for group, lr in zip(self.optimizer.param_groups, self.rates, strict=True):
-                group["lr"] = lr * 0.5 * (1.0 + np.cos(np.pi * done))
+                group["lr"] = float(lr * 0.5 * (1.0 + np.cos(np.pi * done)))  # checkpoints must hold no numpy scalars
 
     # --- checkpoints ---------------------------------------------------------------------------------------------------
     def _identity(self) -> dict[str, Any]:
