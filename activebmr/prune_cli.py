@@ -67,6 +67,9 @@ def bmrs(
         ),
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs with noise.", metavar="N", show_default="the preset's")] = None,
+    fine_tune: Annotated[
+        int | None, typer.Option(help="Epochs of fine-tuning.", metavar="N", show_default="the preset's")
+    ] = None,
     jobs: Annotated[int, typer.Option(help="Processes; the numbers stay the same, times do not.", metavar="N")] = 1,
     out: Annotated[
         Path | None,
@@ -84,7 +87,7 @@ def bmrs(
     """
     from activebmr.cli import Problem, make_folder
 
-    experiment = _experiment(data, model, criterion, schedule, data_dir, kl_weight, epochs)
+    experiment = _experiment(data, model, criterion, schedule, data_dir, kl_weight, epochs, fine_tune)
     for option, value in (("--seeds", seeds), ("--jobs", jobs)):
         if value < 1:
             raise Problem(f"{option} must be 1 or more; got {value}")
@@ -124,6 +127,7 @@ def _experiment(
     data_dir: Path | None,
     kl_weight: float | None,
     epochs: int | None,
+    fine_tune: int | None,
 ) -> Experiment:
     """The experiment that was asked for; everything a user can get wrong is found here, before any work."""
     from activebmr.cli import Problem
@@ -140,8 +144,12 @@ def _experiment(
         raise Problem(f"pruning needs the extra 'pruning' (pip install 'activebmr[pruning]'): {error}") from error
     try:
         changes: dict[str, Any] = {} if kl_weight is None else {"weight": kl_weight}
-        changes |= {} if epochs is None else {"epochs": epochs}
-        training = replace(preset(data, model), **changes)
+        changes |= {} if fine_tune is None else {"fine_tune": fine_tune}
+        training = preset(data, model)
+        if epochs is not None:  # what happens in the course of training happens earlier in a short one
+            changes |= {"epochs": epochs, "warm_up": min(training.warm_up, max(epochs, 0) // 4)}
+            changes |= {"prune_from": min(training.prune_from, max(epochs, 0) // 2)}
+        training = replace(training, **changes)
         wanted = tuple(dict.fromkeys(criteria)) if criteria else CRITERIA
         return Experiment(data, model, wanted, schedule, training, None if data_dir is None else str(data_dir))
     except ValueError as error:

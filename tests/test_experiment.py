@@ -245,7 +245,7 @@ def test_options_reach_the_training(call: Call, tiny: None, tmp_path: Path) -> N
     status, _, err = call("prune", "bmrs", "--criterion", "none", "--epochs", 2, "--kl-weight", 0.5, "--quiet", "--no-figures")
     assert (status, err) == (0, "")
     report = json.loads((tmp_path / "results" / "prune-digits-mlp" / "report.json").read_text(encoding="utf-8"))
-    assert report["settings"]["training"] == {**TINY.__dict__, "epochs": 2, "weight": 0.5}
+    assert report["settings"]["training"] == {**TINY.__dict__, "epochs": 2, "weight": 0.5, "warm_up": 0, "prune_from": 1}
 
 
 def test_presets_are_valid_for_every_data_set_and_network() -> None:

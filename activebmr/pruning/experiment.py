@@ -9,6 +9,7 @@ fine-tuning in between. `L2Norm` and `RandomRank` only rank: they remove as many
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -43,7 +44,7 @@ _PRESETS = {
     ("digits", "mlp"): _SMALL,
     ("digits", "lenet5"): replace(_SMALL, epochs=60, lr=2e-3, noise_lr=2e-2),
     ("mnist", "mlp"): _MLP,
-    ("mnist", "lenet5"): _LENET,
+    ("mnist", "lenet5"): replace(_LENET, weight=80.0, fine_tune=8),
     ("fashion-mnist", "mlp"): replace(_MLP, lr=1.5e-3, noise_lr=1.5e-2, weight=5.0),
     ("fashion-mnist", "lenet5"): replace(_LENET, weight=75.0),
 }
@@ -258,11 +259,13 @@ def run_experiment(
     Args:
         experiment: what to run.
         seeds: how many, >= 1.
-        folder: where finished seeds and epochs are kept, so that an interrupted run goes on from there.
+        folder: where finished seeds and epochs are kept, in a folder of their own for each experiment, so that an interrupted
+            run goes on from there.
         jobs: processes; numbers do not depend on it, but times and latencies do.
         tell: called with a line after every epoch (with one job).
     """
-    todo = [(experiment, seed, None if folder is None else folder / f"seed-{seed}") for seed in range(seeds)]
+    own = hashlib.sha256(_identity(experiment).encode()).hexdigest()[:16]
+    todo = [(experiment, seed, None if folder is None else folder / own / f"seed-{seed}") for seed in range(seeds)]
     if jobs == 1 or seeds == 1:
         done = [_kept_or_run(*arguments, tell) for arguments in todo]
     else:
@@ -272,22 +275,25 @@ def run_experiment(
     return [row for rows, _ in done for row in rows], [kept for _, kept in done]
 
 
+def _identity(experiment: Experiment) -> str:
+    return json.dumps(asdict(experiment), sort_keys=True)
+
+
 def _kept_or_run(
     experiment: Experiment, seed: int, folder: Path | None, tell: Callable[[str], None] | None = None
 ) -> tuple[list[dict[str, Any]], dict[str, NDArray[Any]]]:
     torch.set_num_threads(1)  # more threads add up in another order
-    identity = json.dumps(asdict(experiment), sort_keys=True)
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-        if (folder / "rows.json").is_file():
-            held = json.loads((folder / "rows.json").read_text(encoding="utf-8"))
-            if held["experiment"] == identity:
-                with np.load(folder / "kept.npz", allow_pickle=False) as kept:
-                    return held["rows"], {name: kept[name] for name in kept.files}
+    if folder is not None and (folder / "rows.json").is_file():
+        rows = json.loads((folder / "rows.json").read_text(encoding="utf-8"))["rows"]
+        with np.load(folder / "kept.npz", allow_pickle=False) as kept:
+            return rows, {name: kept[name] for name in kept.files}
     rows, arrays = run_seed(experiment, seed, folder, tell)
     if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
         np.savez_compressed(folder / "kept.npz", **arrays)  # type: ignore[arg-type]
-        _write(folder / "rows.json", json.dumps({"experiment": identity, "rows": rows}))
+        _write(folder / "rows.json", json.dumps({"experiment": _identity(experiment), "rows": rows}))
+        for checkpoint in folder.glob("*.pt"):
+            checkpoint.unlink()
     return rows, arrays
 
 

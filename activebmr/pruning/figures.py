@@ -70,6 +70,8 @@ def accuracy_against_compression(
         many = len({r["seed"] for r in rows})
         text = f"{best}: {100 * _mean(rows, best, 'compression'):.1f}% removed, accuracy {number(gap, '+.2f')} points"
         plots.title(ax, f"{text} ({many} seed{'s' * (many > 1)})")
+    else:
+        plots.title(ax, f"Nothing was pruned: {dense:.2f}% right")
     return ax
 
 
