@@ -292,3 +292,26 @@ def test_networks_learn_with_noise(make):
 def test_wrong_arguments(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("make", [lambda: resnet_tiny(10), lambda: vit_tiny((1, 8, 8), 10)], ids=["resnet", "vit"])
+def test_deep_networks_train_are_pruned_and_compacted(make):
+    """Tiny ResNet and ViT through the whole life of a pruned network; the smaller one computes the same on 1,000 inputs."""
+    from activebmr.pruning import BMRS_U, Training, attach_noise, compact, fit, prune
+
+    torch.manual_seed(0)
+    noisy = attach_noise(make())
+    x, y = torch.randn(96, 1, 8, 8), torch.randint(10, (96,))
+    fit(noisy, (x, y), Training(epochs=2, fine_tune=0, batch=32, warm_up=0, prune_from=0))
+    with torch.no_grad():  # as long training would leave them: some as the prior has them, others sure to be there
+        for name in noisy.sites:
+            noise = noisy.of(name)
+            spare = torch.arange(len(noise.mu)) % 3 != 0
+            noise.mu.copy_(torch.where(spare, -8.0, -0.2))
+            noise.log_sigma.copy_(torch.where(spare, 1.5, -3.0))
+    step = prune(noisy, BMRS_U(4))
+    assert noisy.n_removed >= noisy.n_structures // 2 and step.compression > 0.3
+    small, probes = compact(noisy, x[:2]), torch.randn(1000, 1, 8, 8)
+    with torch.no_grad():
+        torch.testing.assert_close(small(probes), noisy.eval()(probes), rtol=1e-4, atol=1e-5)
+    assert sum(p.numel() for p in small.parameters()) < sum(p.numel() for p in noisy.net.parameters()) * 0.8
