@@ -39,13 +39,13 @@ MEASURED_EXAMPLES = 100
 
 _SMALL = Training(epochs=100, fine_tune=20, batch=32, lr=5e-3, noise_lr=5e-2, weight=1.4, warm_up=10, prune_from=20)
 _LENET = Training(epochs=16, fine_tune=4, lr=1e-3, noise_lr=1e-2, weight=100.0, warm_up=4, prune_from=6)
-_MLP = Training(epochs=25, fine_tune=4, lr=1e-3, noise_lr=1e-2, weight=1.0, warm_up=5, prune_from=8)
+_MLP = Training(epochs=25, fine_tune=4, lr=1e-3, noise_lr=1e-2, weight=20.0, warm_up=5, prune_from=8)
 _PRESETS = {
     ("digits", "mlp"): _SMALL,
     ("digits", "lenet5"): replace(_SMALL, epochs=60, lr=2e-3, noise_lr=2e-2),
     ("mnist", "mlp"): _MLP,
     ("mnist", "lenet5"): replace(_LENET, weight=80.0, fine_tune=8),
-    ("fashion-mnist", "mlp"): replace(_MLP, lr=1.5e-3, noise_lr=1.5e-2, weight=5.0),
+    ("fashion-mnist", "mlp"): replace(_MLP, lr=1.5e-3, noise_lr=1.5e-2),
     ("fashion-mnist", "lenet5"): replace(_LENET, weight=75.0),
 }
 
