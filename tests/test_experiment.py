@@ -274,7 +274,7 @@ def test_interrupted_it_goes_on_to_the_same_report(
     assert epochs.n == total  # no epoch was trained twice
     whole, parts = (json.loads((tmp_path / d / "report.json").read_text(encoding="utf-8")) for d in ("whole", "parts"))
     assert whole["settings"] == parts["settings"] and untimed(whole["rows"]) == untimed(parts["rows"])
-    one, two = (np.load(tmp_path / d / "unfinished" / "seed-0" / "kept.npz") for d in ("whole", "parts"))
+    one, two = (np.load(next((tmp_path / d / "unfinished").glob("*/seed-0/kept.npz"))) for d in ("whole", "parts"))
     assert set(one.files) == set(two.files) >= {"left", "mean", "layer", "layers", "bmrs-n", "bmrs-u8", "bmrs-u4"}
     for name in one.files:
         np.testing.assert_array_equal(one[name], two[name], err_msg=name)
@@ -302,19 +302,20 @@ def test_more_criteria_use_the_same_training(tiny: None, tmp_path: Path, epochs:
     assert untimed(both[1:]) == untimed(first)
 
 
-def test_other_settings_in_the_same_folder_are_refused(call: Call, tiny: None, epochs: SimpleNamespace) -> None:
+def test_other_settings_in_the_same_folder_are_another_run(call: Call, tiny: None, epochs: SimpleNamespace) -> None:
     words = ("prune", "bmrs", "--criterion", "none", "--quiet", "--no-figures")
     assert call(*words)[0] == 0
     before = epochs.n
-    refused(call(*words, "--epochs", 2), "dense.pt", "belongs to other settings", "remove it")
-    assert epochs.n == before
+    assert call(*words, "--epochs", 2)[0] == 0
+    assert epochs.n == before + 2 + TINY.fine_tune
+    assert call(*words)[0] == 0 and epochs.n == before + 2 + TINY.fine_tune  # the first one is still there
 
 
 def test_a_damaged_checkpoint_is_named(call: Call, tiny: None, tmp_path: Path, epochs: SimpleNamespace) -> None:
     words = ("prune", "bmrs", "--criterion", "none", "--quiet", "--no-figures", "--out", "x")
     epochs.stop = 2
     assert call(*words)[0] == 130
-    path = tmp_path / "x" / "unfinished" / "seed-0" / "dense.pt"
+    path = next((tmp_path / "x" / "unfinished").glob("*/seed-0/dense.pt"))
     path.write_bytes(path.read_bytes()[:1000])
     refused(call(*words), "dense.pt cannot be read: truncated or damaged")
 
@@ -327,7 +328,7 @@ def test_numbers_do_not_depend_on_processes(tmp_path: Path) -> None:
     assert untimed(one) == untimed(two) and len(one) == 6
     for a, b in zip(kept, held, strict=True):
         assert a.keys() == b.keys() and all(np.array_equal(a[k], b[k]) for k in a)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["seed-0", "seed-1"]
+    assert sorted(p.name for p in tmp_path.glob("*/*")) == ["seed-0", "seed-1"]
 
 
 # --- figures -----------------------------------------------------------------------------------------------------------------

@@ -276,7 +276,8 @@ def run_experiment(
 
 
 def _identity(experiment: Experiment) -> str:
-    return json.dumps(asdict(experiment), sort_keys=True)
+    """Everything that training depends on: other criteria go on from the same trained networks."""
+    return json.dumps({k: v for k, v in asdict(experiment).items() if k != "criteria"}, sort_keys=True)
 
 
 def _kept_or_run(
@@ -284,16 +285,15 @@ def _kept_or_run(
 ) -> tuple[list[dict[str, Any]], dict[str, NDArray[Any]]]:
     torch.set_num_threads(1)  # more threads add up in another order
     if folder is not None and (folder / "rows.json").is_file():
-        rows = json.loads((folder / "rows.json").read_text(encoding="utf-8"))["rows"]
-        with np.load(folder / "kept.npz", allow_pickle=False) as kept:
-            return rows, {name: kept[name] for name in kept.files}
+        rows = {r["criterion"]: r for r in json.loads((folder / "rows.json").read_text(encoding="utf-8"))["rows"]}
+        if set(experiment.criteria) <= set(rows):
+            with np.load(folder / "kept.npz", allow_pickle=False) as kept:
+                return [rows[name] for name in experiment.criteria], {name: kept[name] for name in kept.files}
     rows, arrays = run_seed(experiment, seed, folder, tell)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         np.savez_compressed(folder / "kept.npz", **arrays)  # type: ignore[arg-type]
         _write(folder / "rows.json", json.dumps({"experiment": _identity(experiment), "rows": rows}))
-        for checkpoint in folder.glob("*.pt"):
-            checkpoint.unlink()
     return rows, arrays
 
 
