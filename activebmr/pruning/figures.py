@@ -47,7 +47,8 @@ def accuracy_against_compression(
     near = [n for n in pruned if n not in ("l2", "random")] or pruned or names
     inside = [100 * r["accuracy"] for r in rows if r["criterion"] in near]
     dense = 100 * float(np.mean([r["accuracy_dense"] for r in rows]))
-    low = min(*inside, dense) - 0.25 * (max(*inside, dense) - min(*inside, dense)) - 0.1
+    margin = 0.15 * (max(*inside, dense) - min(*inside, dense)) + 0.1
+    low, high = min(*inside, dense) - margin, max(*inside, dense) + margin
     ax.axhline(dense, color=plots.PALETTE["black"], linewidth=1.0, linestyle=(0, (4, 3)), label=f"dense {dense:.2f}%")
     for name in pruned:
         x, y = (np.array([100 * r[key] for r in rows if r["criterion"] == name]) for key in ("compression", "accuracy"))
@@ -59,11 +60,13 @@ def accuracy_against_compression(
         if published and name in published:
             there = [100 * v for v in published[name]]
             ax.plot(*there, linestyle="", markersize=6, markerfacecolor="none", **look)
-    ax.set_ylim(bottom=low)
+    across = [100 * r["compression"] for r in rows if r["criterion"] in near]
+    ax.set_xlim(min(across) - 0.5, max(across) + 0.5)
+    ax.set_ylim(low, high)
     tidy(ax)
     ax.set_xlabel("compression (% of parameters)")
     ax.set_ylabel("accuracy on test images (%)")
-    ax.legend(loc="lower left", fontsize=7.5)
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=7.5)
     if pruned:
         best = max(near, key=lambda n: _mean(rows, n, "accuracy"))
         gap = 100 * (_mean(rows, best, "accuracy") - _mean(rows, best, "accuracy_dense"))
