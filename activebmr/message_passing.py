@@ -17,6 +17,7 @@ import numpy as np
 
 from activebmr.beliefs import Belief
 from activebmr.efe import Terms
+from activebmr.layout import Layout
 from activebmr.models import POMDP
 from activebmr.planning import Evaluation
 from activebmr.reduction import softmax
@@ -267,16 +268,17 @@ class PathInference:
         self._sweep(rest, middle, high, q, update)
 
     # --- what is seen, and what would be -------------------------------------------------------------------------------
+    def _everywhere(self, layout: Layout, columns: Floats) -> Floats:
+        """A modality's columns as kept ``(n, n_states, O_m)`` in all joint states ``(n, O_m, all joint states)``."""
+        tensor = layout.tensor(columns)
+        shape = [self.model.num_states[f] if f in layout.deps else 1 for f in range(self.model.num_factors)]
+        tensor = tensor.transpose(0, 1, *(2 + np.argsort(layout.deps))).reshape(*tensor.shape[:2], *shape)
+        return np.broadcast_to(tensor, (*tensor.shape[:2], *self.model.num_states)).reshape(*tensor.shape[:2], -1)
+
     def _expected(self, table: KnownTable | CountTable) -> Floats:
         """E[A] of a modality ``(n_agents or 1, O_m, all joint states)``."""
-        layout = table.layout
         columns = table.likelihood[:, :-1].reshape(-1, table.n_states, table.n_outcomes)
-        tensor = layout.tensor(columns)
-        deps = layout.deps
-        shape = [self.model.num_states[f] if f in deps else 1 for f in range(self.model.num_factors)]
-        order = np.argsort(deps)
-        tensor = tensor.transpose(0, 1, *(2 + order)).reshape(len(tensor), table.n_outcomes, *shape)
-        return np.broadcast_to(tensor, (*tensor.shape[:2], *self.model.num_states)).reshape(*tensor.shape[:2], -1)
+        return self._everywhere(table.layout, columns)
 
     def _likelihood(self, tables: Sequence[KnownTable | CountTable], outcomes: list[np.ndarray]) -> Floats:
         n = len(outcomes[0])
@@ -321,12 +323,7 @@ class PathInference:
         a = table.counts
         total = a.sum(axis=2, keepdims=True)
         columns = np.where(a > 0, 1.0 / np.where(a > 0, a, 1.0) - 1.0 / np.where(total > 0, total, 1.0), 0.0) / 2.0
-        layout = table.layout
-        tensor = layout.tensor(columns)
-        shape = [self.model.num_states[f] if f in layout.deps else 1 for f in range(self.model.num_factors)]
-        tensor = tensor.transpose(0, 1, *(2 + np.argsort(layout.deps))).reshape(*tensor.shape[:2], *shape)
-        whole = np.broadcast_to(tensor, (*tensor.shape[:2], *self.model.num_states)).reshape(*tensor.shape[:2], -1)
-        return np.moveaxis(whole, 1, 2)
+        return np.moveaxis(self._everywhere(table.layout, columns), 1, 2)
 
 
 def _normalised(matrices: Floats) -> Floats:
