@@ -19,6 +19,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from activebmr.pruning.attach import NoisyModule
+from activebmr.pruning.checkpoints import load_checkpoint, save_checkpoint
 from activebmr.pruning.criteria import Criterion
 from activebmr.pruning.schedules import Step, prune
 
@@ -258,10 +259,7 @@ class _Trainer:
         }
 
     def save(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.part")
         held = {
-            "identity": self._identity(),
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "epoch": self.epoch,
@@ -269,25 +267,13 @@ class _Trainer:
             "losses": self.result.losses,
             "seconds": self.result.seconds,
         }
-        torch.save(held, part)
-        part.replace(path)
+        save_checkpoint(path, self._identity(), held)
 
     def resume(self, path: Path) -> None:
-        """Go on from a checkpoint, if there is one.
-
-        Raises:
-            ValueError: if it is damaged or was made with other settings, data or networks.
-        """
-        if not path.exists():
+        """Go on from a checkpoint, if there is one; see `load_checkpoint`."""
+        held = load_checkpoint(path, self._identity())
+        if held is None:
             return
-        try:
-            held = torch.load(path, weights_only=True)
-        except Exception as error:  # whatever a damaged archive raises
-            raise ValueError(f"checkpoint {path} cannot be read: truncated or damaged ({type(error).__name__})") from error
-        if not isinstance(held, dict) or held.get("identity") != self._identity():
-            raise ValueError(
-                f"checkpoint {path} belongs to other settings, data or another network: remove it or choose another"
-            )
         self.model.load_state_dict(held["model"])
         self.optimizer.load_state_dict(held["optimizer"])
         self.epoch = held["epoch"]

@@ -1,0 +1,273 @@
+"""Bayesian model reduction of Gaussian posteriors: weights one by one, or all at once with their covariances.
+
+A posterior q and its prior stand for a Gaussian likelihood; under another Gaussian prior, evidence and posterior follow without
+the data. With the prior's mean as origin, likelihood precision L = P - Pi and l = P m, a reduced prior N(e, R) gives
+
+    log evidence ratio = 1/2 ln |prior| / |posterior| - 1/2 ln |1 + L R| - 1/2 m' P m
+                         + l' e - 1/2 e' L e + 1/2 (l - L e)' R (1 + L R)^-1 (l - L e)
+
+which holds for R = 0 as well (a point mass: the Savage-Dickey ratio), so no tiny variance ever stands for zero. Sign: positive
+favours the reduced model. Sources: Friston, Parr & Zeidman (2018), appendix; Beckers et al. (2024), arXiv 2210.09134, eq. 19
+to 24 (their delta VFE is the negative of our log evidence ratio).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+__all__ = ["DenseGaussian", "Gaussian", "GaussianReduction", "best_shrinkage", "reduce_gaussian", "removal_evidence"]
+__all__ += ["remove_block", "removal_threshold", "shrinkage_evidence"]
+
+
+def _double(x: Tensor | Sequence[float] | float) -> Tensor:
+    return torch.as_tensor(x, dtype=torch.float64, device=x.device if isinstance(x, Tensor) else None)
+
+
+@dataclass(frozen=True, eq=False)
+class Gaussian:
+    """Independent Gaussians.
+
+    Attributes:
+        mean: any shape.
+        variance: same shape or one that broadcasts to it, > 0; 0 only in reduced priors, where it makes a point mass.
+    """
+
+    mean: Tensor
+    variance: Tensor
+
+    def __post_init__(self) -> None:
+        mean, variance = torch.broadcast_tensors(_double(self.mean), _double(self.variance))
+        _finite(mean, "mean", "Gaussian")
+        _finite(variance, "variance", "Gaussian")
+        if variance.numel() and variance.min() < 0:
+            raise ValueError(f"variance of Gaussian must be >= 0; least value {variance.min().item():.6g}")
+        object.__setattr__(self, "mean", mean)
+        object.__setattr__(self, "variance", variance)
+
+    @classmethod
+    def point(cls, at: float | Tensor = 0.0) -> Gaussian:
+        """All mass at one value: as a reduced prior it removes a weight."""
+        at = _double(at)
+        return cls(at, torch.zeros_like(at))
+
+
+@dataclass(frozen=True, eq=False)
+class DenseGaussian:
+    """A Gaussian with a full covariance.
+
+    Attributes:
+        mean: ``(n,)``.
+        covariance: ``(n, n)``, symmetric; positive definite, in reduced priors semidefinite.
+    """
+
+    mean: Tensor
+    covariance: Tensor
+
+    def __post_init__(self) -> None:
+        mean, covariance = _double(self.mean), _double(self.covariance)
+        if mean.dim() != 1 or covariance.shape != (len(mean), len(mean)):
+            raise ValueError(
+                "mean and covariance of DenseGaussian must have shapes (n,) and (n, n); "
+                f"got {tuple(mean.shape)} and {tuple(covariance.shape)}"
+            )
+        _finite(mean, "mean", "DenseGaussian")
+        _finite(covariance, "covariance", "DenseGaussian")
+        gap = (covariance - covariance.T).abs().max().item() if covariance.numel() else 0.0
+        if gap > 1e-8 * covariance.abs().max().clamp_min(1e-300).item():
+            raise ValueError(f"covariance of DenseGaussian must be symmetric; it differs from its transpose by {gap:.3g}")
+        object.__setattr__(self, "mean", mean)
+        object.__setattr__(self, "covariance", 0.5 * (covariance + covariance.T))
+
+
+@dataclass(frozen=True, eq=False)
+class GaussianReduction:
+    """What a reduced prior would have led to.
+
+    Attributes:
+        log_evidence_ratio: ln p(data | reduced) - ln p(data | full), nats: one for each weight, or one for all together.
+        posterior: posterior under the reduced prior.
+    """
+
+    log_evidence_ratio: Tensor
+    posterior: Gaussian | DenseGaussian
+
+
+def reduce_gaussian(
+    posterior: Gaussian | DenseGaussian, prior: Gaussian | DenseGaussian, reduced: Gaussian | DenseGaussian
+) -> GaussianReduction:
+    """Evidence and posterior under another prior, from the posterior alone.
+
+    Args:
+        posterior: after the data.
+        prior: that it was found with.
+        reduced: the other prior; variance 0 makes a point mass.
+
+    Raises:
+        TypeError: if the three are not all `Gaussian` or all `DenseGaussian`.
+        ValueError: if shapes differ, a variance of posterior or prior is 0, or no proper posterior follows: the reduced prior
+            is wider than the prior where data have taken precision away (1/s^2 + 1/r^2 - 1/p^2 <= 0).
+    """
+    if all(isinstance(g, Gaussian) for g in (posterior, prior, reduced)):
+        return _reduce_each(posterior, prior, reduced)  # type: ignore[arg-type]
+    if all(isinstance(g, DenseGaussian) for g in (posterior, prior, reduced)):
+        return _reduce_dense(posterior, prior, reduced)  # type: ignore[arg-type]
+    kinds = ", ".join(type(g).__name__ for g in (posterior, prior, reduced))
+    raise TypeError(f"posterior, prior and reduced must all be Gaussian or all DenseGaussian; got {kinds}")
+
+
+def _reduce_each(posterior: Gaussian, prior: Gaussian, reduced: Gaussian) -> GaussianReduction:
+    for name, g in (("posterior", posterior), ("prior", prior)):
+        if g.variance.numel() and g.variance.min() <= 0:
+            raise ValueError(f"variance of {name} must be > 0; least value {g.variance.min().item():.6g}")
+    s2, p2, r2 = posterior.variance, prior.variance, reduced.variance
+    m, e = posterior.mean - prior.mean, reduced.mean - prior.mean
+    likelihood = 1 / s2 - 1 / p2
+    width = 1 + likelihood * r2
+    if not (width > 0).all():
+        _improper((1 / r2 + likelihood)[~(width > 0)].min().item())
+    pull = m / s2 - likelihood * e
+    fit = m * e / s2 - 0.5 * likelihood * e**2 + 0.5 * r2 * pull**2 / width - 0.5 * m**2 / s2
+    ratio = 0.5 * torch.log(p2 / s2) - 0.5 * torch.log1p(likelihood * r2) + fit
+    return GaussianReduction(ratio, Gaussian(reduced.mean + r2 * pull / width, r2 / width))
+
+
+def _reduce_dense(posterior: DenseGaussian, prior: DenseGaussian, reduced: DenseGaussian) -> GaussianReduction:
+    if not len(posterior.mean) == len(prior.mean) == len(reduced.mean):
+        sizes = [len(g.mean) for g in (posterior, prior, reduced)]
+        raise ValueError(f"posterior, prior and reduced must have the same number of weights; got {sizes}")
+    precision, log_posterior = _inverse(posterior.covariance, "posterior")
+    prior_precision, log_prior = _inverse(prior.covariance, "prior")
+    likelihood = precision - prior_precision
+    m, e = posterior.mean - prior.mean, reduced.mean - prior.mean
+    root = _root(reduced.covariance)
+    width = torch.eye(len(m), dtype=torch.float64, device=m.device) + root.T @ likelihood @ root
+    factor, failed = torch.linalg.cholesky_ex(width)
+    if failed:
+        _improper(torch.linalg.eigvalsh(width).min().item())
+    pull = precision @ m - likelihood @ e
+    inner = torch.linalg.solve_triangular(factor, (root.T @ pull)[:, None], upper=False)
+    half = torch.linalg.solve_triangular(factor, root.T, upper=False)  # half' half is the reduced covariance
+    fit = m @ precision @ e - 0.5 * e @ likelihood @ e + 0.5 * (inner**2).sum() - 0.5 * m @ precision @ m
+    ratio = 0.5 * (log_prior - log_posterior) - torch.log(factor.diagonal()).sum() + fit
+    return GaussianReduction(ratio, DenseGaussian(reduced.mean + half.T @ inner[:, 0], half.T @ half))
+
+
+def remove_block(posterior: DenseGaussian, prior: DenseGaussian, index: Sequence[int]) -> GaussianReduction:
+    """Fix some weights at 0 and leave the others their prior, given those zeros (Savage-Dickey).
+
+    Args:
+        posterior: over n weights.
+        prior: over the same.
+        index: which weights go, each in 0..n-1.
+
+    Returns:
+        the log evidence ratio, and the posterior over the weights that stay, in their order.
+    """
+    n = len(posterior.mean)
+    gone = torch.zeros(n, dtype=torch.bool)
+    for i in index:
+        if not 0 <= i < n:
+            raise ValueError(f"index must hold numbers from 0 to {n - 1}; got {i}")
+        gone[i] = True
+    stay = ~gone
+    mean, covariance = torch.zeros_like(prior.mean), torch.zeros_like(prior.covariance)
+    cross = prior.covariance[stay][:, gone]
+    weight = torch.linalg.solve(prior.covariance[gone][:, gone], cross.T) if gone.any() else cross.T
+    mean[stay] = prior.mean[stay] - weight.T @ prior.mean[gone]
+    rest = prior.covariance[stay][:, stay] - cross @ weight
+    covariance[stay.nonzero(), stay.nonzero()[:, 0]] = 0.5 * (rest + rest.T)
+    found = reduce_gaussian(posterior, prior, DenseGaussian(mean, covariance))
+    q = found.posterior
+    assert isinstance(q, DenseGaussian)
+    return GaussianReduction(found.log_evidence_ratio, DenseGaussian(q.mean[stay], q.covariance[stay][:, stay]))
+
+
+def _inverse(covariance: Tensor, name: str) -> tuple[Tensor, Tensor]:
+    """Precision and log determinant of a covariance."""
+    factor, failed = torch.linalg.cholesky_ex(covariance)
+    if failed:
+        least = torch.linalg.eigvalsh(covariance).min().item()
+        raise ValueError(f"covariance of {name} must be positive definite; its least eigenvalue is {least:.6g}")
+    return torch.cholesky_inverse(factor), 2 * torch.log(factor.diagonal()).sum()
+
+
+def _root(covariance: Tensor) -> Tensor:
+    """C with C C' = covariance, which may be singular."""
+    factor, failed = torch.linalg.cholesky_ex(covariance)
+    if not failed:
+        return factor
+    values, vectors = torch.linalg.eigh(covariance)
+    if len(values) and values[0] < -1e-10 * values[-1].clamp_min(1e-300):
+        raise ValueError(f"covariance of reduced must be positive semidefinite; its least eigenvalue is {values[0].item():.6g}")
+    return vectors * values.clamp_min(0).sqrt()
+
+
+def _improper(value: float) -> None:
+    raise ValueError(
+        "reduced must leave a posterior with positive precision: posterior + reduced - prior precision "
+        f"is {value:.6g} (the reduced prior is wider than the prior where data have taken precision away)"
+    )
+
+
+def _finite(x: Tensor, name: str, of: str) -> None:
+    if not torch.isfinite(x).all():
+        raise ValueError(f"{name} of {of} must be finite; got {x[~torch.isfinite(x)][0].item()}")
+
+
+# --- closed forms for weights with zero-centred priors ---------------------------------------------------------------
+def removal_evidence(
+    mean: Tensor, variance: Tensor, prior_variance: Tensor | float, prior_mean: Tensor | float = 0.0
+) -> Tensor:
+    """Log evidence ratio of fixing each weight at 0: 1/2 ln(prior variance / variance) - mean^2 / (2 variance), plus
+    prior_mean^2 / (2 prior variance).
+
+    Args:
+        mean: of the posterior; any shape.
+        variance: of the posterior, > 0, same shape.
+        prior_variance: > 0, a number or the same shape.
+        prior_mean: a number or the same shape.
+
+    Positive where the weight should go: with a prior around 0 iff SNR^2 < `removal_threshold`. Beckers et al. (2024), eq. 24,
+    in the limit of a reduced prior without width.
+    """
+    mean, variance, prior_variance = _double(mean), _double(variance), _double(prior_variance)
+    ratio = 0.5 * (torch.log(prior_variance / variance) - mean * mean / variance)
+    return ratio if isinstance(prior_mean, float) and prior_mean == 0 else ratio + 0.5 * _double(prior_mean) ** 2 / prior_variance
+
+
+def removal_threshold(variance: Tensor, prior_variance: Tensor | float) -> Tensor:
+    """SNR^2 = mean^2 / variance below which a weight goes: ln(prior variance / variance); none goes where it is <= 0."""
+    return torch.log(_double(prior_variance) / _double(variance))
+
+
+def shrinkage_evidence(mean: Tensor, variance: Tensor, prior_variance: Tensor | float, ratio: Tensor | float) -> Tensor:
+    """Log evidence ratio of a prior whose variance is ``ratio`` times the old one (both centred at 0).
+
+    Raises:
+        ValueError: if a ratio is negative, or no proper posterior follows (``v + ratio (1 - v) <= 0``, v = variance over prior
+            variance).
+    """
+    mean, variance, ratio = _double(mean), _double(variance), _double(ratio)
+    if ratio.numel() and ratio.min() < 0:
+        raise ValueError(f"ratio must be >= 0; got {ratio.min().item():.6g}")
+    v = variance / _double(prior_variance)
+    d = v + ratio * (1 - v)
+    if not (d > 0).all():
+        raise ValueError(f"ratio must leave v + ratio (1 - v) > 0, v = variance / prior_variance; least is {d.min().item():.6g}")
+    return -0.5 * torch.log(d) - 0.5 * mean**2 / variance * v * (1 - ratio) / d
+
+
+def best_shrinkage(mean: Tensor, variance: Tensor, prior_variance: Tensor | float) -> Tensor:
+    """Ratio >= 0 of prior variances that maximises `shrinkage_evidence`: max(0, v (SNR^2 - (1 - v)) / (1 - v)^2), with v =
+    variance / prior variance; 0 removes the weight; inf where v >= 1, because evidence then grows with the ratio.
+
+    Between SNR^2 = 1 - v and `removal_threshold` removing beats the old prior, yet shrinking beats removing.
+    """
+    mean, variance = _double(mean), _double(variance)
+    v = variance / _double(prior_variance)
+    best = (v * (mean**2 / variance - (1 - v)) / (1 - v) ** 2).clamp_min(0)
+    return torch.where(v < 1, best, torch.full_like(best, torch.inf))
