@@ -583,3 +583,9 @@ def test_a_loop_of_ones_own_needs_no_fit(data):
     noisy.eval()
     torch.testing.assert_close(small(x), noisy(x), atol=1e-4, rtol=1e-4)
     assert sum(p.numel() for p in small.parameters()) < sum(p.numel() for p in net.parameters())
+
+
+def test_labels_without_an_output_are_refused_by_number(data):
+    x, y = data
+    with pytest.raises(ValueError, match=r"labels of data must lie in 0..3, one for each output of the network; got 4"):
+        fit(plain(), (x, torch.where(y == 3, 4, y)), SMALL)

@@ -55,7 +55,9 @@ class BayesianModule(nn.Module):
         self._local = {
             name: module
             for name, module in net.named_modules()
-            if isinstance(module, _LOCAL) and id(module) not in inside_attention and f"{name}.weight".lstrip(".") in posterior.places
+            if isinstance(module, _LOCAL)
+            and id(module) not in inside_attention
+            and f"{name}.weight".lstrip(".") in posterior.places
         }
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -220,12 +222,16 @@ def attach_posterior(
         raise ValueError(f"inference must be one of {list(INFERENCES)}; got {inference!r}")
     parameters = parameters_of(net, names)
     gains = {
-        f"{name}.weight".lstrip("."): 1.0 for name, m in net.named_modules() if isinstance(m, (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm))
+        f"{name}.weight".lstrip("."): 1.0
+        for name, m in net.named_modules()
+        if isinstance(m, (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm))
     }
     if inference == "ivon":
         if n_examples is None:
             raise ValueError("n_examples must be given for inference 'ivon'")
-        return BayesianModule(net, NaturalGaussian(parameters, prior_variance, gains, n_examples=n_examples, hessian=hessian), inference)
+        return BayesianModule(
+            net, NaturalGaussian(parameters, prior_variance, gains, n_examples=n_examples, hessian=hessian), inference
+        )
     if sd is not None and not 0 < sd < float("inf"):
         raise ValueError(f"sd must be a finite number > 0; got {sd}")
     n = sum(p.numel() for p in parameters.values())

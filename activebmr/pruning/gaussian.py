@@ -236,7 +236,9 @@ def removal_evidence(
     """
     mean, variance, prior_variance = _double(mean), _double(variance), _double(prior_variance)
     ratio = 0.5 * (torch.log(prior_variance / variance) - mean * mean / variance)
-    return ratio if isinstance(prior_mean, float) and prior_mean == 0 else ratio + 0.5 * _double(prior_mean) ** 2 / prior_variance
+    return (
+        ratio if isinstance(prior_mean, float) and prior_mean == 0 else ratio + 0.5 * _double(prior_mean) ** 2 / prior_variance
+    )
 
 
 def removal_threshold(variance: Tensor, prior_variance: Tensor | float) -> Tensor:
@@ -257,7 +259,9 @@ def shrinkage_evidence(mean: Tensor, variance: Tensor, prior_variance: Tensor | 
     v = variance / _double(prior_variance)
     d = v + ratio * (1 - v)
     if not (d > 0).all():
-        raise ValueError(f"ratio must leave v + ratio (1 - v) > 0, v = variance / prior_variance; least is {d.min().item():.6g}")
+        raise ValueError(
+            f"ratio must leave v + ratio (1 - v) > 0, v = variance / prior_variance; least is {d.min().item():.6g}"
+        )
     return -0.5 * torch.log(d) - 0.5 * mean**2 / variance * v * (1 - ratio) / d
 
 

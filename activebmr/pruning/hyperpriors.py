@@ -120,7 +120,9 @@ def horseshoe_evidence(
     with torch.no_grad():
         noise = torch.randn(256, n_rows + 2, generator=generator, dtype=torch.float64, device=mean.device)
         squared = _squared_scales(location + log_sd.exp() * noise, tau0).mean(dim=0)
-        removal = scale_evidence(mean, variance, torch.zeros((), dtype=torch.float64)) - scale_evidence(mean, variance, squared[:, None])
+        removal = scale_evidence(mean, variance, torch.zeros((), dtype=torch.float64)) - scale_evidence(
+            mean, variance, squared[:, None]
+        )
     return HorseshoeFit(torch.stack(trace), squared, torch.where(left, removal, torch.full_like(removal, -torch.inf)))
 
 

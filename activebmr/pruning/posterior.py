@@ -78,7 +78,9 @@ class _GaussianKL(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, mean: Tensor, log_sd: Tensor, prior_mean: Tensor, precision: Tensor, left: Tensor, logs: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, mean: Tensor, log_sd: Tensor, prior_mean: Tensor, precision: Tensor, left: Tensor, logs: Tensor
+    ) -> Tensor:
         variance = torch.exp(2 * log_sd).mul_(precision)
         apart = mean - prior_mean
         pull = apart * precision
@@ -210,7 +212,8 @@ class WeightPosterior(nn.Module):
     def _kl(self, mean: Tensor, log_sd: Tensor) -> Tensor:
         precision = self._remembered("precision", lambda: self.alive / self.prior_variance)
         left, logs = self._remembered(
-            "logs", lambda: (self.alive.to(mean.dtype), (self.prior_variance.double().log() - 1)[self.alive].sum().to(mean.dtype))
+            "logs",
+            lambda: (self.alive.to(mean.dtype), (self.prior_variance.double().log() - 1)[self.alive].sum().to(mean.dtype)),
         )
         return _GaussianKL.apply(mean, log_sd, self.prior_mean, precision, left, logs)
 

@@ -130,6 +130,7 @@ def fit(
     settings = settings or Training()
     x, y = _checked(data, "data")
     trainer = _Trainer(model, x, y, settings, criterion, validation)
+    trainer.check_labels()
     if checkpoint is not None:
         trainer.resume(Path(checkpoint))
     tell = progress if callable(progress) else _print if progress else None
@@ -197,6 +198,18 @@ class _Trainer:
         self.rates = [g["lr"] for g in self.optimizer.param_groups]
         self.epoch = 0
         self.result = FitResult()
+
+    @torch.no_grad()
+    def check_labels(self) -> None:
+        """Whether the network has an output for every label."""
+        was = self.model.training
+        self.model.eval()
+        outputs = self.model(self.x[:1]).shape[-1]
+        self.model.train(was)
+        if int(self.y.max()) >= outputs:
+            raise ValueError(
+                f"labels of data must lie in 0..{outputs - 1}, one for each output of the network; got {int(self.y.max())}"
+            )
 
     def run_epoch(self, epoch: int) -> str:
         """One epoch, with its own random numbers, so that a run that goes on draws what it would have drawn."""

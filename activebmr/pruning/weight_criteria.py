@@ -106,7 +106,9 @@ class Horseshoe:
             tables = [(s, _rows(posterior, s)) for s in slices]
             n_rows = max(rows for _, rows in tables)
             fitting = [(s, rows) for s, rows in tables if rows == n_rows]  # weight and bias of one unit share its row
-            m, v, left = (torch.cat([x[slice(*s)].view(n_rows, -1) for s, _ in fitting], dim=1) for x in (mean, variance, posterior.alive))
+            m, v, left = (
+                torch.cat([x[slice(*s)].view(n_rows, -1) for s, _ in fitting], dim=1) for x in (mean, variance, posterior.alive)
+            )
             if not left.any():
                 continue
             found = horseshoe_evidence(

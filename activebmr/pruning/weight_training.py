@@ -35,7 +35,7 @@ class WeightTraining:
     """Settings of `prune_weights`.
 
     Attributes:
-        epochs: before the first removal.
+        epochs: before the first removal; 0 goes on with a posterior that is trained already.
         retrain: after each removal.
         rounds: at most so many removals; None goes on until nothing new is removed.
         batch: examples a step.
@@ -68,7 +68,7 @@ class WeightTraining:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (("epochs", 1), ("retrain", 0), ("batch", 1), ("samples", 0), ("seed", 0)):
+        for name, least in (("epochs", 0), ("retrain", 0), ("batch", 1), ("samples", 0), ("seed", 0)):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise ValueError(f"{name} of WeightTraining must be a whole number >= {least}; got {value!r}")
@@ -133,7 +133,12 @@ class WeightFit:
 
 @torch.no_grad()
 def free_energy(
-    bayes: BayesianModule, likelihood: Likelihood, data: tuple[Tensor, Tensor], samples: int = 50, seed: int = 0, batch: int = 2000
+    bayes: BayesianModule,
+    likelihood: Likelihood,
+    data: tuple[Tensor, Tensor],
+    samples: int = 50,
+    seed: int = 0,
+    batch: int = 2000,
 ) -> float:
     """Variational free energy of all the data, nats: expected negative log likelihood + KL of weights + KL of the likelihood.
 
@@ -351,7 +356,9 @@ class _Run:
         elif s.step_back and s.samples and self.before is not None and now > rounds[-1].vfe:
             self._restore(self.before)
             rounds[-1].undone = True
-            return self.finish(f"step back: retraining after round {len(rounds)} ended at {now:.1f} nats, before it {rounds[-1].vfe:.1f}")
+            return self.finish(
+                f"step back: retraining after round {len(rounds)} ended at {now:.1f} nats, before it {rounds[-1].vfe:.1f}"
+            )
         if s.rounds is not None and len(rounds) >= s.rounds:
             return self.finish(f"all {s.rounds} rounds done")
         assert self.criterion is not None

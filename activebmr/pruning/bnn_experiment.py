@@ -1,0 +1,287 @@
+"""The experiment of ``activebmr prune bnn``: regression networks with Gaussian posteriors, pruned by evidence and by ranks.
+
+For every split (or seed) one posterior is trained; every method prunes a copy of it. ``naive`` removes all weights with evidence
+for it at once; ``iterative`` goes on in rounds of retraining (Beckers et al. 2024, algorithm 1). The baselines remove as many
+weights, ranked otherwise: ``naive-snr`` and ``naive-mean-sd`` at once as many as ``naive``, ``snr`` and ``mean-sd`` in as many
+rounds, with the same retraining, as ``iterative``.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from activebmr.pruning.bayes import INFERENCES, BayesianModule, attach_posterior
+from activebmr.pruning.dense_networks import gru_network, regression_mlp
+from activebmr.pruning.likelihoods import GaussianNoise
+from activebmr.pruning.metrics import regression_metrics, removable_structures, student_t_log_density
+from activebmr.pruning.runs import run_all
+from activebmr.pruning.tables import WAVES, RegressionData, load_regression
+from activebmr.pruning.weight_criteria import ByEvidence, ByRank, WeightCriterion, rank_scores
+from activebmr.pruning.weight_training import Round, WeightFit, WeightTraining, free_energy, prune_weights
+
+__all__ = ["METHODS", "BNNExperiment", "bnn_preset", "curve", "run_bnn", "run_bnn_seed"]
+
+METHODS = ("full", "naive", "naive-snr", "naive-mean-sd", "iterative", "snr", "mean-sd")
+SAMPLES = 100
+"""Draws of the weights for predictions of test rows."""
+_NEEDS = {"naive-snr": "naive", "naive-mean-sd": "naive", "snr": "iterative", "mean-sd": "iterative"}
+
+# batches of Beckers et al. (2024); their epochs for boston and waves, elsewhere about as many steps (20,000 and 4,000)
+_SIZES = {
+    "diabetes": (16, 600, 120),
+    "boston": (16, 750, 150),
+    "energy": (16, 500, 100),
+    "yacht": (16, 1000, 200),
+    "concrete": (32, 750, 150),
+    "wine": (32, 500, 100),
+    "kin8nm": (64, 200, 40),
+    "naval": (64, 120, 24),
+    "power": (64, 150, 30),
+    "protein": (64, 30, 6),
+    **dict.fromkeys(WAVES, (64, 3000, 600)),
+}
+_SLOW = (*WAVES, "naval")
+"""Data sets whose learning rate is 1e-3 instead of 1e-2."""
+_START_SD = {"vbp": 0.01, "bbb-local": 0.1, "bbb-global": 0.1, "ivon": 0.1}
+
+
+def bnn_preset(data: str, inference: str = "vbp") -> WeightTraining:
+    """Settings that go with a data set and an inference."""
+    batch, epochs, retrain = _SIZES[data]
+    lr = 1e-3 if data in _SLOW else 1e-2
+    if inference == "ivon":
+        return WeightTraining(epochs, retrain, batch=batch, lr=0.01 if data in _SLOW else 0.03, likelihood_lr=lr)
+    return WeightTraining(epochs, retrain, batch=batch, lr=lr, likelihood_lr=lr)
+
+
+@dataclass(frozen=True)
+class BNNExperiment:
+    """What to run.
+
+    Attributes:
+        data: name of a data set.
+        inference: how posteriors are found (`activebmr.pruning.bayes`).
+        methods: names of methods, in the order of the report.
+        training: settings; the seed is set for each run.
+        tolerance: nats by which a weight may have evidence against its removal and yet go; see `ByEvidence`.
+        all_rows: train (and test) on all rows, as published free energies do, instead of a split.
+        data_dir: folder of the data, or None.
+    """
+
+    data: str = "diabetes"
+    inference: str = "vbp"
+    methods: tuple[str, ...] = METHODS
+    training: WeightTraining = field(default_factory=WeightTraining)
+    tolerance: float = 0.0
+    all_rows: bool = False
+    data_dir: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.data not in _SIZES:
+            raise ValueError(f"data must be one of {list(_SIZES)}; got {self.data!r}")
+        if self.inference not in INFERENCES:
+            raise ValueError(f"inference must be one of {list(INFERENCES)}; got {self.inference!r}")
+        for name in self.methods:
+            if name not in METHODS:
+                raise ValueError(f"method must be one of {list(METHODS)}; got {name!r}")
+        ByEvidence(self.tolerance)
+
+
+def run_bnn(
+    experiment: BNNExperiment,
+    runs: list[tuple[int | None, int]],
+    folder: Path | None = None,
+    *,
+    jobs: int = 1,
+    tell: Callable[[str], None] | None = None,
+) -> tuple[list[dict[str, Any]], list[dict[str, NDArray[Any]]]]:
+    """All runs, each a pair of split (None with all rows) and seed: rows of the report, and by run what figures need.
+
+    Args:
+        experiment: what to run.
+        runs: splits and seeds.
+        folder: where finished runs and epochs are kept, so that an interrupted run goes on; None keeps nothing.
+        jobs: processes; numbers do not depend on it, but times do.
+        tell: called with lines of progress (with one job).
+    """
+    names = [f"{'all' if split is None else f'split-{split}'}-seed-{seed}" for split, seed in runs]
+    return run_all(
+        run_bnn_seed, experiment, "methods", "method", list(zip(names, runs, strict=True)), folder, jobs=jobs, tell=tell
+    )
+
+
+def run_bnn_seed(
+    experiment: BNNExperiment,
+    run: tuple[int | None, int],
+    folder: Path | None = None,
+    tell: Callable[[str], None] | None = None,
+) -> tuple[list[dict[str, Any]], dict[str, NDArray[Any]]]:
+    """Rows and arrays of one split and seed; see `run_bnn`."""
+    one = _OneRun(experiment, *run, folder, tell)
+    rows = {name: one.row(name) for name in METHODS if name in experiment.methods}
+    return [rows[name] for name in experiment.methods], one.arrays()
+
+
+class _OneRun:
+    """One split and seed."""
+
+    def __init__(
+        self,
+        experiment: BNNExperiment,
+        split: int | None,
+        seed: int,
+        folder: Path | None,
+        tell: Callable[[str], None] | None,
+    ) -> None:
+        self.experiment, self.split, self.seed, self.folder, self.tell = experiment, split, seed, folder, tell
+        self.data = load_regression(experiment.data, experiment.data_dir, split=split, seed=seed)
+        self.training = replace(experiment.training, seed=seed)
+        self.fits: dict[str, tuple[BayesianModule, GaussianNoise, WeightFit]] = {}
+
+    def fit(self, name: str) -> tuple[BayesianModule, GaussianNoise, WeightFit]:
+        """The network as a method leaves it."""
+        if name not in self.fits:
+            self.fits[name] = self._trained() if name == "full" else self._pruned(name)
+        return self.fits[name]
+
+    def _trained(self) -> tuple[BayesianModule, GaussianNoise, WeightFit]:
+        data = self.data
+        torch.manual_seed(self.seed)
+        net = gru_network(data.n_in, n_out=data.n_out) if data.is_sequence else regression_mlp(data.n_in, data.n_out)
+        for p in net.parameters():
+            nn.init.normal_(p, 0.0, _START_SD[self.experiment.inference])
+        bayes = attach_posterior(net, self.experiment.inference, n_examples=len(data.x_train), hessian=10.0)
+        noise = GaussianNoise(data.n_out, len(data.x_train))
+        return bayes, noise, self._run(bayes, noise, self.training, None, "full")
+
+    def _pruned(self, name: str) -> tuple[BayesianModule, GaussianNoise, WeightFit]:
+        bayes, noise = copy.deepcopy(self.fit("full")[:2])
+        settings, criterion = replace(self.training, epochs=0), ByEvidence(self.experiment.tolerance)
+        once = replace(settings, retrain=0, rounds=1, step_back=False)
+        if name == "naive":
+            return bayes, noise, self._run(bayes, noise, once, criterion, name)
+        if name == "iterative":
+            return bayes, noise, self._run(bayes, noise, settings, criterion, name)
+        whole = [r for r in self.fit(_NEEDS[name])[2].rounds if not r.undone]
+        counts = tuple(np.cumsum([r.removed for r in whole]).tolist())
+        ranked = ByRank(name.removeprefix("naive-"), counts)
+        settings = once if name.startswith("naive") else replace(settings, rounds=len(counts), step_back=False)
+        return bayes, noise, self._run(bayes, noise, settings, ranked, name)
+
+    def _run(
+        self,
+        bayes: BayesianModule,
+        noise: GaussianNoise,
+        settings: WeightTraining,
+        criterion: WeightCriterion | None,
+        name: str,
+    ) -> WeightFit:
+        where = "all rows" if self.split is None else f"split {self.split}"
+        say = None if self.tell is None else lambda epoch, line: self.tell(f"{where}, seed {self.seed}, {name}: {line}")  # type: ignore[misc]
+        path = None if self.folder is None else self.folder / f"{name}.pt"
+        pair = self.data.x_train, self.data.y_train
+        found = prune_weights(bayes, noise, pair, settings, criterion=criterion, checkpoint=path, progress=say or False)
+        if found.interrupted:
+            raise KeyboardInterrupt
+        return found
+
+    # --- reports ---------------------------------------------------------------------------------------------------------
+    def row(self, name: str) -> dict[str, Any]:
+        bayes, noise, fit = self.fit(name)
+        stayed = [r for r in fit.rounds if not r.undone]
+        last = stayed[-1] if stayed else Round(0, 0, 0.0, fit.vfe, fit.vfe, fit.vfe, 0)
+        counts = removable_structures(bayes.alive())
+        alive = bayes.posterior.alive
+        return {
+            "method": name,
+            "split": self.split,
+            "seed": self.seed,
+            "vfe_trained": self.fit("full")[2].vfe,
+            "vfe": fit.vfe,
+            "vfe_predicted": last.vfe_predicted,
+            "vfe_observed": last.vfe_observed,
+            **held_out(bayes, noise, self.data),
+            "removed": float((~alive).double().mean()),
+            "removed_by_round": [r.removed_in_all for r in stayed],
+            "near_ties": last.near_ties,
+            "rounds": len(stayed),
+            "undone": len(fit.rounds) - len(stayed),
+            "dead_units": sum(c["rows"] for c in counts.values()),
+            "idle_units": idle_units(bayes),
+            "parameters": int(alive.sum()),
+            "outcome": fit.outcome,
+            "epoch_seconds": float(np.median(fit.seconds)) if fit.seconds else None,
+        }
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Free energy against the share removed at once, and of every round."""
+        kept = {f"curve_{k}": v for k, v in curve(*self.fit("full")[:2], self.data, self.training.samples).items()}
+        for name in ("iterative", "snr", "mean-sd"):
+            if name in self.fits:
+                fit = self.fits[name][2]
+                names = ("removed_in_all", "vfe", "vfe_predicted", "vfe_observed")
+                kept |= {f"{name}_{k}": np.array([getattr(r, k) for r in fit.rounds]) for k in names}
+                kept[f"{name}_end"] = np.array(fit.vfe)
+        return kept
+
+
+@torch.no_grad()
+def held_out(bayes: BayesianModule, noise: GaussianNoise, data: RegressionData, samples: int = SAMPLES) -> dict[str, float]:
+    """``rmse`` and ``nll`` (nats per row) of the test rows: mixture of so many draws of the weights, noise integrated out."""
+    means = bayes.predict(data.x_test, samples).double()
+    densities = student_t_log_density(data.y_test.double(), means, noise.alpha, noise.beta.double())
+    return regression_metrics(means, data.y_test, densities)
+
+
+def idle_units(bayes: BayesianModule) -> int:
+    """Units that inference itself has switched off: some weights are left on both sides, yet all those that leave them, less
+    their prior's mean, are small against their noise (SNR below 1/2), so that pruning finds them collapsed already.
+    """
+    q = bayes.posterior
+    weak = q.split((q.raw_mean().detach() - q.prior_mean).abs() < 0.5 * q.raw_variance().detach().sqrt())
+    alive, n = bayes.alive(), 0
+    matrices = [k for k, p in q.places.items() if len(p.shape) == 2]
+    for into, out in zip(matrices, matrices[1:], strict=False):
+        if alive[into].shape[0] == alive[out].shape[1]:
+            has = alive[into].any(dim=1) & alive[out].any(dim=0)
+            n += int((has & (weak[out] | ~alive[out]).all(dim=0)).sum())
+    return n
+
+
+@torch.no_grad()
+def curve(
+    bayes: BayesianModule, noise: GaussianNoise, data: RegressionData, samples: int = 50, points: int = 100
+) -> dict[str, NDArray[Any]]:
+    """Free energy after removing the first 0, 1, ... percent of the weights at once, by three rankings; the network stays as it is.
+
+    Returns:
+        ``share`` ``(points,)`` of weights removed, ``predicted`` by the evidence, and ``evidence``, ``snr`` and ``mean-sd``
+        observed, nats.
+    """
+    q, pair = bayes.posterior, (data.x_train, data.y_train)
+    counts = np.linspace(0, q.n, points, endpoint=False).round().astype(int)
+    evidence = q.removal_evidence()
+    start = free_energy(bayes, noise, pair, samples)
+    out: dict[str, NDArray[Any]] = {"share": counts / q.n}
+    for by in ("evidence", "snr", "mean-sd"):
+        order = rank_scores(q, by).argsort(descending=True, stable=True)
+        kept, values = q.alive.clone(), []
+        for count in counts:
+            q.alive.copy_(kept)
+            q.alive[order[:count]] = False
+            values.append(free_energy(bayes, noise, pair, samples))
+        q.alive.copy_(kept)
+        out[by] = np.array(values)
+        if by == "evidence":
+            total = torch.cat((torch.zeros(1, dtype=torch.float64), evidence[order].cumsum(0)))
+            out["predicted"] = start - total[torch.from_numpy(counts)].numpy()
+    return out
