@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from activebmr.prune_weights_cli import bnn, sparse
 from activebmr.report import console, print_table
 
 if TYPE_CHECKING:
@@ -26,8 +27,10 @@ app = typer.Typer(
 )
 
 
-@app.callback()
-def _prune() -> None: ...
+app.command("bnn", epilog="\b\nExample:\n  activebmr prune bnn --data boston --data-dir tables --splits 20 --jobs 2")(bnn)
+app.command("sparse", epilog="\b\nExample:\n  activebmr prune sparse --data fashion-mnist --model lenet --data-dir images")(
+    sparse
+)
 
 
 @app.command("bmrs", epilog="\b\nExample:\n  activebmr prune bmrs --data mnist --model lenet5 --data-dir images --seeds 3")

@@ -1,6 +1,6 @@
 """The frontier of structured pruning: accuracy against compression over weights of the KL divergence.
 
-    python benchmarks/pruning.py --data-dir DIR [--data mnist fashion-mnist] [--weights 10 30 200] [--seeds 3]
+    python benchmarks/pruning.py [--data-dir DIR] [--data mnist fashion-mnist] [--weights 10 30 200] [--seeds 3]
         [--out FILE.json] [--with REPORT.json ...] [--figure FILE.png]
 
 LeNet-5 as in ``activebmr prune bmrs``, with other weights: trained with noise, pruned by bmrs-u4 once trained, fine-tuned with
@@ -59,7 +59,7 @@ PUBLISHED = {
 """Wright et al. (2024), table 1, LeNet-5: compression and accuracy by criterion, mean of 10 runs."""
 
 
-def one_run(data: str, folder: str, weight: float, seed: int) -> dict[str, Any]:
+def one_run(data: str, folder: str | None, weight: float, seed: int) -> dict[str, Any]:
     """Train, prune, fine-tune and measure one network."""
     torch.set_num_threads(1)
     images = load_images(data, folder, seed=seed)
@@ -149,7 +149,7 @@ def _panel(ax: Axes, rows: list[dict[str, Any]], data: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data-dir", required=True)
+    parser.add_argument("--data-dir", help="folder of the images; without it they are downloaded once")
     parser.add_argument("--data", nargs="+", default=list(PUBLISHED), choices=list(PUBLISHED))
     parser.add_argument("--weights", nargs="+", type=float, default=[30.0, 200.0, 10.0])
     parser.add_argument("--seeds", type=int, default=3)

@@ -197,76 +197,65 @@ def test_diabetes_without_scikit_learn(monkeypatch):
 
 
 # --- waves -----------------------------------------------------------------------------------------------------------
-def series_of(loaded) -> np.ndarray:
-    """The series behind all windows."""
-    return np.concatenate((loaded.x_train[0, :, 0], loaded.y_train[:, 0]))
-
-
 @pytest.mark.parametrize("name", WAVES)
 def test_windows_are_followed_by_their_targets(name):
     loaded = load_regression(name, split=None)
-    assert loaded.is_sequence and (loaded.n_in, loaded.n_out) == (1, 1) and loaded.x_test is loaded.x_train
-    assert loaded.x_train.shape == (1000, 8, 1) and loaded.y_train.shape == (1000, 1) and loaded.x_train.is_contiguous()
+    assert loaded.is_sequence and (loaded.n_in, loaded.n_out) == (1, 1)
+    assert loaded.x_test is loaded.x_train and loaded.y_test is loaded.y_train
+    assert loaded.x_train.shape == (792, 8, 1) and loaded.y_train.shape == (792, 1)
+    assert loaded.x_train.is_contiguous() and loaded.y_train.is_contiguous()
     assert loaded.x_train.dtype == loaded.y_train.dtype == loaded.x_mean.dtype == torch.float32
     assert loaded.x_mean.tolist() == [0] and loaded.x_sd.tolist() == [1]
     assert loaded.columns == (0,) and loaded.dropped == ()
-    series = series_of(loaded)
-    for i in (0, 1, 500, 999):
+    series = np.concatenate((loaded.x_train[0, :, 0], loaded.y_train[:, 0]))
+    for i in range(792):
         assert_array_equal(loaded.x_train[i, :, 0], series[i : i + 8])
         assert loaded.y_train[i, 0] == series[i + 8]
 
 
-@pytest.mark.parametrize("name", WAVES)
-def test_waves_have_their_period_shape_and_noise(name):
-    series = np.stack([series_of(load_regression(name, split=None, seed=s)) for s in range(40)])
-    mean = series[:, :1000].reshape(40, 40, 25).mean((0, 1))  # noise of 0.1 / 40 is left
-    assert_allclose(np.abs(mean).max(), 1, atol=0.02)
-    assert_allclose((series - np.resize(mean, 1008)).std(), 0.1, rtol=0.02)
-    if name == "sine":
-        power = np.abs(np.fft.rfft(mean))
-        assert power.argmax() == 1 and np.delete(power, 1).max() < 0.01 * power[1]
-        assert mean[:12].max() > 0.9  # it begins upwards
-    elif name == "sawtooth":
-        assert_allclose(np.diff(mean), 2 / 25, atol=0.015)
-        assert_allclose(mean[0], -1, atol=0.01)
-    else:
-        assert_allclose(mean, np.repeat([1, -1], [13, 12]), atol=0.01)
+@pytest.mark.parametrize(
+    ("name", "wave"),
+    [
+        ("sine", lambda t: np.sin(t)),
+        ("sawtooth", lambda t: np.sin(t) - np.sin(2 * t) / 2 + np.sin(3 * t) / 3 - np.sin(4 * t) / 4),
+        ("square", lambda t: np.sin(t) + np.sin(3 * t) / 3 + np.sin(5 * t) / 5 + np.sin(7 * t) / 7),
+    ],
+)
+def test_waves_are_those_of_beckers(name, wave):
+    loaded = load_regression(name, split=None)
+    series = np.concatenate((loaded.x_train[0, :, 0], loaded.y_train[:, 0]))
+    assert_allclose(series, wave(0.01 * np.pi * np.arange(800)), rtol=1e-6, atol=1e-7)
+    assert_allclose(series[200:], series[:600], rtol=0, atol=1e-6)  # four periods
+    quarter = {"sine": 1, "sawtooth": 2 / 3, "square": 1 - 1 / 3 + 1 / 5 - 1 / 7}[name]
+    assert_allclose(series[[0, 50, 100, 150]], [0, quarter, 0, -quarter], atol=1e-6)
+
+
+@given(st.sampled_from(WAVES), st.sampled_from([None, *range(10)]), st.integers(0, 2**40))
+def test_waves_do_not_depend_on_the_seed(name, split, seed):
+    one, other = load_regression(name, split=split), load_regression(name, split=split, seed=seed)
+    for part in ("x_train", "y_train", "x_test", "y_test"):
+        assert torch.equal(getattr(one, part), getattr(other, part))
 
 
 @pytest.mark.parametrize("name", WAVES)
-def test_the_seed_decides_the_noise(name):
-    one, again, other = (load_regression(name, seed=s) for s in (0, 0, 1))
-    assert torch.equal(one.x_train, again.x_train) and not torch.equal(one.x_train, other.x_train)
-
-
-@pytest.mark.parametrize("name", WAVES)
-def test_tests_of_waves_share_no_value_with_training(name):
-    series = series_of(load_regression(name, split=None)).tolist()
-    position = {value: i for i, value in enumerate(series)}
-    assert len(position) == len(series)  # noise makes every value unlike all others
+def test_tests_of_waves_share_no_step_with_training(name):
+    whole = load_regression(name, split=None)
     tested = []
     for k in range(10):
         loaded = load_regression(name, split=k)
-        used = {}
-        for part in ("train", "test"):
+        tests = list(range(711, 792)) if k == 0 else list(range(79 * k - 79, 79 * k))
+        steps = {step for i in tests for step in range(i, i + 9)}  # of windows and targets
+        trains = [i for i in range(792) if steps.isdisjoint(range(i, i + 9))]
+        assert len(trains) == {0: 703, 1: 705}.get(k, 697)
+        for part, rows in (("train", trains), ("test", tests)):
             x, y = getattr(loaded, f"x_{part}"), getattr(loaded, f"y_{part}")
-            starts = [position[v] for v in x[:, 0, 0].tolist()]
-            used[part] = {i for s in starts for i in range(s, s + 9)}
-            assert [position[v] for v in y[:, 0].tolist()] == [s + 8 for s in starts]
-            if part == "test":
-                tested.append(starts)
-        assert used["train"].isdisjoint(used["test"])
-        assert len(loaded.x_test) == 100 and len(loaded.x_train) == (892 if k in (0, 1) else 884)
-    assert tested[0] == list(range(900, 1000)) and tested[1] == list(range(100))
-    assert sorted(sum(tested, [])) == list(range(1000))
-
-
-@given(st.sampled_from(WAVES), st.integers(0, 9), st.integers(0, 2**40))
-def test_splits_of_waves_are_parts_of_the_whole(name, split, seed):
-    loaded, whole = load_regression(name, split=split, seed=seed), load_regression(name, split=None, seed=seed)
-    start = 900 + 100 * split - 1000 * (split > 0)
-    assert torch.equal(loaded.x_test, whole.x_train[start : start + 100])
-    assert set(loaded.y_train[:, 0].tolist()) <= set(whole.y_train[:, 0].tolist())
+            assert torch.equal(x, whole.x_train[rows]) and torch.equal(y, whole.y_train[rows])
+            assert x.is_contiguous() and y.is_contiguous()
+        assert loaded.split == k and loaded.x_mean.tolist() == [0] and loaded.x_sd.tolist() == [1]
+        far = torch.cdist(loaded.x_test[..., 0].double(), loaded.x_train[..., 0].double())
+        assert far.amin(1).max() < 1e-5  # the series repeats
+        tested += tests
+    assert sorted(tested) == list(range(792))
 
 
 # --- what is refused -------------------------------------------------------------------------------------------------

@@ -1,9 +1,11 @@
 """Pruning of PyTorch networks by Bayesian model reduction (needs the extra ``pruning``: ``pip install activebmr[pruning]``).
 
-Begin with `attach_noise`, train with ``noisy.kl()`` in the loss or with `fit`, `prune`, and `compact`.
+Structures: begin with `attach_noise`, train with ``noisy.kl()`` in the loss or with `fit`, `prune`, and `compact`. Single weights:
+`sparsify` does it all; or begin with `attach_posterior`, and go on with `prune_weights` and `compact_weights`.
 """
 
 from activebmr.pruning.attach import NoisyModule, attach_noise
+from activebmr.pruning.bayes import BayesianModule, attach_posterior
 from activebmr.pruning.compaction import compact
 from activebmr.pruning.criteria import (
     BMRS_N,
@@ -19,49 +21,89 @@ from activebmr.pruning.criteria import (
     log_evidence_ratio,
 )
 from activebmr.pruning.data import ImageData, load_images
+from activebmr.pruning.gaussian import DenseGaussian, Gaussian, reduce_gaussian, removal_evidence, remove_block
+from activebmr.pruning.horseshoe import HorseshoeModule
+from activebmr.pruning.ivon import IVON
+from activebmr.pruning.likelihoods import Categorical, GaussianNoise
 from activebmr.pruning.measuring import CompactionReport, Comparison, Measurement, compaction_report, compare, measure
+from activebmr.pruning.metrics import calibration, classification_metrics, regression_metrics
 from activebmr.pruning.networks import network_named
 from activebmr.pruning.noise import TruncatedLogNormal
+from activebmr.pruning.posterior import MeanField, NaturalGaussian, WeightPosterior
 from activebmr.pruning.saving import load_compact, save_compact
 from activebmr.pruning.schedules import Step, compression, prune, prune_ranked, prune_share
 from activebmr.pruning.slimming import structure_of
+from activebmr.pruning.sparsify import Sparsified, compact_weights, sparsify
+from activebmr.pruning.tables import RegressionData, load_regression
 from activebmr.pruning.training import FitResult, Training, accuracy, fit
+from activebmr.pruning.weight_criteria import ByEvidence, ByRank, Horseshoe, SpikeAndSlab
+from activebmr.pruning.weight_training import WeightFit, WeightTraining, free_energy, prune_weights
 
 __all__ = [
     "BMRS_N",
     "BMRS_U",
+    "IVON",
     "RELEASED_ODDS",
+    "BayesianModule",
+    "ByEvidence",
+    "ByRank",
+    "Categorical",
     "CompactionReport",
     "Comparison",
+    "DenseGaussian",
     "FitResult",
+    "Gaussian",
+    "GaussianNoise",
+    "Horseshoe",
+    "HorseshoeModule",
     "ImageData",
     "L2Norm",
     "MeanBelow",
+    "MeanField",
     "Measurement",
+    "NaturalGaussian",
     "NoisyModule",
     "RandomRank",
     "ReducedNormal",
     "ReducedUniform",
+    "RegressionData",
     "SNRBelow",
+    "Sparsified",
+    "SpikeAndSlab",
     "Step",
     "Training",
     "TruncatedLogNormal",
+    "WeightFit",
+    "WeightPosterior",
+    "WeightTraining",
     "accuracy",
     "attach_noise",
+    "attach_posterior",
+    "calibration",
+    "classification_metrics",
     "compact",
+    "compact_weights",
     "compaction_report",
     "compare",
     "compression",
     "criterion_named",
     "fit",
+    "free_energy",
     "load_compact",
     "load_images",
+    "load_regression",
     "log_evidence_ratio",
     "measure",
     "network_named",
     "prune",
     "prune_ranked",
     "prune_share",
+    "prune_weights",
+    "reduce_gaussian",
+    "regression_metrics",
+    "removal_evidence",
+    "remove_block",
     "save_compact",
+    "sparsify",
     "structure_of",
 ]

@@ -2,8 +2,8 @@
 
 Four ways to the posterior, one interface. ``"bbb-global"``: one draw of the weights a batch (Blundell et al. 2015);
 ``"bbb-local"``: linear and convolutional layers draw their outputs instead, one by one, which makes gradients less noisy
-(Kingma, Salimans & Welling 2015); ``"vbp"``: closed-form moments (`activebmr.pruning.propagation`); ``"ivon"``: natural gradients
-(`activebmr.pruning.ivon`). In evaluation mode the network has the means as its weights.
+(Kingma, Salimans & Welling 2015); ``"vbp"``: closed-form moments (`activebmr.pruning.propagation`); ``"ivon"``: natural
+gradients (`activebmr.pruning.ivon`). In evaluation mode the network has the means as its weights.
 """
 
 from __future__ import annotations
@@ -90,9 +90,12 @@ class BayesianModule(nn.Module):
         return q.sample()
 
     # --- local reparameterisation ----------------------------------------------------------------------------------------
+    def _local_moments(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Means and variances of the weights by parameter name."""
+        return self.posterior.split(self.posterior.mean), self.posterior.split(self.posterior.variance)
+
     def _with_local_noise(self, *args: Any, **kwargs: Any) -> Any:
-        q = self.posterior
-        means, variances = q.split(q.mean), q.split(q.variance)
+        means, variances = self._local_moments()
         drawn = {}
         for name, mean in means.items():
             module, _, kind = name.rpartition(".")
@@ -136,10 +139,14 @@ class BayesianModule(nn.Module):
         generator = torch.Generator(device=self.posterior.alive.device).manual_seed(seed)
         out = []
         for _ in range(samples):
-            weights = self.posterior.sample(generator)
+            weights = self.draw_weights(generator)
             out.append(torch.cat([self.with_weights(weights, x[i : i + batch]) for i in range(0, len(x), batch)]))
         self.train(was)
         return torch.stack(out)
+
+    def draw_weights(self, generator: torch.Generator | None = None) -> Tensor:
+        """One draw of all weights ``(n,)`` from the posterior."""
+        return self.posterior.sample(generator)
 
     # --- training --------------------------------------------------------------------------------------------------------
     def kl(self) -> Tensor:

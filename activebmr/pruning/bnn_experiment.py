@@ -1,9 +1,9 @@
 """The experiment of ``activebmr prune bnn``: regression networks with Gaussian posteriors, pruned by evidence and by ranks.
 
-For every split (or seed) one posterior is trained; every method prunes a copy of it. ``naive`` removes all weights with evidence
-for it at once; ``iterative`` goes on in rounds of retraining (Beckers et al. 2024, algorithm 1). The baselines remove as many
-weights, ranked otherwise: ``naive-snr`` and ``naive-mean-sd`` at once as many as ``naive``, ``snr`` and ``mean-sd`` in as many
-rounds, with the same retraining, as ``iterative``.
+For every split (or seed) one posterior is trained; every method prunes a copy of it. ``naive`` removes all weights with
+evidence for it at once; ``iterative`` goes on in rounds of retraining (Beckers et al. 2024, algorithm 1). The baselines remove
+as many weights, ranked otherwise: ``naive-snr`` and ``naive-mean-sd`` at once as many as ``naive``, ``snr`` and ``mean-sd`` in
+as many rounds, with the same retraining, as ``iterative``.
 """
 
 from __future__ import annotations
@@ -261,7 +261,8 @@ def idle_units(bayes: BayesianModule) -> int:
 def curve(
     bayes: BayesianModule, noise: GaussianNoise, data: RegressionData, samples: int = 50, points: int = 100
 ) -> dict[str, NDArray[Any]]:
-    """Free energy after removing the first 0, 1, ... percent of the weights at once, by three rankings; the network stays as it is.
+    """Free energy after removing the first 0, 1, ... percent of the weights at once, by three rankings; the network stays as
+    it is.
 
     Returns:
         ``share`` ``(points,)`` of weights removed, ``predicted`` by the evidence, and ``evidence``, ``snr`` and ``mean-sd``

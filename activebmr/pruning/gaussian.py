@@ -27,6 +27,14 @@ def _double(x: Tensor | Sequence[float] | float) -> Tensor:
     return torch.as_tensor(x, dtype=torch.float64, device=x.device if isinstance(x, Tensor) else None)
 
 
+def _broadcast(*named: tuple[str, Tensor]) -> tuple[Tensor, ...]:
+    try:
+        return tuple(torch.broadcast_tensors(*(x for _, x in named)))
+    except RuntimeError as error:
+        shapes = ", ".join(f"{name} {tuple(x.shape)}" for name, x in named)
+        raise ValueError(f"shapes must fit (be equal or broadcast); got {shapes}") from error
+
+
 @dataclass(frozen=True, eq=False)
 class Gaussian:
     """Independent Gaussians.
@@ -40,7 +48,7 @@ class Gaussian:
     variance: Tensor
 
     def __post_init__(self) -> None:
-        mean, variance = torch.broadcast_tensors(_double(self.mean), _double(self.variance))
+        mean, variance = _broadcast(("mean", _double(self.mean)), ("variance", _double(self.variance)))
         _finite(mean, "mean", "Gaussian")
         _finite(variance, "variance", "Gaussian")
         if variance.numel() and variance.min() < 0:
@@ -77,7 +85,7 @@ class DenseGaussian:
         _finite(mean, "mean", "DenseGaussian")
         _finite(covariance, "covariance", "DenseGaussian")
         gap = (covariance - covariance.T).abs().max().item() if covariance.numel() else 0.0
-        if gap > 1e-8 * covariance.abs().max().clamp_min(1e-300).item():
+        if gap > 0 and gap > 1e-8 * covariance.abs().max().item():
             raise ValueError(f"covariance of DenseGaussian must be symmetric; it differs from its transpose by {gap:.3g}")
         object.__setattr__(self, "mean", mean)
         object.__setattr__(self, "covariance", 0.5 * (covariance + covariance.T))
@@ -123,14 +131,18 @@ def _reduce_each(posterior: Gaussian, prior: Gaussian, reduced: Gaussian) -> Gau
     for name, g in (("posterior", posterior), ("prior", prior)):
         if g.variance.numel() and g.variance.min() <= 0:
             raise ValueError(f"variance of {name} must be > 0; least value {g.variance.min().item():.6g}")
+    _broadcast(("posterior", posterior.mean), ("prior", prior.mean), ("reduced", reduced.mean))
     s2, p2, r2 = posterior.variance, prior.variance, reduced.variance
     m, e = posterior.mean - prior.mean, reduced.mean - prior.mean
     likelihood = 1 / s2 - 1 / p2
     width = 1 + likelihood * r2
-    if not (width > 0).all():
-        _improper((1 / r2 + likelihood)[~(width > 0)].min().item())
+    # exactly 0 comes out as rounding leaves it
+    fails = ~(width > 4e-16 * (1 + r2 / s2 + r2 / p2))
+    if fails.any():
+        _improper((1 / r2 + likelihood)[fails].min().item())
     pull = m / s2 - likelihood * e
-    fit = m * e / s2 - 0.5 * likelihood * e**2 + 0.5 * r2 * pull**2 / width - 0.5 * m**2 / s2
+    # m e / s2 - L e^2 / 2 + r2 pull^2 / (2 width) - m^2 / (2 s2), in a form in which large SNRs do not cancel
+    fit = (0.5 * m**2 / s2 * (r2 / p2 - 1) + e * (m / s2 - 0.5 * likelihood * e)) / width
     ratio = 0.5 * torch.log(p2 / s2) - 0.5 * torch.log1p(likelihood * r2) + fit
     return GaussianReduction(ratio, Gaussian(reduced.mean + r2 * pull / width, r2 / width))
 
@@ -147,7 +159,10 @@ def _reduce_dense(posterior: DenseGaussian, prior: DenseGaussian, reduced: Dense
     width = torch.eye(len(m), dtype=torch.float64, device=m.device) + root.T @ likelihood @ root
     factor, failed = torch.linalg.cholesky_ex(width)
     if failed:
-        _improper(torch.linalg.eigvalsh(width).min().item())
+        raise ValueError(
+            "reduced must leave a posterior with positive precision; the least eigenvalue of 1 + R' (P - Pi) R, with R R' the "
+            f"reduced covariance, is {torch.linalg.eigvalsh(width).min().item():.6g}"
+        )
     pull = precision @ m - likelihood @ e
     inner = torch.linalg.solve_triangular(factor, (root.T @ pull)[:, None], upper=False)
     half = torch.linalg.solve_triangular(factor, root.T, upper=False)  # half' half is the reduced covariance
@@ -168,6 +183,8 @@ def remove_block(posterior: DenseGaussian, prior: DenseGaussian, index: Sequence
         the log evidence ratio, and the posterior over the weights that stay, in their order.
     """
     n = len(posterior.mean)
+    if len(prior.mean) != n:
+        raise ValueError(f"posterior and prior must have the same number of weights; got {n} and {len(prior.mean)}")
     gone = torch.zeros(n, dtype=torch.bool)
     for i in index:
         if not 0 <= i < n:
@@ -176,6 +193,7 @@ def remove_block(posterior: DenseGaussian, prior: DenseGaussian, index: Sequence
     stay = ~gone
     mean, covariance = torch.zeros_like(prior.mean), torch.zeros_like(prior.covariance)
     cross = prior.covariance[stay][:, gone]
+    _inverse(prior.covariance, "prior")
     weight = torch.linalg.solve(prior.covariance[gone][:, gone], cross.T) if gone.any() else cross.T
     mean[stay] = prior.mean[stay] - weight.T @ prior.mean[gone]
     rest = prior.covariance[stay][:, stay] - cross @ weight
@@ -267,7 +285,8 @@ def shrinkage_evidence(mean: Tensor, variance: Tensor, prior_variance: Tensor | 
 
 def best_shrinkage(mean: Tensor, variance: Tensor, prior_variance: Tensor | float) -> Tensor:
     """Ratio >= 0 of prior variances that maximises `shrinkage_evidence`: max(0, v (SNR^2 - (1 - v)) / (1 - v)^2), with v =
-    variance / prior variance; 0 removes the weight; inf where v >= 1, because evidence then grows with the ratio.
+    variance / prior variance; 0 removes the weight; inf where v >= 1: evidence then grows with
+    the ratio, up to v / (v - 1), beyond which no proper posterior follows.
 
     Between SNR^2 = 1 - v and `removal_threshold` removing beats the old prior, yet shrinking beats removing.
     """

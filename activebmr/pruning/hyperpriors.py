@@ -1,17 +1,20 @@
 """How the evidence of many weights is weighed together: spike-and-slab with a learned rate, and a regularised horseshoe.
 
-Markovic, Friston & Kiebel (2023), arXiv 2309.12095, section 3. Both leave the data out: they work on the posterior of the weights
-under its flat prior, and cost the same whatever the number of examples.
+Markovic, Friston & Kiebel (2023), arXiv 2309.12095, section 3. Both leave the data out: they work on the posterior of the
+weights under its flat prior, and cost the same whatever the number of examples.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-__all__ = ["HorseshoeFit", "beta_bernoulli_odds", "horseshoe_evidence", "scale_evidence"]
+__all__ = ["HorseshoeFit", "beta_bernoulli_odds", "horseshoe_evidence", "log_gamma", "log_half_cauchy", "scale_evidence"]
+__all__ += ["squared_scales"]
 
 
 def beta_bernoulli_odds(ratios: Tensor, a: float = 1.0, b: float = 1.0, sweeps: int = 4) -> Tensor:
@@ -39,8 +42,8 @@ def beta_bernoulli_odds(ratios: Tensor, a: float = 1.0, b: float = 1.0, sweeps: 
 def scale_evidence(mean: Tensor, variance: Tensor, squared_scale: Tensor) -> Tensor:
     """Log evidence ratio of a prior N(0, gamma^2) against N(0, 1) (Markovic et al. 2023, eq. 12), nats.
 
-    With pi = 1 / variance and M = 1 + gamma^2 (pi - 1): 1/2 ln pi - 1/2 ln M - 1/2 pi mean^2 + 1/2 (pi mean)^2 gamma^2 / M. gamma = 0
-    removes the weight.
+    With pi = 1 / variance and M = 1 + gamma^2 (pi - 1): 1/2 ln pi - 1/2 ln M - 1/2 pi mean^2 + 1/2 (pi mean)^2 gamma^2 / M.
+    gamma = 0 removes the weight.
 
     Args:
         mean, variance: of weights over their prior's standard deviation (and its square).
@@ -57,10 +60,11 @@ class HorseshoeFit:
     """What `horseshoe_evidence` found.
 
     Attributes:
-        evidence: expected log evidence ratio of the reduced scales, summed over weights, after each step, nats; less the
-            divergence of the hyper-parameters.
+        evidence: expected log evidence ratio of the reduced scales, summed over weights, less the divergence of the scales'
+            posterior from their prior, at each step, nats.
         squared_scale: expected gamma^2 of each row ``(n_rows,)``.
-        removal: log evidence ratio of removing each weight against its reduced prior ``(n_rows, n_columns)``, nats.
+        removal: log evidence ratio of removing each weight against the prior with its row's scale ``(n_rows, n_columns)``,
+            nats; near 0 in rows whose scale is, because that prior says the same.
     """
 
     evidence: Tensor
@@ -82,8 +86,8 @@ def horseshoe_evidence(
 ) -> HorseshoeFit:
     """Fit regularised-horseshoe scales to the frozen posterior of a layer, row by row.
 
-    gamma_i^2 = c^2 tau_i^2 / (c^2 + tau_i^2), tau_i = tau0 lambda x lambda_i with half-Cauchy lambdas, c^-2 ~ Gamma(slab). Their
-    logarithms have Gaussian posteriors; E_q[sum ratio(gamma^2)] - KL is maximised by Adam on reparameterised draws.
+    gamma_i^2 = c^2 tau_i^2 / (c^2 + tau_i^2), tau_i = tau0 lambda x lambda_i with half-Cauchy lambdas, c^-2 ~ Gamma(slab).
+    Their logarithms have Gaussian posteriors; E_q[sum ratio(gamma^2)] - KL is maximised by Adam on reparameterised draws.
 
     Args:
         mean, variance: of the weights over their prior's standard deviation (and its square) ``(n_rows, n_columns)``.
@@ -94,49 +98,61 @@ def horseshoe_evidence(
         steps: of Adam.
         lr: its learning rate.
         seed: of the draws.
+
+    Raises:
+        ValueError: if shapes do not fit, a variance is not positive, or an argument is out of range.
     """
+    if mean.dim() != 2 or variance.shape != mean.shape or (alive is not None and alive.shape != mean.shape):
+        raise ValueError(
+            f"mean, variance and alive must be tables of one shape; got {tuple(mean.shape)} and {tuple(variance.shape)}"
+        )
+    if not (tau0 > 0 and slab[0] > 0 and slab[1] > 0 and particles >= 1 and steps >= 1 and lr > 0):
+        raise ValueError(
+            f"tau0, slab and lr must be > 0, particles and steps >= 1; got {tau0}, {slab}, {lr}, {particles}, {steps}"
+        )
     mean, variance = mean.detach().double(), variance.detach().double()
     left = torch.ones_like(mean, dtype=torch.bool) if alive is None else alive
-    variance = torch.where(left, variance, torch.ones_like(variance))
+    # where data took precision away, no wider prior is proper; as wide as the old one is as good as no data
+    variance = torch.where(left, variance, torch.ones_like(variance)).clamp_max(1.0)
     n_rows = len(mean)
     # order: log of the local scales, of the global scale, of c^-2
     start = torch.cat((torch.zeros(n_rows + 1), torch.tensor([slab[0] / slab[1]]).log())).double().to(mean.device)
     location, log_sd = start.clone().requires_grad_(), torch.full_like(start, -2.0).requires_grad_()
     optimizer = torch.optim.Adam([location, log_sd], lr=lr)
     generator = torch.Generator(device=mean.device).manual_seed(seed)
-    trace = []
+    trace, entropy = [], 0.5 * math.log(2 * math.pi * math.e)
     for _ in range(steps):
         noise = torch.randn(particles, n_rows + 2, generator=generator, dtype=torch.float64, device=mean.device)
         draws = location + log_sd.exp() * noise
-        squared = _squared_scales(draws, tau0)
+        squared = squared_scales(draws, tau0)
         ratios = scale_evidence(mean, variance, squared[..., None])
         expected = (ratios * left).sum(dim=(1, 2))
-        log_prior = _log_half_cauchy(draws[:, :-1]).sum(dim=1) + _log_gamma(draws[:, -1], *slab)
-        bound = (expected + log_prior).mean() + log_sd.sum()
+        log_prior = log_half_cauchy(draws[:, :-1]).sum(dim=1) + log_gamma(draws[:, -1], *slab)
+        bound = (expected + log_prior).mean() + (log_sd + entropy).sum()
         optimizer.zero_grad()
         (-bound).backward()
         optimizer.step()
         trace.append(bound.detach())
     with torch.no_grad():
         noise = torch.randn(256, n_rows + 2, generator=generator, dtype=torch.float64, device=mean.device)
-        squared = _squared_scales(location + log_sd.exp() * noise, tau0).mean(dim=0)
+        squared = squared_scales(location + log_sd.exp() * noise, tau0).mean(dim=0)
         removal = scale_evidence(mean, variance, torch.zeros((), dtype=torch.float64)) - scale_evidence(
             mean, variance, squared[:, None]
         )
     return HorseshoeFit(torch.stack(trace), squared, torch.where(left, removal, torch.full_like(removal, -torch.inf)))
 
 
-def _squared_scales(draws: Tensor, tau0: float) -> Tensor:
+def squared_scales(draws: Tensor, tau0: float) -> Tensor:
     """gamma^2 ``(particles, n_rows)`` of draws of log local scales, log global scale and log c^-2."""
     tau2 = tau0**2 * torch.exp(2 * (draws[:, :-2] + draws[:, -2:-1]))
     return tau2 / (1 + tau2 * torch.exp(draws[:, -1:]))
 
 
-def _log_half_cauchy(log_x: Tensor) -> Tensor:
-    """Log density of ln x, x half-Cauchy with scale 1, up to a constant."""
-    return log_x - torch.log1p(torch.exp(2 * log_x))
+def log_half_cauchy(log_x: Tensor) -> Tensor:
+    """Log density of ln x, x half-Cauchy with scale 1."""
+    return math.log(2 / math.pi) + log_x - F.softplus(2 * log_x)
 
 
-def _log_gamma(log_x: Tensor, shape: float, rate: float) -> Tensor:
-    """Log density of ln x, x Gamma(shape, rate), up to a constant."""
-    return shape * log_x - rate * torch.exp(log_x)
+def log_gamma(log_x: Tensor, shape: float, rate: float) -> Tensor:
+    """Log density of ln x, x Gamma(shape, rate)."""
+    return shape * math.log(rate) - math.lgamma(shape) + shape * log_x - rate * torch.exp(log_x)

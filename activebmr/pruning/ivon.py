@@ -1,8 +1,8 @@
 """IVON: a Gaussian posterior at the price of Adam, by natural-gradient steps.
 
-Shen et al. (2024), arXiv 2402.17641, algorithm 1. Each step draws weights theta = m + sigma eps, takes the gradient g of the mean
-loss there, and estimates the diagonal Hessian from it alone, as g eps / sigma (Price's theorem). The Hessian's update stays
-positive by itself (Lin, Schmidt & Khan 2020).
+Shen et al. (2024), arXiv 2402.17641, algorithm 1. Each step draws weights theta = m + sigma eps, takes the gradient g of the
+mean loss there, and estimates the diagonal Hessian from it alone, as g eps / sigma (Price's theorem). The Hessian's update
+stays positive by itself (Lin, Schmidt & Khan 2020).
 """
 
 from __future__ import annotations

@@ -47,9 +47,11 @@ class Categorical(Likelihood):
     def check(self, y: Tensor, outputs: Tensor) -> None:
         if y.dim() != 1 or y.dtype not in (torch.int64, torch.uint8, torch.int32):
             raise ValueError(f"targets must be class numbers (n,), int64; got {y.dtype} of shape {tuple(y.shape)}")
-        if outputs.dim() != 2:
-            raise ValueError(f"outputs must be logits (n, n_classes); got shape {tuple(outputs.shape)}")
-        if len(y) and not (0 <= int(y.min()) and int(y.max()) < outputs.shape[1]):
+        if outputs.dim() != 2 or len(outputs) != len(y):
+            raise ValueError(
+                f"outputs must be logits (n, n_classes), one row for each of {len(y)} targets; got {tuple(outputs.shape)}"
+            )
+        if len(y) and not (int(y.min()) >= 0 and int(y.max()) < outputs.shape[1]):
             raise ValueError(f"targets must lie in 0..{outputs.shape[1] - 1}; got {int(y.min())} to {int(y.max())}")
 
     def nll(self, outputs: Tensor, y: Tensor, variance: Tensor | None = None) -> Tensor:

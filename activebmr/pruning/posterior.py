@@ -43,8 +43,8 @@ def parameters_of(net: nn.Module, names: list[str] | None = None) -> dict[str, n
     for name, module in net.named_modules():
         if isinstance(module, nn.modules.batchnorm._NormBase) and module.track_running_stats:
             raise ValueError(
-                f"net must have no normalisation with running statistics, which belong to no single draw of the weights; {name!r} "
-                f"is a {type(module).__name__}: fold it into the layer before it, or use GroupNorm or LayerNorm"
+                "net must have no normalisation with running statistics, which belong to no single draw of the weights; "
+                f"{name!r} is a {type(module).__name__}: fold it into the layer before it, or use GroupNorm or LayerNorm"
             )
     known = {n: p for n, p in net.named_parameters() if p.requires_grad and p.is_floating_point()}
     if names is not None:

