@@ -264,6 +264,20 @@ def _pm(rows: list[dict[str, Any]], method: str, key: str, digits: int = 2, scal
     return f"{values.mean():.{digits}f}{error}"
 
 
+def _apart(rows: list[dict[str, Any]], method: str, key: str) -> str:
+    """Mean and standard error of a method's differences to the full network, run by run."""
+    import numpy as np
+
+    from activebmr.results import standard_error
+
+    full = {(r["split"], r["seed"]): r[key] for r in rows if r["method"] == "full"}
+    mine = [r for r in rows if r["method"] == method and (r["split"], r["seed"]) in full]
+    if method == "full" or len(mine) < 2:
+        return "-"
+    values = np.array([r[key] - full[r["split"], r["seed"]] for r in mine])
+    return f"{values.mean():+.3f} +- {standard_error(values):.3f}"
+
+
 def _bnn_table(rows: list[dict[str, Any]], data: str, inference: str) -> None:
     columns = (
         ("removed", 1, 100.0),
@@ -274,16 +288,23 @@ def _bnn_table(rows: list[dict[str, Any]], data: str, inference: str) -> None:
         ("nll", 3, 1.0),
     )
     names = list(dict.fromkeys(r["method"] for r in rows))
-    table = [(n, *(_pm(rows, n, key, digits, scale) for key, digits, scale in columns)) for n in names]
+    table = [
+        (
+            n,
+            *(_pm(rows, n, key, digits, scale) for key, digits, scale in columns),
+            *(_apart(rows, n, k) for k in ("rmse", "nll")),
+        )
+        for n in names
+    ]
     runs = len([r for r in rows if r["method"] == names[0]])
-    header = ("method", "removed %", "VFE", "predicted", "observed", "RMSE", "NLL")
+    header = ("method", "removed %", "VFE", "predicted", "observed", "RMSE", "NLL", "RMSE - full", "NLL - full")
     screen = console()
     print_table(screen, f"{inference} on {data}: {runs} run{'s' * (runs > 1)}", header, table)
     where = "all rows" if rows[0]["split"] is None else "test rows"
     screen.print(
         "\nVFE: variational free energy of the training rows, nats; predicted and observed: right after the last removal"
     )
-    screen.print(f"RMSE in units of the target, NLL in nats per row: {where}, 100 draws of the weights")
+    screen.print(f"RMSE in units of the target, NLL in nats per row: {where}, 100 draws of the weights; differences run by run")
 
 
 def _sparse_table(rows: list[dict[str, Any]], data: str, model: str) -> None:

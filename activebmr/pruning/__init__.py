@@ -1,7 +1,7 @@
 """Pruning of PyTorch networks by Bayesian model reduction (needs the extra ``pruning``: ``pip install activebmr[pruning]``).
 
-Structures: begin with `attach_noise`, train with ``noisy.kl()`` in the loss or with `fit`, `prune`, and `compact`. Single weights:
-`sparsify` does it all; or begin with `attach_posterior`, and go on with `prune_weights` and `compact_weights`.
+Structures: begin with `attach_noise`, train with ``noisy.kl()`` in the loss or with `fit`, `prune`, and `compact`. Single
+weights: `sparsify` does it all; or begin with `attach_posterior`, and go on with `prune_weights` and `compact_weights`.
 """
 
 from activebmr.pruning.attach import NoisyModule, attach_noise

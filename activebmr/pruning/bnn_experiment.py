@@ -113,6 +113,10 @@ def run_bnn(
         jobs: processes; numbers do not depend on it, but times do.
         tell: called with lines of progress (with one job).
     """
+    last = max((split for split, _ in runs if split is not None), default=None)
+    load_regression(
+        experiment.data, experiment.data_dir, split=last
+    )  # whatever is wrong with the data is found before any work
     names = [f"{'all' if split is None else f'split-{split}'}-seed-{seed}" for split, seed in runs]
     return run_all(
         run_bnn_seed, experiment, "methods", "method", list(zip(names, runs, strict=True)), folder, jobs=jobs, tell=tell
@@ -224,20 +228,25 @@ class _OneRun:
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Free energy against the share removed at once, and of every round."""
-        kept = {f"curve_{k}": v for k, v in curve(*self.fit("full")[:2], self.data, self.training.samples).items()}
+        kept: dict[str, NDArray[Any]] = {}
+        if self.training.samples or self.experiment.inference == "vbp":
+            found = curve(*self.fit("full")[:2], self.data, self.training.samples)
+            kept |= {f"curve_{name}": values for name, values in found.items()}
         for name in ("iterative", "snr", "mean-sd"):
             if name in self.fits:
                 fit = self.fits[name][2]
-                names = ("removed_in_all", "vfe", "vfe_predicted", "vfe_observed")
+                names = ("removed_in_all", "vfe", "vfe_predicted", "vfe_observed", "undone")
                 kept |= {f"{name}_{k}": np.array([getattr(r, k) for r in fit.rounds]) for k in names}
                 kept[f"{name}_end"] = np.array(fit.vfe)
         return kept
 
 
 @torch.no_grad()
-def held_out(bayes: BayesianModule, noise: GaussianNoise, data: RegressionData, samples: int = SAMPLES) -> dict[str, float]:
-    """``rmse`` and ``nll`` (nats per row) of the test rows: mixture of so many draws of the weights, noise integrated out."""
-    means = bayes.predict(data.x_test, samples).double()
+def held_out(bayes: BayesianModule, noise: GaussianNoise, data: RegressionData, samples: int | None = None) -> dict[str, float]:
+    """``rmse`` and ``nll`` (nats per row) of the test rows: mixture of so many draws of the weights (`SAMPLES` by
+    default), noise integrated out.
+    """
+    means = bayes.predict(data.x_test, samples or SAMPLES).double()
     densities = student_t_log_density(data.y_test.double(), means, noise.alpha, noise.beta.double())
     return regression_metrics(means, data.y_test, densities)
 

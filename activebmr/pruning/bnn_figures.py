@@ -1,4 +1,4 @@
-"""Figures of ``activebmr prune bnn``: free energy against the share of weights removed, and what each method's predictions cost."""
+"""Figures of ``activebmr prune bnn``: free energy against the share of weights removed, and each method's errors."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from activebmr import plots
@@ -18,7 +19,7 @@ from activebmr.results import standard_error
 __all__ = ["draw", "free_energy", "methods", "methods_on", "settle"]
 
 _RANKS = {"evidence": "evidence", "snr": "SNR", "mean-sd": "|mean| + sd"}
-_COLOURS = {"evidence": "blue", "snr": "purple", "mean-sd": "orange", "iterative": "vermilion"}
+_COLOURS = {"evidence": "blue", "snr": "purple", "mean-sd": "orange", "predicted": "black", "iterative": "vermilion"}
 _LOOKS = {
     "full": ("black", "*"),
     "naive": ("blue", "s"),
@@ -28,7 +29,6 @@ _LOOKS = {
     "snr": ("purple", "o"),
     "mean-sd": ("orange", "o"),
 }
-_FAINT = 0.3
 
 
 # --- free energy -------------------------------------------------------------------------------------------------------------
@@ -53,26 +53,31 @@ def free_energy(kept: Sequence[Mapping[str, NDArray[Any]]], ax: Axes | None = No
         )
     first, others = runs[0], runs[1:]
     trained = float(first["curve_evidence"][0])
+    lowest = []
     for i, other in enumerate(others):
         shift = trained - other["curve_evidence"][0]
-        _curves(ax, other, shift, faint=True, label=f"{many(len(others), 'other run')}, faint" if i == 0 else None)
+        faint: dict[str, Any] = {"alpha": float(np.clip(2 / len(others), 0.12, 0.35)), "linewidth": 0.7, "zorder": 2}
+        _curves(ax, other, {"evidence": f"{many(len(others), 'other run')}, faint"} if i == 0 else {}, faint, shift)
         x, y = _path(other)
-        ax.plot(100 * x, y + shift, color=plots.PALETTE[_COLOURS["iterative"]], linewidth=0.7, alpha=_FAINT, zorder=2)
+        ax.plot(100 * x, y + shift, color=plots.PALETTE[_COLOURS["iterative"]], **faint)
+        lowest += list(y[-1:] + shift)
     ax.axhline(trained, color="#555555", linewidth=0.8, zorder=1)
-    _curves(ax, first)
+    says = {name: f"removed at once by {rank}" for name, rank in _RANKS.items()} | {"predicted": "predicted by the evidence"}
+    _curves(ax, first, says, {"linewidth": 1.5, "zorder": 3})
     share, predicted = first["curve_share"], first["curve_predicted"]
     best = int(np.nanargmin(predicted))
     mark = f"predicted optimum: {100 * share[best]:.0f}% removed"
     ax.axvline(100 * share[best], color=plots.PALETTE["black"], linewidth=0.8, linestyle=":", zorder=1)
     look = {"color": plots.PALETTE["black"], "linestyle": "", "marker": "D", "markersize": 5}
     ax.plot(100 * share[best], predicted[best], zorder=5, label=mark, **look)
-    ends = _rounds(ax, first)
-    _limits(ax, first, trained, ends)
+    _limits(ax, first, trained, _rounds(ax, first), lowest)
     tidy(ax)
     ax.ticklabel_format(axis="y", style="plain", useOffset=False)
     ax.set_xlabel("weights removed (%)")
     ax.set_ylabel("free energy (nats)")
-    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=7.5)
+    legend = ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=7.5)
+    for line in legend.legend_handles[: bool(others)]:
+        line.set_alpha(0.5)  # type: ignore[union-attr]
     plots.title(ax, _free_energy_title(runs, best, trained))
     return ax
 
@@ -83,22 +88,20 @@ def _has_curve(kept: Mapping[str, NDArray[Any]]) -> bool:
 
 
 def _curves(
-    ax: Axes, run: Mapping[str, NDArray[Any]], shift: float = 0.0, faint: bool = False, label: str | None = None
+    ax: Axes, run: Mapping[str, NDArray[Any]], labels: Mapping[str, str], look: Mapping[str, Any], shift: float = 0.0
 ) -> None:
-    look: dict[str, Any] = {"alpha": _FAINT, "linewidth": 0.7, "zorder": 2} if faint else {"linewidth": 1.5, "zorder": 3}
-    x = 100 * run["curve_share"]
-    for name, colour in list(_COLOURS.items())[:3]:
+    for name in (*_RANKS, "predicted"):
         if f"curve_{name}" in run:
-            says = label if name == "evidence" else None
-            says = says if faint else f"removed at once by {_RANKS[name]}"
-            ax.plot(x, run[f"curve_{name}"] + shift, color=plots.PALETTE[colour], label=says, **look)
-    says = None if faint else "predicted by the evidence"
-    ax.plot(x, run["curve_predicted"] + shift, color=plots.PALETTE["black"], linestyle=(0, (4, 2)), label=says, **look)
+            colour, dashes = plots.PALETTE[_COLOURS[name]], (0, (4, 2)) if name == "predicted" else "-"
+            y = run[f"curve_{name}"] + shift
+            ax.plot(100 * run["curve_share"], y, color=colour, linestyle=dashes, label=labels.get(name), **look)
 
 
 def _undone(run: Mapping[str, NDArray[Any]]) -> bool:
-    """Whether the last round was taken back: the free energy at the end is then that before it."""
-    before = run["iterative_vfe"]
+    """Whether the last round was taken back."""
+    if "iterative_undone" in run:
+        return bool(np.any(run["iterative_undone"]))
+    before = run["iterative_vfe"]  # the free energy at the end is then that before it
     return len(before) > 0 and bool(np.isclose(before[-1], run["iterative_end"], rtol=1e-9, atol=1e-6))
 
 
@@ -121,8 +124,8 @@ def _rounds(ax: Axes, run: Mapping[str, NDArray[Any]]) -> list[float]:
     for name in ("snr", "mean-sd"):
         if f"{name}_end" in run and len(run[f"{name}_removed_in_all"]):
             end, place = float(run[f"{name}_end"]), 100 * run[f"{name}_removed_in_all"][-1]
-            look = {"color": plots.PALETTE[_COLOURS[name]], "marker": "P", "markersize": 7, "linestyle": "", "zorder": 6}
-            ax.plot(place, end, markeredgecolor="white", label=f"end of rounds by {_RANKS[name]}", **look)
+            look = {"color": plots.PALETTE[_COLOURS[name]], "marker": "P", "markersize": 6, "linestyle": "", "zorder": 8}
+            ax.plot(place, end, label=f"end of rounds by {_RANKS[name]}", **look)
             drawn.append(end)
     if not len(y):
         return drawn
@@ -153,12 +156,15 @@ def _rounds(ax: Axes, run: Mapping[str, NDArray[Any]]) -> list[float]:
     return drawn
 
 
-def _limits(ax: Axes, run: Mapping[str, NDArray[Any]], trained: float, drawn: Sequence[float]) -> None:
-    """From the lowest value to as far above the trained network, more for rounds; the share ends where all curves are above."""
+def _limits(ax: Axes, run: Mapping[str, NDArray[Any]], trained: float, drawn: Sequence[float], others: Sequence[float]) -> None:
+    """From the lowest value to as far above the trained network, more for rounds; the share ends where all curves are above.
+
+    Ends of other runs count as far as they fall at most twice as far as this run.
+    """
     curves = [run[f"curve_{n}"] for n in (*_RANKS, "predicted") if f"curve_{n}" in run]
-    finite = [v for v in (*np.concatenate(curves), *drawn) if np.isfinite(v)]
-    low = min(finite)
+    low = min(v for v in (*np.concatenate(curves), *drawn) if np.isfinite(v))
     fall = max(trained - low, 1e-3 * abs(trained), 1.0)
+    low = min(low, *(v for v in others if v >= trained - 2 * fall), trained)
     high = max(trained + fall, *(v for v in drawn if np.isfinite(v) and v < trained + 3 * fall), trained)
     ax.set_ylim(low - 0.06 * (high - low), high + 0.04 * (high - low))
     inside = [run["curve_share"][c <= high].max(initial=0.0) for c in curves]
@@ -190,7 +196,7 @@ def _nats(value: float, sign: str = "+") -> str:
 def methods(rows: Sequence[Mapping[str, Any]]) -> Figure:
     """Error and log score of every method: runs, their mean and its standard error, differences to ``full`` run by run."""
     names = {r["method"] for r in rows}
-    figure = Figure(figsize=(9.0, 1.1 + 0.44 * len(names)), layout="constrained")
+    figure = Figure(figsize=(9.0, 1.1 + 0.44 * max(len(names), 4)), layout="constrained")
     figure.get_layout_engine().set(wspace=0.03)  # type: ignore[union-attr]
     left, right = figure.subplots(1, 2, sharey=True)
     methods_on(left, right, rows)
@@ -213,7 +219,7 @@ def methods_on(left: Axes, right: Axes, rows: Sequence[Mapping[str, Any]]) -> No
         ax.set_ylim(len(names) - 0.5, -0.5)
         ax.set_yticks(range(len(names)), [_with_share(rows, n) for n in names])
         plots.title(ax, _methods_title(rows, names, key, whole))
-    left.set_ylabel("method, weights removed (%)")
+    left.set_ylabel("method, weights removed")
 
 
 def _values(rows: Sequence[Mapping[str, Any]], method: str, key: str) -> dict[tuple[Any, Any], float]:
@@ -236,9 +242,9 @@ def _measure(ax: Axes, rows: Sequence[Mapping[str, Any]], names: Sequence[str], 
     digits = _digits(values)
     beside: dict[str, Any] = {"transform": ax.transAxes, "fontsize": 7.5, "parse_math": False}
     ax.set_xlim(low, high)
-    ax.text(
-        1.03, 1.0, "mean ± s.e.\n(less full)" if "full" in values else "mean ± s.e.", **beside, va="bottom", color="#444444"
-    )
+    ax.xaxis.set_major_locator(MaxNLocator(5))
+    head = "mean ± s.e." if max(map(len, values.values())) > 1 else "value"
+    ax.text(1.03, 1.0, head + "\n(less full)" * ("full" in values), **beside, va="bottom", color="#444444")
     if "full" in values:
         ax.axvline(values["full"].mean(), color="#555555", linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
     for i, name in enumerate(names):

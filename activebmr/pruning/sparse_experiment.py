@@ -36,7 +36,7 @@ __all__ = ["SPARSE_METHODS", "SparseExperiment", "run_sparse", "run_sparse_seed"
 SPARSE_METHODS = ("map", "flat", "horseshoe", "bmr-ss", "bmr-rhs")
 SAMPLES = 100
 """Draws of the weights for what a row says of the test images."""
-TRACE_SAMPLES, TRACE_IMAGES = 10, 2000
+TRACE_SAMPLES, TRACE_IMAGES = 5, 1000
 """Draws and test images for what is drawn by epoch."""
 DROPOUT = 0.2
 
@@ -52,24 +52,30 @@ class SparsePreset:
         lr_map: learning rate of Adam for the network itself.
         lr: of posteriors; None for `first_rate`.
         prior_variance: first, of every weight.
+        memory: epochs over which IVON averages curvature.
         learn_scales: whether each layer's prior variance follows its weights once pruning has begun.
     """
 
-    epochs: int = 30
-    start: int = 5
+    epochs: int = 25
+    start: int = 4
     batch: int = 120
     lr_map: float = 1e-3
     lr: float | None = None
-    prior_variance: float = 0.3
-    learn_scales: bool = True
+    prior_variance: float = 0.1
+    memory: float = 5.0
+    learn_scales: bool = False
 
 
-_DIGITS = SparsePreset(epochs=100, start=30, batch=32)
+_PRESETS = {
+    "mlp": SparsePreset(),
+    "lenet": SparsePreset(epochs=30, prior_variance=0.3, memory=10.0, learn_scales=True),
+}
 
 
 def sparse_preset(data: str, model: str) -> SparsePreset:
-    """Settings that go with a data set and a network."""
-    return _DIGITS if data == "digits" else SparsePreset()
+    """Settings that go with a data set and a network; those of the MLP for networks that were not measured."""
+    preset = _PRESETS.get(model, SparsePreset())
+    return replace(preset, epochs=100, start=30, batch=32) if data == "digits" else preset
 
 
 @dataclass(frozen=True)
@@ -201,7 +207,7 @@ class _OneMethod:
     def _schedule(self, inference: str) -> WeightTraining:
         s = self.settings
         lr = first_rate(len(self.data.x_train), inference) if s.lr is None else s.lr
-        return sparse_training(s.epochs, s.start, s.batch, inference, lr, s.learn_scales, self.seed)
+        return sparse_training(s.epochs, s.start, s.batch, inference, lr, s.learn_scales, s.memory, self.seed)
 
     def _bayes_row(self) -> dict[str, Any]:
         bayes, criterion, training = self._posterior()
@@ -231,6 +237,7 @@ class _OneMethod:
         return self._row(scores, found.seconds) | {
             "removed": bayes.posterior.n_removed / bayes.posterior.n,
             "removed_by_layer": sparsity_by_layer(alive),
+            "sizes_by_layer": {name: mask.numel() for name, mask in alive.items()},
             "parameters": int(bayes.posterior.alive.sum()),
             "compact_parameters": sum(p.numel() for p in smaller.parameters()),
             "structures": sum(c["n_rows"] for c in counts.values()),

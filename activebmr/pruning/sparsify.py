@@ -67,8 +67,9 @@ def sparsify(
     start: int = 5,
     batch: int = 120,
     lr: float | None = None,
-    prior_variance: float = 0.3,
-    learn_scales: bool = True,
+    prior_variance: float = 0.1,
+    learn_scales: bool = False,
+    memory: float = 5.0,
     seed: int = 0,
     checkpoint: str | Path | None = None,
     progress: bool | Callable[[int, str], None] = False,
@@ -89,6 +90,7 @@ def sparsify(
         prior_variance: of every weight, > 0.
         learn_scales: whether each layer's prior variance follows its weights once pruning has begun
             (`activebmr.pruning.weight_training.learn_scales`).
+        memory: epochs over which IVON averages curvature, > 0.
         seed: of batches and draws.
         checkpoint: file that keeps finished epochs; the same call goes on from there.
         progress: see `prune_weights`.
@@ -110,7 +112,7 @@ def sparsify(
         raise ValueError(f"start must lie in 1..epochs; got {start!r} and {epochs!r}")
     batches = Batches(data)
     rate = first_rate(batches.n, inference) if lr is None else lr
-    settings = sparse_training(epochs, start, batch, inference, rate, learn_scales, seed)
+    settings = sparse_training(epochs, start, batch, inference, rate, learn_scales, memory, seed)
     first = None if inference == "ivon" else math.sqrt(prior_variance) * 0.05
     bayes = attach_posterior(
         net, inference, prior_variance=prior_variance, n_examples=batches.n, sd=first, hessian=first_hessian(batches.n)
@@ -139,7 +141,7 @@ def first_rate(n_examples: int, inference: str) -> float:
 
 
 def sparse_training(
-    epochs: int, start: int, batch: int, inference: str, lr: float, learn_scales: bool, seed: int
+    epochs: int, start: int, batch: int, inference: str, lr: float, learn_scales: bool, memory: float, seed: int
 ) -> WeightTraining:
     """Settings of a training that prunes after every epoch from ``start`` on."""
     return WeightTraining(
@@ -153,6 +155,7 @@ def sparse_training(
         step_back=False,
         samples=0,
         scale_prior=(2.0, 2.0) if learn_scales else None,
+        memory=memory,
         seed=seed,
     )
 

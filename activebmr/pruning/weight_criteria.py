@@ -96,8 +96,9 @@ class Horseshoe:
 
     tau0: float = 0.01
     slab: tuple[float, float] = (2.0, 6.0)
-    particles: int = 16
-    steps: int = 150
+    particles: int = 4
+    columns: int = 32
+    steps: int = 100
     tolerance: float = 0.1
     at_most: float = 0.5
     spared: tuple[str, ...] | None = None
@@ -118,7 +119,16 @@ class Horseshoe:
             if not left.any():
                 continue
             found = horseshoe_evidence(
-                m, v, left, tau0=self.tau0, slab=self.slab, particles=self.particles, steps=self.steps, seed=round
+                m,
+                v,
+                left,
+                tau0=self.tau0,
+                slab=self.slab,
+                particles=self.particles,
+                columns=self.columns,
+                steps=self.steps,
+                lr=0.1,
+                seed=round,
             )
             go = _strongest((found.removal >= -self.tolerance) & left, found.removal, self.at_most * float(left.sum()))
             start = 0

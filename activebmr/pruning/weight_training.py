@@ -148,6 +148,8 @@ def free_energy(
 
     Deterministic for variance back-propagation; otherwise the mean of so many draws (the same for the same seed).
     """
+    if samples < 1 and bayes.inference != "vbp":
+        raise ValueError(f"samples must be 1 or more for inference {bayes.inference!r}; got {samples}")
     batches = data if isinstance(data, Batches) else Batches(data)
     was = bayes.training
     bayes.train()

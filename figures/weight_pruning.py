@@ -1,0 +1,36 @@
+"""What pruning single weights does: free energy of a regression network (diabetes), and classifiers of digits becoming sparse.
+
+A minute for the first, some minutes for the second; written beside this script.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from activebmr import plots
+from activebmr.pruning.bnn_experiment import BNNExperiment, bnn_preset, run_bnn
+from activebmr.pruning.bnn_figures import free_energy
+from activebmr.pruning.sparse_experiment import SparseExperiment, run_sparse, sparse_preset
+from activebmr.pruning.sparse_figures import by_epoch
+
+METHODS = ("map", "flat", "horseshoe", "bmr-ss")
+
+
+def main() -> None:
+    regression = BNNExperiment("diabetes", methods=("full", "iterative"), training=bnn_preset("diabetes"), tolerance=0.1)
+    _, curves = run_bnn(regression, [(0, 0)])
+    settings = replace(sparse_preset("digits", "lenet"), epochs=60, start=15)
+    _, traces = run_sparse(SparseExperiment("digits", "lenet", METHODS, settings=settings), 2, jobs=2)
+    with plots.style():
+        page = Figure(figsize=(10.0, 7.0), layout="constrained")
+        (energy, accuracy), (calibration, removed) = page.subplots(2, 2)
+        free_energy(curves, ax=energy)
+        by_epoch(traces, "accuracy", ax=accuracy)
+        by_epoch(traces, "ece", ax=calibration)
+        by_epoch(traces, "removed", ax=removed)
+        plots.save(page, Path(__file__).with_suffix(".png"))
+
+
+if __name__ == "__main__":
+    main()

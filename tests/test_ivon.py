@@ -1,0 +1,291 @@
+"""IVON: the steps of its paper, the posterior that is known of linear regression, and loops that people write."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+torch = pytest.importorskip("torch")
+
+from torch import nn  # noqa: E402
+from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, StepLR  # noqa: E402
+
+from activebmr.pruning.bayes import attach_posterior  # noqa: E402
+from activebmr.pruning.ivon import IVON  # noqa: E402
+
+N, INPUTS, NOISE = 60, 4, 0.5
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Small tensors: more threads only wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def data():
+    """Linear, with inputs that correlate."""
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(N, INPUTS)) + 0.6 * rng.normal(size=(N, 1))
+    y = x @ np.array([1.5, -1.0, 0.0, 0.3]) + NOISE * rng.normal(size=N)
+    return torch.from_numpy(x), torch.from_numpy(y)[:, None]
+
+
+def linear(prior_variance=0.8, hessian=0.4, seed=0):
+    torch.manual_seed(seed)
+    net = nn.Linear(INPUTS, 1, bias=False).double()
+    return attach_posterior(net, "ivon", n_examples=N, prior_variance=prior_variance, hessian=hessian).train()
+
+
+def loss_of(bayes, x, y):
+    return 0.5 * (bayes(x) - y).square().mean() / NOISE**2
+
+
+def steps(bayes, optimizer, data, n, seed=0):
+    torch.manual_seed(seed)
+    for _ in range(n):
+        optimizer.zero_grad()
+        loss_of(bayes, *data).backward()
+        optimizer.step()
+    return bayes
+
+
+# --- the algorithm ---------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("clip", [math.inf, 0.3])
+def test_steps_are_those_of_the_paper(data, clip):
+    """Algorithm 1 of Shen et al. (2024), line by line, with the noise that was drawn and gradients by hand."""
+    bayes, (lr, beta1, beta2) = linear(), (0.2, 0.8, 0.95)
+    optimizer = bayes.optimizer(lr=lr, betas=(beta1, beta2), clip=clip)
+    q, (x, y) = bayes.posterior, (t.numpy() for t in data)
+    m, h, g = q.location.detach().numpy().copy(), np.full(INPUTS, 0.4), np.zeros(INPUTS)
+    lam, delta = N, 1 / (N * 0.8)
+    torch.manual_seed(0)
+    for t in range(1, 6):
+        loss_of(bayes, *data).backward()
+        eps = q.draw[1].numpy().copy()
+        optimizer.step()
+        sigma = 1 / np.sqrt(lam * (h + delta))
+        theta = m + sigma * eps
+        g_hat = x.T @ (x @ theta - y[:, 0]) / N / NOISE**2
+        h_hat = g_hat * (theta - m) / sigma**2
+        g = beta1 * g + (1 - beta1) * g_hat
+        h = beta2 * h + (1 - beta2) * h_hat + 0.5 * (1 - beta2) ** 2 * (h - h_hat) ** 2 / (h + delta)
+        g_bar = g / (1 - beta1**t)
+        m = m - lr * np.clip((g_bar + delta * m) / (h + delta), -clip, clip)
+        assert_allclose(q.location.detach(), m, rtol=1e-10)
+        assert_allclose(q.hessian, h, rtol=1e-10)
+
+
+def test_means_are_drawn_to_the_priors():
+    """Without a loss they fall to their prior's mean, as fast as the learning rate and the share of the prior say."""
+    bayes = attach_posterior(nn.LayerNorm(4).double(), "ivon", n_examples=10, prior_variance=0.1, hessian=1e-9)
+    q = bayes.posterior
+    with torch.no_grad():
+        q.location.fill_(3.0)
+    optimizer = bayes.train().optimizer(lr=0.1, betas=(0.0, 0.0))
+    for step in range(1, 4):
+        (0 * bayes(torch.ones(2, 4, dtype=torch.float64)).sum()).backward()
+        q.hessian.zero_()
+        optimizer.step()
+        assert_allclose(q.location.detach() - q.prior_mean, (3 - q.prior_mean) * 0.9**step, rtol=1e-6)
+
+
+@pytest.mark.parametrize("prior_variance", [1.0, 0.02])
+def test_it_comes_to_the_posterior_of_a_linear_regression(data, prior_variance):
+    """The best Gaussian of independent weights has the exact mean, and as variances 1 over the diagonal of the precision."""
+    x, y = (t.numpy() for t in data)
+    precision = x.T @ x / NOISE**2 + np.eye(INPUTS) / prior_variance
+    mean = np.linalg.solve(precision, x.T @ y[:, 0] / NOISE**2)
+    bayes = linear(prior_variance, hessian=1.0)
+    optimizer = bayes.optimizer(lr=0.1, betas=(0.9, 0.995))
+    schedule = CosineAnnealingLR(optimizer, 3000)
+    torch.manual_seed(0)
+    hessians = []
+    for step in range(3000):
+        optimizer.zero_grad()
+        loss_of(bayes, *data).backward()
+        optimizer.step()
+        schedule.step()
+        if step >= 1500:
+            hessians.append(bayes.posterior.hessian.clone())
+    q = bayes.posterior
+    sd = np.sqrt(1 / np.diag(precision))
+    assert (np.abs(q.location.detach().numpy() - mean) < 0.1 * sd).all()
+    # its estimate goes on to waver: compare the mean over steps
+    average = torch.stack(hessians).mean(dim=0).numpy()
+    assert_allclose(average, np.diag(x.T @ x) / N / NOISE**2, rtol=0.1)
+    assert_allclose(1 / (N * average + 1 / prior_variance), sd**2, rtol=0.1)
+    assert_allclose(q.raw_variance(), sd**2, rtol=0.25)
+
+
+def test_precision_stays_positive_whatever_gradients_come(data):
+    bayes = linear()
+    optimizer = bayes.optimizer(betas=(0.9, 0.5))
+    torch.manual_seed(0)
+    for scale in (1.0, -1e3, 1e6, -1e9, 1e-3, 1e3):
+        (scale * loss_of(bayes, *data)).backward()
+        optimizer.step()
+        assert (bayes.posterior.precision() > 0).all() and torch.isfinite(bayes.posterior.raw_variance()).all()
+
+
+def test_removed_weights_stay_where_they_are(data):
+    bayes = linear()
+    optimizer = bayes.optimizer()
+    steps(bayes, optimizer, data, 5)
+    mask = torch.tensor([True, False, False, True])
+    bayes.posterior.remove(mask)  # the optimiser is not told
+    before = bayes.posterior.location.detach().clone()
+    steps(bayes, optimizer, data, 5)
+    after = bayes.posterior.location.detach()
+    assert torch.equal(after[mask], before[mask]) and (after[~mask] != before[~mask]).all()
+    # what is left learns as if there had never been anything else
+    few = attach_posterior(nn.Linear(2, 1, bias=False).double(), "ivon", n_examples=N, prior_variance=0.8)
+    with torch.no_grad():
+        few.posterior.location.copy_(before[~mask])
+        few.posterior.hessian.copy_(bayes.posterior.hessian[~mask])
+    x, y = data
+    torch.manual_seed(0)
+    outputs = bayes.with_weights(torch.where(mask, 0.0, before), x)
+    assert torch.allclose(outputs, few.train(False)(x[:, ~mask]))
+
+
+# --- loops -----------------------------------------------------------------------------------------------------------------
+def loop_before(bayes, optimizer, data):
+    optimizer.zero_grad()
+    loss_of(bayes, *data).backward()
+    optimizer.step()
+
+
+def loop_after_forward(bayes, optimizer, data):
+    loss = loss_of(bayes, *data)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+
+
+def loop_after_step(bayes, optimizer, data):
+    loss_of(bayes, *data).backward()
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+def loop_never(bayes, optimizer, data):
+    loss_of(bayes, *data).backward()
+    optimizer.step()
+
+
+def loop_closure(bayes, optimizer, data):
+    def closure():
+        optimizer.zero_grad()
+        loss = loss_of(bayes, *data)
+        loss.backward()
+        return loss
+
+    assert optimizer.step(closure).item() > 0
+
+
+@pytest.mark.parametrize("loop", [loop_after_forward, loop_after_step, loop_never, loop_closure])
+def test_every_order_of_a_loop_gives_the_same_bits(data, loop):
+    found = []
+    for run in (loop_before, loop):
+        bayes = linear()
+        optimizer = bayes.optimizer()
+        torch.manual_seed(0)
+        for _ in range(4):
+            run(bayes, optimizer, data)
+        found.append((bayes.posterior.location.detach(), bayes.posterior.hessian))
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
+def forward_alone(bayes, optimizer, data):
+    loss_of(bayes, *data)
+
+
+def in_evaluation(bayes, optimizer, data):
+    bayes.eval()
+    loss_of(bayes, *data)
+
+
+def dropped(bayes, optimizer, data):
+    loss_of(bayes, *data).backward()
+    optimizer.zero_grad()
+
+
+def used_up(bayes, optimizer, data):
+    loop_before(bayes, optimizer, data)
+
+
+@pytest.mark.parametrize("before", [lambda *_: None, forward_alone, in_evaluation, dropped, used_up])
+def test_steps_without_a_gradient_are_refused(data, before):
+    bayes = linear()
+    optimizer = bayes.optimizer()
+    before(bayes, optimizer, data)
+    state = copy.deepcopy(bayes.posterior.state_dict())
+    with pytest.raises(RuntimeError, match="IVON needs the gradient of a forward pass in training mode: call backward before"):
+        optimizer.step()
+    assert all(torch.equal(value, state[key]) for key, value in bayes.posterior.state_dict().items())
+    loop_before(bayes.train(), optimizer, data)  # and goes on
+
+
+@pytest.mark.parametrize(
+    "make, rates",
+    [
+        (lambda o: LambdaLR(o, lambda step: [1.0, 0.5, 0.0, 2.0, 1.0][step]), [0.2, 0.1, 0.0, 0.4]),
+        (lambda o: StepLR(o, 2, gamma=0.1), [0.2, 0.2, 0.02, 0.02]),
+        (lambda o: CosineAnnealingLR(o, 4), [0.2, 0.1 * (1 + math.sqrt(0.5)), 0.1, 0.1 * (1 - math.sqrt(0.5))]),
+    ],
+)
+def test_schedulers_set_its_rates(data, make, rates):
+    """Steps of the mean are rate times what does not depend on the rate, if gradients are taken at the same place."""
+    bayes = linear()
+    optimizer = bayes.optimizer(lr=0.2)
+    schedule = make(optimizer)
+    for rate in rates:
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(rate)
+        other = copy.deepcopy(bayes)
+        unit = other.optimizer(lr=1.0)
+        unit.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+        unit.param_groups[0]["lr"] = 1.0
+        start = bayes.posterior.location.detach().clone()
+        steps(bayes, optimizer, data, 1)
+        steps(other, unit, data, 1)
+        schedule.step()
+        moved, by_one = (b.posterior.location.detach() - start for b in (bayes, other))
+        assert_allclose(moved, rate * by_one, rtol=1e-9, atol=1e-14)
+
+
+def test_states_are_saved_and_go_on_to_the_same_bits(data):
+    halves = linear()
+    first = halves.optimizer()
+    steps(halves, first, data, 3)
+    again = linear(seed=7)
+    again.load_state_dict(halves.state_dict())
+    second = again.optimizer(lr=0.5)
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    steps(halves, first, data, 3, seed=1)
+    steps(again, second, data, 3, seed=1)
+    for key, value in halves.state_dict().items():
+        if key.startswith("posterior"):
+            assert torch.equal(value, again.state_dict()[key])
+    assert second.param_groups[0]["lr"] == 0.1
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *(dict(lr=lr) for lr in (0.0, -1.0, math.nan)),
+        *(dict(betas=betas) for betas in ((1.0, 0.9), (0.9, 1.0), (-0.1, 0.9), (0.9, math.nan))),
+        *(dict(clip=clip) for clip in (0.0, -1.0, math.nan)),
+    ],
+    ids=str,
+)
+def test_wrong_settings_are_refused(wrong):
+    with pytest.raises(ValueError, match=r"lr and clip must be > 0 and betas in \[0, 1\); got"):
+        IVON(linear().posterior, **wrong)
