@@ -9,7 +9,6 @@ fine-tuning in between. `L2Norm` and `RandomRank` only rank: they remove as many
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -26,6 +25,7 @@ from activebmr.pruning.compaction import compact, compare
 from activebmr.pruning.criteria import Criterion, criterion_named
 from activebmr.pruning.data import ImageData, load_images
 from activebmr.pruning.networks import network_named
+from activebmr.pruning.runs import run_all, write_json
 from activebmr.pruning.schedules import compression, prune, prune_ranked, prune_share
 from activebmr.pruning.training import Training, accuracy, fit
 
@@ -162,7 +162,7 @@ class _Run:
             def watch(epoch: int, net: Any) -> None:
                 known[str(epoch)] = [int((score < 0).sum()) for score in net.scores(rule).values()]
                 if path is not None:
-                    _write(path, json.dumps(known))
+                    write_json(path, known)
 
             self._noisy_seconds = self._fit(self._noisy, "noisy", replace(self.training, fine_tune=0), watch=watch)
             epochs = [str(epoch) for epoch in range(self.training.epochs)]
@@ -264,37 +264,8 @@ def run_experiment(
         jobs: processes; numbers do not depend on it, but times and latencies do.
         tell: called with a line after every epoch (with one job).
     """
-    own = hashlib.sha256(_identity(experiment).encode()).hexdigest()[:16]
-    todo = [(experiment, seed, None if folder is None else folder / own / f"seed-{seed}") for seed in range(seeds)]
-    if jobs == 1 or seeds == 1:
-        done = [_kept_or_run(*arguments, tell) for arguments in todo]
-    else:
-        from joblib import Parallel, delayed
-
-        done = Parallel(n_jobs=min(jobs, seeds))(delayed(_kept_or_run)(*arguments) for arguments in todo)
-    return [row for rows, _ in done for row in rows], [kept for _, kept in done]
-
-
-def _identity(experiment: Experiment) -> str:
-    """Everything that training depends on: other criteria go on from the same trained networks."""
-    return json.dumps({k: v for k, v in asdict(experiment).items() if k != "criteria"}, sort_keys=True)
-
-
-def _kept_or_run(
-    experiment: Experiment, seed: int, folder: Path | None, tell: Callable[[str], None] | None = None
-) -> tuple[list[dict[str, Any]], dict[str, NDArray[Any]]]:
-    torch.set_num_threads(1)  # more threads add up in another order
-    if folder is not None and (folder / "rows.json").is_file():
-        rows = {r["criterion"]: r for r in json.loads((folder / "rows.json").read_text(encoding="utf-8"))["rows"]}
-        if set(experiment.criteria) <= set(rows):
-            with np.load(folder / "kept.npz", allow_pickle=False) as kept:
-                return [rows[name] for name in experiment.criteria], {name: kept[name] for name in kept.files}
-    rows, arrays = run_seed(experiment, seed, folder, tell)
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(folder / "kept.npz", **arrays)  # type: ignore[arg-type]
-        _write(folder / "rows.json", json.dumps({"experiment": _identity(experiment), "rows": rows}))
-    return rows, arrays
+    runs = [(f"seed-{seed}", seed) for seed in range(seeds)]
+    return run_all(run_seed, experiment, "criteria", "criterion", runs, folder, jobs=jobs, tell=tell)
 
 
 def write_report(path: Path, experiment: Experiment, rows: list[dict[str, Any]], seeds: int) -> None:
@@ -302,12 +273,4 @@ def write_report(path: Path, experiment: Experiment, rows: list[dict[str, Any]],
     from activebmr import __version__
 
     settings = asdict(experiment) | {"seeds": seeds, "version": __version__, "torch": torch.__version__}
-    _write(path, json.dumps({"settings": settings, "rows": rows}, indent=1) + "\n")
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file in one move, so that it is never there in part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    write_json(path, {"settings": settings, "rows": rows}, indent=1)
