@@ -29,7 +29,7 @@ TABLES = (
     "square",
 )
 INFERENCES = ("bbb-local", "bbb-global", "vbp", "ivon")
-BNN_METHODS = ("full", "naive", "naive-snr", "naive-mean-sd", "iterative", "snr", "mean-sd")
+BNN_METHODS = ("full", "naive", "naive-snr", "naive-mean-sd", "iterative", "snr", "mean-sd", "bmr-80")
 IMAGES = ("digits", "mnist", "fashion-mnist", "cifar10")
 NETWORKS = ("mlp", "lenet", "vit", "mixer")
 SPARSE_METHODS = ("map", "flat", "horseshoe", "bmr-ss", "bmr-rhs")

