@@ -49,7 +49,7 @@ def bnn(
     ] = False,
     tolerance: Annotated[
         float, typer.Option(help="Nats of evidence against its removal with which a weight still goes.", metavar="NATS")
-    ] = 0.1,
+    ] = 0.0,
     epochs: Annotated[
         int | None, typer.Option(help="Epochs before the first removal.", metavar="N", show_default="the preset's")
     ] = None,

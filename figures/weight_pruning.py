@@ -18,7 +18,7 @@ METHODS = ("map", "flat", "horseshoe", "bmr-ss")
 
 
 def main() -> None:
-    regression = BNNExperiment("diabetes", methods=("full", "iterative"), training=bnn_preset("diabetes"), tolerance=0.1)
+    regression = BNNExperiment("diabetes", methods=("full", "iterative"), training=bnn_preset("diabetes"))
     _, curves = run_bnn(regression, [(0, 0)])
     settings = replace(sparse_preset("digits", "lenet"), epochs=60, start=15)
     _, traces = run_sparse(SparseExperiment("digits", "lenet", METHODS, settings=settings), 2, jobs=2)

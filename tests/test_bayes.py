@@ -18,7 +18,7 @@ from activebmr.pruning.bayes import INFERENCES, BayesianModule, attach_posterior
 from activebmr.pruning.ivon import IVON  # noqa: E402
 from activebmr.pruning.posterior import MeanField, WeightPosterior  # noqa: E402
 
-DRAWS = 20_000
+DRAWS = 10_000
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -240,7 +240,6 @@ class ByKeyword(nn.Module):
         return self.fc(input=x)
 
 
-@pytest.mark.xfail(reason="noise of a layer reads the layer's first positional argument", raises=IndexError)
 def test_layers_may_be_called_by_keyword():
     bayes = attached(ByKeyword()).train()
     assert bayes(normal(4, 3)).shape == (4, 2)
@@ -280,6 +279,23 @@ def test_nothing_is_nan_where_all_weights_of_a_unit_or_of_the_network_are_remove
             assert torch.isfinite(p).all()
         for p in bayes.posterior.parameters():
             assert p.grad is None or not p.grad[~bayes.posterior.alive].any()
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        torch.float64,
+        torch.bfloat16,
+        torch.float16,
+    ],
+)
+def test_nothing_is_nan_in_other_types(dtype):
+    bayes = attached(mlp().to(dtype)).train()
+    bayes.remove(mask_of(bayes, _0_weight=0, _0_bias=0))
+    out = bayes(normal(5, 3).to(dtype))
+    out.square().sum().backward()
+    assert out.dtype == dtype and torch.isfinite(out).all()
+    assert all(torch.isfinite(p.grad).all() for p in bayes.posterior.parameters())
 
 
 @pytest.mark.parametrize("inference", ["bbb-local", "bbb-global", "vbp"])
@@ -378,7 +394,6 @@ def test_gains_of_normalisation_are_around_1_and_removed_to_1(make):
     assert (alone.posterior.split(alone.posterior.prior_mean)["weight"] == 1).all()
 
 
-@pytest.mark.xfail(reason="gains of normalisation per channel or batch have a prior around 0, and are pruned to 0")
 @pytest.mark.parametrize(
     "norm",
     [nn.InstanceNorm1d(4, affine=True), nn.BatchNorm1d(4, track_running_stats=False)],
@@ -395,9 +410,7 @@ def test_gains_of_other_normalisation_are_around_1(norm):
         "bbb-local",
         "bbb-global",
         "ivon",
-        pytest.param(
-            "vbp", marks=pytest.mark.xfail(reason="variance back-propagation detaches parameters that have no posterior")
-        ),
+        "vbp",
     ],
 )
 def test_parameters_without_a_posterior_stay_and_learn(inference):
@@ -556,7 +569,6 @@ def test_back_propagation_says_which_module_it_does_not_go_through():
         bayes.train()(normal(2, 1, 4, 4))
 
 
-@pytest.mark.xfail(reason="the first posterior has frozen the network's parameters for good", raises=ValueError)
 def test_a_second_posterior_can_take_the_place_of_the_first():
     net = mlp()
     attach_posterior(net)

@@ -235,9 +235,8 @@ def test_splits_that_do_not_exist_are_refused():
 def test_most_weights_go_and_predictions_stay():
     """Diabetes, with fewer and larger steps than the command takes."""
     settings = WeightTraining(epochs=150, retrain=40, rounds=3, batch=32, lr=0.03, likelihood_lr=0.03)
-    experiment = BNNExperiment(methods=("full", "naive", "naive-snr", "iterative"), training=settings, tolerance=0.1)
+    experiment = BNNExperiment(methods=("full", "iterative"), training=settings, tolerance=0.1)
     rows, _ = run_bnn(experiment, [(0, 0)])
     by = {r["method"]: r for r in rows}
     assert by["iterative"]["removed"] > 0.4 and by["iterative"]["vfe"] < by["full"]["vfe"] - 10
     assert by["iterative"]["rmse"] < 1.1 * by["full"]["rmse"]
-    assert by["naive"]["vfe"] < by["naive-snr"]["vfe"] + 5

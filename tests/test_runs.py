@@ -99,6 +99,22 @@ def test_what_was_not_finished_is_made_again(tmp_path, one, calls):
     assert [c[1] for c in calls] == [0, 1] and lines == ["run 1"]
 
 
+def test_a_finished_run_survives_an_interrupted_write_of_more_methods(tmp_path, one, monkeypatch):
+    run_all(one, Plan(), "methods", "method", RUNS, tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.glob("*/*/kept.npz")}
+    real = np.savez_compressed
+
+    def broken(path, **arrays):
+        real(path, **arrays)
+        path.write_bytes(path.read_bytes()[:100])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(np, "savez_compressed", broken)
+    with pytest.raises(KeyboardInterrupt):
+        run_all(one, Plan(methods=("a", "b", "c")), "methods", "method", RUNS, tmp_path)
+    assert len(before) == 2 and all(path.read_bytes() == content for path, content in before.items())
+
+
 def test_files_are_never_there_in_part(tmp_path, monkeypatch):
     path = tmp_path / "new" / "x.json"
     write_json(path, {"a": [1, None, "x"]})

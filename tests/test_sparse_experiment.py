@@ -178,4 +178,4 @@ def test_digits_are_known_with_a_fraction_of_the_weights():
     rows, _ = run_sparse(SparseExperiment(methods=("map", "bmr-ss"), settings=settings), 1)
     by = {r["method"]: r for r in rows}
     assert all(r["accuracy"] > 0.9 for r in rows)
-    assert by["bmr-ss"]["removed"] > 0.4 and by["bmr-ss"]["accuracy"] > by["map"]["accuracy"] - 0.03
+    assert by["bmr-ss"]["removed"] > 0.3 and by["bmr-ss"]["accuracy"] > by["map"]["accuracy"] - 0.03

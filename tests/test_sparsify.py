@@ -182,7 +182,6 @@ def test_interrupted_it_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
         assert torch.equal(value, again.bayes.state_dict()[key])
 
 
-@pytest.mark.xfail(reason="the first call has frozen the network's parameters for good", raises=ValueError)
 def test_a_network_can_be_trained_further():
     mine = net()
     first = sparsify(mine, blobs(160), epochs=2, start=1, batch=40)
@@ -228,7 +227,6 @@ def test_wrong_arguments_are_refused(changes, match):
         sparsify(net(), blobs(40), **changes)
 
 
-@pytest.mark.xfail(reason="the root of a negative prior variance is taken before it is checked")
 def test_negative_prior_variances_are_refused_by_name():
     with pytest.raises(ValueError, match="prior_variance must be a finite number > 0"):
         sparsify(net(), blobs(40), inference="bbb-local", prior_variance=-1.0)
@@ -397,7 +395,6 @@ def test_whole_networks_stay_as_large_as_they_are():
     assert_close(small(images()), bayes.eval()(images()), rtol=0, atol=1e-5)
 
 
-@pytest.mark.xfail(reason="weights of units that nobody reads are set to 0 in the user's network")
 def test_the_users_network_has_the_posteriors_means_afterwards():
     torch.manual_seed(0)
     bayes = attach_posterior(nets.lively(layers(nn.Tanh)))

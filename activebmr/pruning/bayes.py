@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from activebmr.pruning.ivon import IVON
-from activebmr.pruning.posterior import MeanField, NaturalGaussian, WeightPosterior, parameters_of
+from activebmr.pruning.posterior import MeanField, NaturalGaussian, WeightPosterior, frozen_names, parameters_of
 from activebmr.pruning.propagation import propagate
 
 __all__ = ["INFERENCES", "BayesianModule", "attach_posterior"]
@@ -27,6 +27,10 @@ INFERENCES = ("bbb-local", "bbb-global", "vbp", "ivon")
 _LOCAL = (nn.Linear, nn.Conv1d, nn.Conv2d)
 _TINY = 1e-16
 """Added to variances before their root, which has no gradient at 0, where all weights of a unit are removed."""
+
+
+def _tiny(x: Tensor) -> float:
+    return max(_TINY, torch.finfo(x.dtype).tiny)
 
 
 class BayesianModule(nn.Module):
@@ -48,7 +52,8 @@ class BayesianModule(nn.Module):
         self.net, self.posterior, self.inference = net, posterior, inference
         for name, p in net.named_parameters():
             if name in posterior.places:
-                p.requires_grad_(False)  # its posterior learns instead
+                p.requires_grad_(False)  # its posterior learns instead, until `write_means`
+        frozen_names(net).update(posterior.places)
         inside_attention = {
             id(m) for a in net.modules() if isinstance(a, nn.MultiheadAttention) for m in a.modules()
         }  # it calls no layer of its own: its weights are drawn
@@ -62,13 +67,17 @@ class BayesianModule(nn.Module):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         if not self.training:
-            return self.with_weights(self.posterior.mean, *args, **kwargs)
+            return self.with_weights(self.mean_weights(), *args, **kwargs)
         if self.inference == "bbb-local":
             return self._with_local_noise(*args, **kwargs)
         if self.inference == "vbp":
             mean, variance = self.moments(*args)
-            return mean + (variance + _TINY).sqrt() * torch.randn_like(mean)
+            return mean + (variance + _tiny(mean)).sqrt() * torch.randn_like(mean)
         return self.with_weights(self._draw(), *args, **kwargs)
+
+    def mean_weights(self) -> Tensor:
+        """Weights ``(n,)`` of the network in evaluation mode."""
+        return self.posterior.mean
 
     def with_weights(self, flat: Tensor, *args: Any, **kwargs: Any) -> Any:
         """Outputs of the network with these weights ``(n,)``."""
@@ -100,7 +109,7 @@ class BayesianModule(nn.Module):
         for name, mean in means.items():
             module, _, kind = name.rpartition(".")
             if module not in self._local or kind not in ("weight", "bias"):
-                mean = mean + (variances[name] + _TINY).sqrt() * torch.randn_like(mean)
+                mean = mean + (variances[name] + _tiny(mean)).sqrt() * torch.randn_like(mean)
             drawn[name] = mean
         with self._noisy_layers(variances):
             return functional_call(self.net, drawn, args, kwargs)
@@ -111,7 +120,8 @@ class BayesianModule(nn.Module):
         try:
             for name, module in self._local.items():
                 at = f"{name}." if name else ""
-                handles.append(module.register_forward_hook(_add_noise(variances[at + "weight"], variances.get(at + "bias"))))
+                noise = _add_noise(variances[at + "weight"], variances.get(at + "bias"))
+                handles.append(module.register_forward_hook(noise, with_kwargs=True))
             yield
         finally:
             for handle in handles:
@@ -126,7 +136,7 @@ class BayesianModule(nn.Module):
         """
         q = self.posterior
         means, variances = q.split(q.mean), q.split(q.variance)
-        weights = {n: (p.detach(), torch.zeros_like(p)) for n, p in self.net.named_parameters() if n not in means}
+        weights = {n: (p, torch.zeros_like(p)) for n, p in self.net.named_parameters() if n not in means}
         return propagate(self.net, weights | {n: (means[n], variances[n]) for n in means}, x)
 
     @torch.no_grad()
@@ -180,21 +190,23 @@ class BayesianModule(nn.Module):
 
     @torch.no_grad()
     def write_means(self) -> nn.Module:
-        """Write the means (0 where weights are removed) into the network's own parameters, and return it."""
+        """Write the means (0 where weights are removed) into the network's own parameters, which learn again, and return it."""
         parameters = dict(self.net.named_parameters())
-        for name, mean in self.posterior.split(self.posterior.mean).items():
+        for name, mean in self.posterior.split(self.mean_weights()).items():
             parameters[name].copy_(mean)
+            parameters[name].requires_grad_(True)
+        frozen_names(self.net).clear()
         return self.net
 
 
 def _add_noise(weight: Tensor, bias: Tensor | None) -> Any:
-    def hook(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        squares = args[0].square()
+    def hook(module: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], output: Tensor) -> Tensor:
+        squares = (args[0] if args else kwargs["input"]).square()
         if isinstance(module, nn.Linear):
             variance = F.linear(squares, weight, bias)
         else:
             variance = module._conv_forward(squares, weight, bias)  # type: ignore[operator]
-        return torch.addcmul(output, variance.add_(_TINY).sqrt(), torch.randn_like(output))
+        return torch.addcmul(output, variance.add_(_tiny(variance)).sqrt(), torch.randn_like(output))
 
     return hook
 
@@ -231,7 +243,7 @@ def attach_posterior(
     gains = {
         f"{name}.weight".lstrip("."): 1.0
         for name, m in net.named_modules()
-        if isinstance(m, (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm))
+        if isinstance(m, (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.modules.batchnorm._NormBase))
     }
     if inference == "ivon":
         if n_examples is None:

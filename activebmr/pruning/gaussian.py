@@ -137,7 +137,7 @@ def _reduce_each(posterior: Gaussian, prior: Gaussian, reduced: Gaussian) -> Gau
     likelihood = 1 / s2 - 1 / p2
     width = 1 + likelihood * r2
     # exactly 0 comes out as rounding leaves it
-    fails = ~(width > 4e-16 * (1 + r2 / s2 + r2 / p2))
+    fails = ~(width > 1e-14 * (1 + r2 / s2 + r2 / p2))
     if fails.any():
         _improper((1 / r2 + likelihood)[fails].min().item())
     pull = m / s2 - likelihood * e

@@ -8,7 +8,6 @@ Posteriors of the z are Gaussian, those of the scales log-normal; scales are dra
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -76,13 +75,10 @@ class HorseshoeModule(BayesianModule):
         scales, self._divergence = self._scales()
         return self._scaled(means, scales, 1), self._scaled(variances, scales, 2)
 
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        if self.training:
-            return super().forward(*args, **kwargs)
+    def mean_weights(self) -> Tensor:
         # evaluation: scales at their typical value
         typical = {layer: squared_scales(self.scale_location[_key(layer)][None], self.tau0)[0].sqrt() for layer in self.rows}
-        flat = torch.cat([t.reshape(-1) for t in self._scaled(self.posterior.split(self.posterior.mean), typical, 1).values()])
-        return self.with_weights(flat, *args, **kwargs)
+        return torch.cat([t.reshape(-1) for t in self._scaled(self.posterior.split(self.posterior.mean), typical, 1).values()])
 
     def draw_weights(self, generator: torch.Generator | None = None) -> Tensor:
         scales, _ = self._scales(generator)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from activebmr.pruning.gaussian import removal_evidence
 
-__all__ = ["MeanField", "NaturalGaussian", "WeightPosterior", "parameters_of"]
+__all__ = ["MeanField", "NaturalGaussian", "WeightPosterior", "frozen_names", "parameters_of"]
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,8 @@ def parameters_of(net: nn.Module, names: list[str] | None = None) -> dict[str, n
                 "net must have no normalisation with running statistics, which belong to no single draw of the weights; "
                 f"{name!r} is a {type(module).__name__}: fold it into the layer before it, or use GroupNorm or LayerNorm"
             )
-    known = {n: p for n, p in net.named_parameters() if p.requires_grad and p.is_floating_point()}
+    frozen = frozen_names(net)  # by an earlier posterior, not by the user
+    known = {n: p for n, p in net.named_parameters() if (p.requires_grad or n in frozen) and p.is_floating_point()}
     if names is not None:
         for name in names:
             if name not in known:
@@ -61,6 +62,11 @@ def parameters_of(net: nn.Module, names: list[str] | None = None) -> dict[str, n
         if not torch.isfinite(p).all():
             raise ValueError(f"parameters must be finite; {name!r} holds {p[~torch.isfinite(p)][0].item()}")
     return known
+
+
+def frozen_names(net: nn.Module) -> set[str]:
+    """Names of the parameters that do not learn because a posterior does in their place."""
+    return net.__dict__.setdefault("_activebmr_frozen", set())
 
 
 def _no_ties(net: nn.Module) -> None:
@@ -131,6 +137,9 @@ class WeightPosterior(nn.Module):
         self.register_buffer("prior_mean", torch.zeros_like(start))
         self.register_buffer("prior_variance", torch.ones_like(start))
         self.register_buffer("alive", torch.ones(n, dtype=torch.bool, device=start.device))
+        for name in prior_variance if isinstance(prior_variance, Mapping) else ():
+            if name not in self.places:
+                raise ValueError(f"prior_variance must name parameters of {list(self.places)}; got {name!r}")
         for name, place in self.places.items():
             value = prior_variance if isinstance(prior_variance, (int, float)) else prior_variance.get(name, 1.0)
             if not 0 < value < float("inf"):
@@ -140,11 +149,14 @@ class WeightPosterior(nn.Module):
         self._start(start, variance)
 
     def _start(self, mean: Tensor, variance: Tensor | None) -> None:
+        self.register_buffer("_mean", mean.clone())
+        self.register_buffer("_variance", self._checked_variance(mean, variance))
+
+    def _checked_variance(self, mean: Tensor, variance: Tensor | None) -> Tensor:
         given = self.prior_variance.clone() if variance is None else torch.as_tensor(variance, dtype=mean.dtype).reshape(-1)
         if given.shape != mean.shape or not bool((given > 0).all()) or not bool(torch.isfinite(given).all()):
             raise ValueError(f"variance must hold {len(mean)} finite numbers > 0; got shape {tuple(given.shape)}")
-        self.register_buffer("_mean", mean.clone())
-        self.register_buffer("_variance", given)
+        return given
 
     # --- what subclasses may keep elsewhere ------------------------------------------------------------------------------
     def raw_mean(self) -> Tensor:
@@ -171,7 +183,8 @@ class WeightPosterior(nn.Module):
 
     def _remembered(self, key: str, find: Callable[[], Any]) -> Any:
         """What depends on priors and on what is left alone, found anew only when one of them has been written to."""
-        versions = self.alive._version, self.prior_variance._version
+        p = self.prior_variance
+        versions = self.alive._version, p._version, p.dtype, p.device
         if self._memory.get("versions") != versions:
             self._memory = {"versions": versions}
         if key not in self._memory:
@@ -241,7 +254,7 @@ class MeanField(WeightPosterior):
     """Means and log standard deviations as parameters, for any optimiser (Blundell et al. 2015)."""
 
     def _start(self, mean: Tensor, variance: Tensor | None) -> None:
-        given = self.prior_variance if variance is None else variance
+        given = self._checked_variance(mean, variance)
         self.location = nn.Parameter(mean.clone())
         self.log_sd = nn.Parameter(0.5 * given.clone().log())
 

@@ -73,7 +73,9 @@ def _kept_or_run(
     rows_, arrays = one(experiment, what, folder, tell)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(folder / "kept.npz", **arrays)  # type: ignore[arg-type]
+        part = folder / ".kept.part.npz"
+        np.savez_compressed(part, **arrays)  # type: ignore[arg-type]
+        part.replace(folder / "kept.npz")
         write_json(folder / "rows.json", {"rows": rows_})
     return rows_, arrays
 

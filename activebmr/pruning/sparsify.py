@@ -7,6 +7,7 @@ much as Adam and learns as well (Shen et al. 2024).
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -110,6 +111,8 @@ def sparsify(
         method = SPARSE_CRITERIA[method]
     if not (isinstance(epochs, int) and isinstance(start, int) and 1 <= start <= epochs):
         raise ValueError(f"start must lie in 1..epochs; got {start!r} and {epochs!r}")
+    if not 0 < prior_variance < math.inf:
+        raise ValueError(f"prior_variance must be a finite number > 0; got {prior_variance}")
     batches = Batches(data)
     rate = first_rate(batches.n, inference) if lr is None else lr
     settings = sparse_training(epochs, start, batch, inference, rate, learn_scales, memory, seed)
@@ -175,7 +178,7 @@ def compact_weights(bayes: BayesianModule, example_inputs: Any) -> nn.Module:
     Raises:
         ValueError: if the network has no structure that could go (see `attach_noise`).
     """
-    noisy = attach_noise(bayes.write_means())
+    noisy = attach_noise(copy.deepcopy(bayes.write_means()))
     for name in noisy.sites:
         noise = noisy.of(name)
         noise.mu.fill_(0.0)  # theta is 1 to 9 digits

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
+import re
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -286,11 +287,13 @@ class _Run:
     def go_on(self, path: Path | None, tell: Callable[[int, str], None] | None) -> None:
         saved = told = time.monotonic()
         while not self.done:
-            if self.epoch < self.phase_end:
+            if self.epoch >= self.phase_end and self.criterion is None:
+                line = self.finish("trained")
+            elif self.epoch < self.phase_end:
                 line = self.run_epoch()
             else:
                 line = self.remove()
-            if self.epoch >= self.phase_end and self.criterion is None:
+            if not self.done and self.epoch >= self.phase_end and self.criterion is None:
                 self.finish("trained")
             if self.watch is not None:
                 self.watch(self.epoch, self.bayes, self.result)
@@ -411,8 +414,14 @@ class _Run:
     def _identity(self) -> dict[str, Any]:
         shapes = {k: list(v.shape) for k, v in self.bayes.state_dict().items()}
         settings = {k: v for k, v in asdict(self.settings).items() if k != "patience"}
-        return {"settings": settings, "criterion": repr(self.criterion), "shapes": shapes, "data": self.data.identity()} | {
-            "inference": self.bayes.inference
+        return {
+            "settings": settings,
+            "criterion": re.sub(r" at 0x[0-9a-f]+", "", repr(self.criterion)),
+            "shapes": shapes,
+            "data": self.data.identity(),
+        } | {
+            "inference": self.bayes.inference,
+            "likelihood": [type(self.likelihood).__name__, *(list(v.shape) for v in self.likelihood.state_dict().values())],
         }
 
     def save(self, path: Path) -> None:
