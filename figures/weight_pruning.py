@@ -29,6 +29,7 @@ def main() -> None:
         by_epoch(traces, "accuracy", ax=accuracy)
         by_epoch(traces, "ece", ax=calibration)
         by_epoch(traces, "removed", ax=removed)
+        removed.legend(*accuracy.get_legend_handles_labels(), loc="center right", fontsize=7.5)
         plots.save(page, Path(__file__).with_suffix(".png"))
 
 
