@@ -271,9 +271,6 @@ def test_runs_with_criteria_of_users_go_on(tmp_path):
     assert_same_fit(trained("vbp", criterion=Plain(), checkpoint=tmp_path / "x.pt")[1], report)
 
 
-@pytest.mark.xfail(
-    reason="what is not in the repr of a criterion of the user does not tell runs apart", raises=pytest.fail.Exception
-)
 def test_criteria_of_users_with_other_numbers_are_refused(tmp_path):
     class Plain:
         name = "plain"
@@ -289,9 +286,6 @@ def test_criteria_of_users_with_other_numbers_are_refused(tmp_path):
         trained("vbp", criterion=Plain(0.3), checkpoint=tmp_path / "x.pt")
 
 
-@pytest.mark.xfail(
-    reason="parameters that learn again after `write_means` are in the optimiser, for nothing", raises=ValueError
-)
 @pytest.mark.parametrize("inference", INFERENCES)
 def test_means_may_be_written_between_an_interruption_and_going_on(tmp_path, inference):
     whole, report = trained(inference)

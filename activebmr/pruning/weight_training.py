@@ -262,9 +262,10 @@ class _Run:
     ) -> None:
         self.bayes, self.likelihood, self.settings, self.criterion, self.watch = bayes, likelihood, settings, criterion, watch
         self.data = Batches(data)
-        device = _check(bayes, likelihood, self.data)
+        self.device = device = _check(bayes, likelihood, self.data)
         self.natural = isinstance(bayes.posterior, NaturalGaussian)
         own = set(map(id, bayes.posterior.parameters()))
+        own |= {id(p) for name, p in bayes.net.named_parameters() if name in bayes.posterior.places}
         others = [p for m in (bayes, likelihood) for p in m.parameters() if p.requires_grad and id(p) not in own]
         if self.natural:
             # curvature is remembered for some epochs; 20 of them are 1e4 steps of 60,000 images
@@ -314,7 +315,7 @@ class _Run:
         s, start = self.settings, time.perf_counter()
         torch.manual_seed(int(np.random.SeedSequence([s.seed, self.epoch]).generate_state(1)[0]))
         self.bayes.train()
-        total, seen, n_batches = torch.zeros((), dtype=torch.float64), 0, self.data.n_batches(s.batch)
+        total, seen, n_batches = torch.zeros((), dtype=torch.float64, device=self.device), 0, self.data.n_batches(s.batch)
         for i, (x, y) in enumerate(self.data.shuffled(s.batch)):
             self._set_rates(self.epoch + i / n_batches)
             total += self._step(x, y).detach() * len(x)
@@ -416,7 +417,7 @@ class _Run:
         settings = {k: v for k, v in asdict(self.settings).items() if k != "patience"}
         return {
             "settings": settings,
-            "criterion": re.sub(r" at 0x[0-9a-f]+", "", repr(self.criterion)),
+            "criterion": re.sub(r" at 0x[0-9a-f]+", "", f"{self.criterion!r} {getattr(self.criterion, '__dict__', None)}"),
             "shapes": shapes,
             "data": self.data.identity(),
         } | {
