@@ -140,7 +140,7 @@ class WeightFit:
 def free_energy(
     bayes: BayesianModule,
     likelihood: Likelihood,
-    data: tuple[Tensor, Tensor],
+    data: Data | Batches,
     samples: int = 50,
     seed: int = 0,
     batch: int = 2000,
@@ -156,7 +156,7 @@ def free_energy(
     bayes.train()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        total = sum(float(_nll(bayes, likelihood, x, y, samples)) for x, y in batches.in_order())
+        total = sum(float(_nll(bayes, likelihood, x, y, samples)) for x, y in batches.in_order(batch))
     bayes.train(was)
     _drop_draw(bayes)
     return total + float(bayes.kl()) + float(likelihood.kl())
@@ -288,13 +288,13 @@ class _Run:
     def go_on(self, path: Path | None, tell: Callable[[int, str], None] | None) -> None:
         saved = told = time.monotonic()
         while not self.done:
-            if self.epoch >= self.phase_end and self.criterion is None:
-                line = self.finish("trained")
-            elif self.epoch < self.phase_end:
+            line = ""
+            if self.epoch < self.phase_end:
                 line = self.run_epoch()
-            else:
+            elif self.criterion is not None:
                 line = self.remove()
-            if not self.done and self.epoch >= self.phase_end and self.criterion is None:
+            if self.criterion is None and self.epoch >= self.phase_end:
+                line = line or "nothing to do"
                 self.finish("trained")
             if self.watch is not None:
                 self.watch(self.epoch, self.bayes, self.result)
@@ -420,7 +420,6 @@ class _Run:
             "criterion": re.sub(r" at 0x[0-9a-f]+", "", f"{self.criterion!r} {getattr(self.criterion, '__dict__', None)}"),
             "shapes": shapes,
             "data": self.data.identity(),
-        } | {
             "inference": self.bayes.inference,
             "likelihood": [type(self.likelihood).__name__, *(list(v.shape) for v in self.likelihood.state_dict().values())],
         }
