@@ -575,7 +575,6 @@ def test_a_second_posterior_can_take_the_place_of_the_first():
     attach_posterior(net, "ivon", n_examples=20)
 
 
-@pytest.mark.xfail(reason="what a posterior on a part has frozen is passed over in silence by one on the whole")
 def test_a_posterior_on_the_whole_can_follow_one_on_a_part():
     net = mlp()
     attach_posterior(net[0])

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from activebmr.pruning.ivon import IVON
-from activebmr.pruning.posterior import MeanField, NaturalGaussian, WeightPosterior, frozen_names, parameters_of
+from activebmr.pruning.posterior import MeanField, NaturalGaussian, WeightPosterior, parameters_of, set_frozen
 from activebmr.pruning.propagation import propagate
 
 __all__ = ["INFERENCES", "BayesianModule", "attach_posterior"]
@@ -50,10 +50,7 @@ class BayesianModule(nn.Module):
         if inference not in INFERENCES:
             raise ValueError(f"inference must be one of {list(INFERENCES)}; got {inference!r}")
         self.net, self.posterior, self.inference = net, posterior, inference
-        for name, p in net.named_parameters():
-            if name in posterior.places:
-                p.requires_grad_(False)  # its posterior learns instead, until `write_means`
-        frozen_names(net).update(posterior.places)
+        set_frozen(net, posterior.places, True)  # until `write_means`
         inside_attention = {
             id(m) for a in net.modules() if isinstance(a, nn.MultiheadAttention) for m in a.modules()
         }  # it calls no layer of its own: its weights are drawn
@@ -194,8 +191,7 @@ class BayesianModule(nn.Module):
         parameters = dict(self.net.named_parameters())
         for name, mean in self.posterior.split(self.mean_weights()).items():
             parameters[name].copy_(mean)
-            parameters[name].requires_grad_(True)
-        frozen_names(self.net).clear()
+        set_frozen(self.net, self.posterior.places, False)
         return self.net
 
 

@@ -8,7 +8,7 @@ are cut, and they are in no sum any more.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from activebmr.pruning.gaussian import removal_evidence
 
-__all__ = ["MeanField", "NaturalGaussian", "WeightPosterior", "frozen_names", "parameters_of"]
+__all__ = ["MeanField", "NaturalGaussian", "WeightPosterior", "parameters_of", "set_frozen"]
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,7 @@ def parameters_of(net: nn.Module, names: list[str] | None = None) -> dict[str, n
                 "net must have no normalisation with running statistics, which belong to no single draw of the weights; "
                 f"{name!r} is a {type(module).__name__}: fold it into the layer before it, or use GroupNorm or LayerNorm"
             )
-    frozen = frozen_names(net)  # by an earlier posterior, not by the user
-    known = {n: p for n, p in net.named_parameters() if (p.requires_grad or n in frozen) and p.is_floating_point()}
+    known = {n: p for n, p in net.named_parameters() if (p.requires_grad or _is_frozen(net, n)) and p.is_floating_point()}
     if names is not None:
         for name in names:
             if name not in known:
@@ -64,9 +63,23 @@ def parameters_of(net: nn.Module, names: list[str] | None = None) -> dict[str, n
     return known
 
 
-def frozen_names(net: nn.Module) -> set[str]:
-    """Names of the parameters that do not learn because a posterior does in their place."""
-    return net.__dict__.setdefault("_activebmr_frozen", set())
+@torch.no_grad()
+def set_frozen(net: nn.Module, names: Iterable[str], frozen: bool) -> None:
+    """Stop parameters from learning, because a posterior does in their place, or let them learn again.
+
+    The module that owns a parameter remembers it, so that a posterior on a larger or smaller part of the network can tell it
+    from a parameter that the user has frozen.
+    """
+    for name in names:
+        net.get_parameter(name).requires_grad_(not frozen)
+        owner, _, own = name.rpartition(".")
+        held = net.get_submodule(owner).__dict__.setdefault("_activebmr_frozen", set())
+        held.add(own) if frozen else held.discard(own)
+
+
+def _is_frozen(net: nn.Module, name: str) -> bool:
+    owner, _, own = name.rpartition(".")
+    return own in net.get_submodule(owner).__dict__.get("_activebmr_frozen", ())
 
 
 def _no_ties(net: nn.Module) -> None:
