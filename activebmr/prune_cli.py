@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-import os
-import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from activebmr.prune_shared import (
+    IMAGES,
+    ImageDir,
+    Jobs,
+    NoFigures,
+    Quiet,
+    Seeds,
+    check_known,
+    check_positive,
+    mean_and_error,
+    need_torch,
+    run_and_report,
+)
 from activebmr.prune_weights_cli import bnn, sparse
 from activebmr.report import console, print_table
 
 if TYPE_CHECKING:
     from activebmr.pruning.experiment import Experiment
 
-DATA = ("digits", "mnist", "fashion-mnist", "cifar10")
 MODELS = ("mlp", "lenet5", "resnet50", "vit")
 
 app = typer.Typer(
@@ -35,7 +46,7 @@ app.command("sparse", epilog="\b\nExample:\n  activebmr prune sparse --data fash
 
 @app.command("bmrs", epilog="\b\nExample:\n  activebmr prune bmrs --data mnist --model lenet5 --data-dir images --seeds 3")
 def bmrs(
-    data: Annotated[str, typer.Option(help=f"Images: {', '.join(DATA)}.", metavar="NAME")] = "digits",
+    data: Annotated[str, typer.Option(help=f"Images: {', '.join(IMAGES)}.", metavar="NAME")] = "digits",
     model: Annotated[str, typer.Option(help=f"Network: {', '.join(MODELS)}.", metavar="NAME")] = "mlp",
     criterion: Annotated[
         list[str] | None,
@@ -54,13 +65,8 @@ def bmrs(
             metavar="after|continuous|ranked",
         ),
     ] = "after",
-    data_dir: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder of the images (npz, or the original files); without it they are downloaded once.", metavar="DIR"
-        ),
-    ] = None,
-    seeds: Annotated[int, typer.Option(help="Runs, with seeds from 0 on.", metavar="N")] = 1,
+    data_dir: ImageDir = None,
+    seeds: Seeds = 1,
     kl_weight: Annotated[
         float | None,
         typer.Option(
@@ -73,13 +79,13 @@ def bmrs(
     fine_tune: Annotated[
         int | None, typer.Option(help="Epochs of fine-tuning.", metavar="N", show_default="the preset's")
     ] = None,
-    jobs: Annotated[int, typer.Option(help="Processes; the numbers stay the same, times do not.", metavar="N")] = 1,
+    jobs: Jobs = 1,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder for report.json and figures.", metavar="DIR", show_default="results/prune-DATA-MODEL"),
     ] = None,
-    no_figures: Annotated[bool, typer.Option("--no-figures", help="Draw no figures.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    no_figures: NoFigures = False,
+    quiet: Quiet = False,
 ) -> None:
     """Structured pruning with multiplicative noise (Wright, Igel & Selvan 2024).
 
@@ -88,38 +94,19 @@ def bmrs(
     connected to removed structures, or belong to their noise), parameters, FLOPs and latency. Ctrl-C keeps finished epochs; the
     same command goes on from there.
     """
-    from activebmr.cli import Problem, make_folder
-
     experiment = _experiment(data, model, criterion, schedule, data_dir, kl_weight, epochs, fine_tune)
-    for option, value in (("--seeds", seeds), ("--jobs", jobs)):
-        if value < 1:
-            raise Problem(f"{option} must be 1 or more; got {value}")
-    folder = make_folder(out or Path("results") / f"prune-{data}-{model}", ("unfinished",), ("report.json",))
-    from activebmr.pruning.experiment import run_experiment, write_report
+    check_positive({"--seeds": seeds, "--jobs": jobs})
+    from activebmr.pruning.experiment import run_experiment
 
-    tell = None if quiet or not sys.stderr.isatty() else lambda line: print(f"\r{line:<150.150}", end="", file=sys.stderr)
-    try:
-        rows, kept = run_experiment(experiment, seeds, folder / "unfinished", jobs=jobs, tell=tell)
-    except KeyboardInterrupt:
-        print(
-            f"\ninterrupted: finished epochs are in {folder / 'unfinished'}; the same command goes on from there",
-            file=sys.stderr,
-        )
-        raise typer.Exit(130) from None
-    except (ImportError, OSError, ValueError) as error:
-        raise Problem(error) from error
-    if tell is not None:
-        print(file=sys.stderr)
-    write_report(folder / "report.json", experiment, rows, seeds)
-    if not quiet:
-        _report(experiment, rows, seeds, folder)
-    if not no_figures:
-        os.environ.setdefault("MPLBACKEND", "Agg")
-        from activebmr.pruning.figures import draw
-
-        drawn = draw(rows, kept, folder)
-        if not quiet:
-            console().print(f"figures: {folder}: {', '.join(p.name for p in drawn)}", soft_wrap=True)
+    run_and_report(
+        lambda folder, tell: run_experiment(experiment, seeds, folder, jobs=jobs, tell=tell),
+        asdict(experiment) | {"seeds": seeds},
+        out or Path("results") / f"prune-{data}-{model}",
+        table=lambda rows: _table(experiment, rows, seeds),
+        figures="activebmr.pruning.figures",
+        no_figures=no_figures,
+        quiet=quiet,
+    )
 
 
 def _experiment(
@@ -134,17 +121,12 @@ def _experiment(
 ) -> Experiment:
     """The experiment that was asked for; everything a user can get wrong is found here, before any work."""
     from activebmr.cli import Problem
-    from activebmr.registry import unknown
 
-    for what, value, known in (("data", data, DATA), ("model", model, MODELS)):
-        if value not in known:
-            raise Problem(unknown(what, value, list(known)))
-    try:
-        from dataclasses import replace
+    check_known("data", data, IMAGES)
+    check_known("model", model, MODELS)
+    need_torch()
+    from activebmr.pruning.experiment import CRITERIA, Experiment, preset
 
-        from activebmr.pruning.experiment import CRITERIA, Experiment, preset
-    except ImportError as error:
-        raise Problem(f"pruning needs the extra 'pruning' (pip install 'activebmr[pruning]'): {error}") from error
     try:
         changes: dict[str, Any] = {} if kl_weight is None else {"weight": kl_weight}
         changes |= {} if fine_tune is None else {"fine_tune": fine_tune}
@@ -159,15 +141,9 @@ def _experiment(
         raise Problem(error) from error
 
 
-def _report(experiment: Experiment, rows: list[dict[str, Any]], seeds: int, folder: Path) -> None:
-    import numpy as np
-
-    from activebmr.results import standard_error
-
+def _table(experiment: Experiment, rows: list[dict[str, Any]], seeds: int) -> None:
     def pm(name: str, key: str, digits: int = 2, scale: float = 100.0) -> str:
-        values = np.array([scale * r[key] for r in rows if r["criterion"] == name], dtype=float)
-        error = f" +- {standard_error(values):.{digits}f}" if len(values) > 1 else ""
-        return f"{values.mean():.{digits}f}{error}"
+        return mean_and_error([r for r in rows if r["criterion"] == name], key, digits, scale)
 
     table = []
     for name in dict.fromkeys(r["criterion"] for r in rows):
@@ -186,4 +162,3 @@ def _report(experiment: Experiment, rows: list[dict[str, Any]], seeds: int, fold
     screen.print(
         "parameters, FLOPs (100 images) and latency: of the compacted network; ratio to the dense one, pair by pair, one thread"
     )
-    screen.print(f"\nreport: {folder / 'report.json'}", soft_wrap=True)

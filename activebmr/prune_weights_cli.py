@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from activebmr.prune_shared import (
+    IMAGES,
+    ImageDir,
+    Jobs,
+    NoFigures,
+    Quiet,
+    Seeds,
+    check_known,
+    check_positive,
+    mean_and_error,
+    need_torch,
+    run_and_report,
+)
 from activebmr.report import console, print_table
 
 TABLES = (
@@ -30,7 +40,6 @@ TABLES = (
 )
 INFERENCES = ("bbb-local", "bbb-global", "vbp", "ivon")
 BNN_METHODS = ("full", "naive", "naive-snr", "naive-mean-sd", "iterative", "snr", "mean-sd", "bmr-80")
-IMAGES = ("digits", "mnist", "fashion-mnist", "cifar10")
 NETWORKS = ("mlp", "lenet", "vit", "mixer")
 SPARSE_METHODS = ("map", "flat", "horseshoe", "bmr-ss", "bmr-rhs")
 
@@ -60,15 +69,15 @@ def bnn(
         Path | None,
         typer.Option(help="Folder of the UCI tables; without it they are downloaded once.", metavar="DIR"),
     ] = None,
-    jobs: Annotated[int, typer.Option(help="Processes; the numbers stay the same, times do not.", metavar="N")] = 1,
+    jobs: Jobs = 1,
     out: Annotated[
         Path | None,
         typer.Option(
             help="Folder for report.json and figures.", metavar="DIR", show_default="results/prune-bnn-DATA-INFERENCE"
         ),
     ] = None,
-    no_figures: Annotated[bool, typer.Option("--no-figures", help="Draw no figures.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    no_figures: NoFigures = False,
+    quiet: Quiet = False,
 ) -> None:
     """Iterative pruning of Bayesian regression networks (Beckers et al. 2024).
 
@@ -79,12 +88,12 @@ def bnn(
     """
     from activebmr.cli import Problem
 
-    _known("data", data, TABLES)
-    _known("inference", inference, INFERENCES)
+    check_known("data", data, TABLES)
+    check_known("inference", inference, INFERENCES)
     for name in method or ():
-        _known("method", name, BNN_METHODS)
-    _positive({"--splits": splits, "--seeds": seeds, "--jobs": jobs})
-    _torch()
+        check_known("method", name, BNN_METHODS)
+    check_positive({"--splits": splits, "--seeds": seeds, "--jobs": jobs})
+    need_torch()
     from activebmr.pruning.bnn_experiment import BNNExperiment, bnn_preset, run_bnn
 
     def make() -> BNNExperiment:
@@ -100,14 +109,14 @@ def bnn(
     except ValueError as error:
         raise Problem(error) from error
     runs = [(None if all_rows else split, seed) for split in range(1 if all_rows else splits) for seed in range(seeds)]
-    _run(
+    run_and_report(
         lambda folder, tell: run_bnn(experiment, runs, folder, jobs=jobs, tell=tell),
         asdict(experiment) | {"splits": None if all_rows else splits, "seeds": seeds},
         out or Path("results") / f"prune-bnn-{data}-{inference}",
-        "activebmr.pruning.bnn_figures",
-        no_figures,
-        quiet,
-        lambda rows: _bnn_table(rows, data, inference),
+        table=lambda rows: _bnn_table(rows, data, inference),
+        figures="activebmr.pruning.bnn_figures",
+        no_figures=no_figures,
+        quiet=quiet,
     )
 
 
@@ -126,24 +135,19 @@ def sparse(
     inference: Annotated[
         str, typer.Option(help="Posteriors of flat, bmr-ss and bmr-rhs: ivon, bbb-local or bbb-global.", metavar="NAME")
     ] = "ivon",
-    seeds: Annotated[int, typer.Option(help="Runs, with seeds from 0 on.", metavar="N")] = 1,
+    seeds: Seeds = 1,
     epochs: Annotated[int | None, typer.Option(help="Epochs in all.", metavar="N", show_default="the preset's")] = None,
     start: Annotated[
         int | None, typer.Option(help="Epochs before the first removal.", metavar="N", show_default="the preset's")
     ] = None,
-    data_dir: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder of the images (npz, or the original files); without it they are downloaded once.", metavar="DIR"
-        ),
-    ] = None,
-    jobs: Annotated[int, typer.Option(help="Processes; the numbers stay the same, times do not.", metavar="N")] = 1,
+    data_dir: ImageDir = None,
+    jobs: Jobs = 1,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder for report.json and figures.", metavar="DIR", show_default="results/prune-sparse-DATA-MODEL"),
     ] = None,
-    no_figures: Annotated[bool, typer.Option("--no-figures", help="Draw no figures.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    no_figures: NoFigures = False,
+    quiet: Quiet = False,
 ) -> None:
     """Sparse image classifiers by Bayesian model reduction (Markovic, Friston & Kiebel 2023).
 
@@ -155,11 +159,11 @@ def sparse(
     from activebmr.cli import Problem
 
     for what, value, known in (("data", data, IMAGES), ("model", model, NETWORKS), ("inference", inference, INFERENCES)):
-        _known(what, value, known)
+        check_known(what, value, known)
     for name in method or ():
-        _known("method", name, SPARSE_METHODS)
-    _positive({"--seeds": seeds, "--jobs": jobs})
-    _torch()
+        check_known("method", name, SPARSE_METHODS)
+    check_positive({"--seeds": seeds, "--jobs": jobs})
+    need_torch()
     from activebmr.pruning.sparse_experiment import SparseExperiment, run_sparse, sparse_preset
 
     try:
@@ -173,95 +177,20 @@ def sparse(
         experiment = SparseExperiment(data, model, wanted, inference, settings, folder)
     except ValueError as error:
         raise Problem(error) from error
-    _run(
+    run_and_report(
         lambda folder, tell: run_sparse(experiment, seeds, folder, jobs=jobs, tell=tell),
         asdict(experiment) | {"seeds": seeds},
         out or Path("results") / f"prune-sparse-{data}-{model}",
-        "activebmr.pruning.sparse_figures",
-        no_figures,
-        quiet,
-        lambda rows: _sparse_table(rows, data, model),
+        table=lambda rows: _sparse_table(rows, data, model),
+        figures="activebmr.pruning.sparse_figures",
+        no_figures=no_figures,
+        quiet=quiet,
     )
 
 
-# --- what both do ----------------------------------------------------------------------------------------------------
-def _known(what: str, value: str, known: tuple[str, ...]) -> None:
-    from activebmr.cli import Problem
-    from activebmr.registry import unknown
-
-    if value not in known:
-        raise Problem(unknown(what, value, list(known)))
-
-
-def _positive(options: dict[str, int]) -> None:
-    from activebmr.cli import Problem
-
-    for option, value in options.items():
-        if value < 1:
-            raise Problem(f"{option} must be 1 or more; got {value}")
-
-
-def _torch() -> None:
-    from activebmr.cli import Problem
-
-    try:
-        import activebmr.pruning  # noqa: F401
-    except ImportError as error:
-        raise Problem(f"pruning needs the extra 'pruning' (pip install 'activebmr[pruning]'): {error}") from error
-
-
-def _run(
-    work: Callable[[Path, Any], tuple[list[dict[str, Any]], list[dict[str, Any]]]],
-    settings: dict[str, Any],
-    out: Path,
-    figures: str,
-    no_figures: bool,
-    quiet: bool,
-    table: Callable[[list[dict[str, Any]]], None],
-) -> None:
-    """Run, write the report, print it, draw."""
-    from importlib import import_module
-
-    import torch
-
-    from activebmr import __version__
-    from activebmr.cli import Problem, make_folder
-    from activebmr.pruning.runs import write_json
-
-    folder = make_folder(out, ("unfinished",), ("report.json",))
-    tell = None if quiet or not sys.stderr.isatty() else lambda line: print(f"\r{line:<150.150}", end="", file=sys.stderr)
-    try:
-        rows, kept = work(folder / "unfinished", tell)
-    except KeyboardInterrupt:
-        print(
-            f"\ninterrupted: finished epochs are in {folder / 'unfinished'}; the same command goes on from there",
-            file=sys.stderr,
-        )
-        raise typer.Exit(130) from None
-    except (ImportError, OSError, ValueError) as error:
-        raise Problem(error) from error
-    if tell is not None:
-        print(file=sys.stderr)
-    content = {"settings": settings | {"version": __version__, "torch": torch.__version__}, "rows": rows}
-    write_json(folder / "report.json", content, indent=1)
-    if not quiet:
-        table(rows)
-        console().print(f"\nreport: {folder / 'report.json'}", soft_wrap=True)
-    if not no_figures:
-        os.environ.setdefault("MPLBACKEND", "Agg")
-        drawn = import_module(figures).draw(rows, kept, folder)
-        if not quiet:
-            console().print(f"figures: {folder}: {', '.join(p.name for p in drawn)}", soft_wrap=True)
-
-
-def _pm(rows: list[dict[str, Any]], method: str, key: str, digits: int = 2, scale: float = 1.0) -> str:
-    import numpy as np
-
-    from activebmr.results import standard_error
-
-    values = np.array([scale * r[key] for r in rows if r["method"] == method], dtype=float)
-    error = f" +- {standard_error(values):.{digits}f}" if len(values) > 1 else ""
-    return f"{values.mean():.{digits}f}{error}"
+# --- tables ------------------------------------------------------------------------------------------------------------
+def _of(rows: list[dict[str, Any]], method: str) -> list[dict[str, Any]]:
+    return [r for r in rows if r["method"] == method]
 
 
 def _apart(rows: list[dict[str, Any]], method: str, key: str) -> str:
@@ -270,8 +199,8 @@ def _apart(rows: list[dict[str, Any]], method: str, key: str) -> str:
 
     from activebmr.results import standard_error
 
-    full = {(r["split"], r["seed"]): r[key] for r in rows if r["method"] == "full"}
-    mine = [r for r in rows if r["method"] == method and (r["split"], r["seed"]) in full]
+    full = {(r["split"], r["seed"]): r[key] for r in _of(rows, "full")}
+    mine = [r for r in _of(rows, method) if (r["split"], r["seed"]) in full]
     if method == "full" or len(mine) < 2:
         return "-"
     values = np.array([r[key] - full[r["split"], r["seed"]] for r in mine])
@@ -291,12 +220,12 @@ def _bnn_table(rows: list[dict[str, Any]], data: str, inference: str) -> None:
     table = [
         (
             n,
-            *(_pm(rows, n, key, digits, scale) for key, digits, scale in columns),
+            *(mean_and_error(_of(rows, n), key, digits, scale) for key, digits, scale in columns),
             *(_apart(rows, n, k) for k in ("rmse", "nll")),
         )
         for n in names
     ]
-    runs = len([r for r in rows if r["method"] == names[0]])
+    runs = len(_of(rows, names[0]))
     header = ("method", "removed %", "VFE", "predicted", "observed", "RMSE", "NLL", "RMSE - full", "NLL - full")
     screen = console()
     print_table(screen, f"{inference} on {data}: {runs} run{'s' * (runs > 1)}", header, table)
@@ -318,8 +247,8 @@ def _sparse_table(rows: list[dict[str, Any]], data: str, model: str) -> None:
         ("epoch_seconds", 1, 1.0),
     )
     names = list(dict.fromkeys(r["method"] for r in rows))
-    table = [(n, *(_pm(rows, n, key, digits, scale) for key, digits, scale in columns)) for n in names]
-    runs = len([r for r in rows if r["method"] == names[0]])
+    table = [(n, *(mean_and_error(_of(rows, n), key, digits, scale) for key, digits, scale in columns)) for n in names]
+    runs = len(_of(rows, names[0]))
     header = ("method", "accuracy %", "NLL", "ECE", "removed %", "weights", "compacted", "s/epoch")
     screen = console()
     print_table(screen, f"{model} on {data}: {runs} seed{'s' * (runs > 1)}", header, table)

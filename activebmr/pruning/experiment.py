@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from activebmr.pruning.runs import run_all, write_json
 from activebmr.pruning.schedules import compression, prune, prune_ranked, prune_share
 from activebmr.pruning.training import Training, accuracy, fit
 
-__all__ = ["CRITERIA", "SCHEDULES", "Experiment", "preset", "run_experiment", "run_seed", "write_report"]
+__all__ = ["CRITERIA", "SCHEDULES", "Experiment", "preset", "run_experiment", "run_seed"]
 
 CRITERIA = ("none", "l2", "mean", "snr", "bmrs-n", "bmrs-u8", "bmrs-u4")
 """Criteria of the reports. ``none`` is the network without noise; ``bmrs-n`` the released rule, see `RELEASED_ODDS`."""
@@ -266,11 +266,3 @@ def run_experiment(
     """
     runs = [(f"seed-{seed}", seed) for seed in range(seeds)]
     return run_all(run_seed, experiment, "criteria", "criterion", runs, folder, jobs=jobs, tell=tell)
-
-
-def write_report(path: Path, experiment: Experiment, rows: list[dict[str, Any]], seeds: int) -> None:
-    """Write ``report.json``: ``settings`` and ``rows``, first beside the target and then in one move."""
-    from activebmr import __version__
-
-    settings = asdict(experiment) | {"seeds": seeds, "version": __version__, "torch": torch.__version__}
-    write_json(path, {"settings": settings, "rows": rows}, indent=1)
