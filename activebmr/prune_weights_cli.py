@@ -39,6 +39,7 @@ TABLES = (
     "square",
 )
 INFERENCES = ("bbb-local", "bbb-global", "vbp", "ivon")
+STARTS = ("he", "published")
 BNN_METHODS = ("full", "naive", "naive-snr", "naive-mean-sd", "iterative", "snr", "mean-sd", "bmr-80")
 NETWORKS = ("mlp", "lenet", "vit", "mixer")
 SPARSE_METHODS = ("map", "flat", "horseshoe", "bmr-ss", "bmr-rhs")
@@ -59,6 +60,14 @@ def bnn(
     tolerance: Annotated[
         float, typer.Option(help="Nats of evidence against its removal with which a weight still goes.", metavar="NATS")
     ] = 0.0,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            help="First means and variances: he (learns more units) or published (small means, wide posteriors).",
+            metavar="NAME",
+            show_default="he; published for waves",
+        ),
+    ] = None,
     epochs: Annotated[
         int | None, typer.Option(help="Epochs before the first removal.", metavar="N", show_default="the preset's")
     ] = None,
@@ -90,6 +99,8 @@ def bnn(
 
     check_known("data", data, TABLES)
     check_known("inference", inference, INFERENCES)
+    if start is not None:
+        check_known("start", start, STARTS)
     for name in method or ():
         check_known("method", name, BNN_METHODS)
     check_positive({"--splits": splits, "--seeds": seeds, "--jobs": jobs})
@@ -101,7 +112,7 @@ def bnn(
         training = replace(bnn_preset(data, inference), **changes)
         wanted = tuple(dict.fromkeys(method)) if method else BNN_METHODS
         return BNNExperiment(
-            data, inference, wanted, training, tolerance, all_rows, None if data_dir is None else str(data_dir)
+            data, inference, wanted, training, tolerance, all_rows, None if data_dir is None else str(data_dir), start
         )
 
     try:

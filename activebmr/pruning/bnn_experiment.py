@@ -3,8 +3,8 @@
 For every split (or seed) one posterior is trained; every method prunes a copy of it. ``naive`` removes all weights with
 evidence for it at once; ``iterative`` goes on in rounds of retraining (Beckers et al. 2024, algorithm 1). The baselines remove
 as many weights, ranked otherwise: ``naive-snr`` and ``naive-mean-sd`` at once as many as ``naive``, ``snr`` and ``mean-sd`` in
-as many rounds, with the same retraining, as ``iterative``. ``bmr-80`` removes the 80 % of the weights with the most evidence
-for it, and retrains once.
+as many rounds, with the same retraining, as ``iterative``. ``bmr-80`` is for networks of which ``iterative`` leaves more than
+20 %: it goes on from there, and removes a tenth of the rest at a time, by evidence and with retraining, until 80 % are gone.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from activebmr.pruning.tables import WAVES, RegressionData, load_regression
 from activebmr.pruning.weight_criteria import ByEvidence, ByRank, WeightCriterion, rank_scores
 from activebmr.pruning.weight_training import Round, WeightFit, WeightTraining, free_energy, prune_weights
 
-__all__ = ["METHODS", "BNNExperiment", "bnn_preset", "curve", "run_bnn", "run_bnn_seed"]
+__all__ = ["METHODS", "STARTS", "BNNExperiment", "bnn_preset", "curve", "run_bnn", "run_bnn_seed"]
 
 METHODS = ("full", "naive", "naive-snr", "naive-mean-sd", "iterative", "snr", "mean-sd", "bmr-80")
 SAMPLES = 100
@@ -52,7 +52,10 @@ _SIZES = {
 }
 _SLOW = (*WAVES, "naval")
 """Data sets whose learning rate is 1e-3 instead of 1e-2."""
-_START_SD = {"vbp": 0.01, "bbb-local": 0.1, "bbb-global": 0.1, "ivon": 0.1}
+STARTS = ("he", "published")
+_PUBLISHED_SD = {"vbp": 0.01, "bbb-local": 0.1, "bbb-global": 0.1, "ivon": 0.1}
+_HE_POSTERIOR_SD = 0.05
+"""Small, so that units learn something before the noise of their weights switches them off."""
 
 
 def bnn_preset(data: str, inference: str = "vbp") -> WeightTraining:
@@ -75,6 +78,8 @@ class BNNExperiment:
         training: settings; the seed is set for each run.
         tolerance: nats by which a weight may have evidence against its removal and yet go; see `ByEvidence`.
         all_rows: train (and test) on all rows, as published free energies do, instead of a split.
+        start: ``"he"``: means with variance 2 / inputs (He et al. 2015) and narrow posteriors; ``"published"``: small means and
+            posteriors as wide as the prior (Beckers et al. 2024), which switches off most units before they have learned anything. None is ``"published"`` for recurrent networks and ``"he"`` for all others.
         data_dir: folder of the data, or None.
     """
 
@@ -85,8 +90,11 @@ class BNNExperiment:
     tolerance: float = 0.0
     all_rows: bool = False
     data_dir: str | None = None
+    start: str | None = None
 
     def __post_init__(self) -> None:
+        if self.start not in (None, *STARTS):
+            raise ValueError(f"start must be None or one of {list(STARTS)}; got {self.start!r}")
         if self.data not in _SIZES:
             raise ValueError(f"data must be one of {list(_SIZES)}; got {self.data!r}")
         if self.inference not in INFERENCES:
@@ -162,23 +170,27 @@ class _OneRun:
         data = self.data
         torch.manual_seed(self.seed)
         net = gru_network(data.n_in, n_out=data.n_out) if data.is_sequence else regression_mlp(data.n_in, data.n_out)
+        inference, start = self.experiment.inference, self.experiment.start
+        he = start == "he" or (start is None and not data.is_sequence)
         for p in net.parameters():
-            nn.init.normal_(p, 0.0, _START_SD[self.experiment.inference])
-        bayes = attach_posterior(net, self.experiment.inference, n_examples=len(data.x_train), hessian=10.0)
+            nn.init.normal_(p, 0.0, _start_sd(p) if he else _PUBLISHED_SD[inference])
+        sd = _HE_POSTERIOR_SD if he and inference != "ivon" else None
+        bayes = attach_posterior(net, inference, sd=sd, n_examples=len(data.x_train), hessian=10.0)
         noise = GaussianNoise(data.n_out, len(data.x_train))
         return bayes, noise, self._run(bayes, noise, self.training, None, "full")
 
     def _pruned(self, name: str) -> tuple[BayesianModule, GaussianNoise, WeightFit]:
-        bayes, noise = copy.deepcopy(self.fit("full")[:2])
+        bayes, noise = copy.deepcopy(self.fit("iterative" if name == "bmr-80" else "full")[:2])
         settings, criterion = replace(self.training, epochs=0), ByEvidence(self.experiment.tolerance)
         once = replace(settings, retrain=0, rounds=1, step_back=False)
         if name == "naive":
             return bayes, noise, self._run(bayes, noise, once, criterion, name)
-        if name == "bmr-80":
-            most = ByRank("evidence", (round(0.8 * bayes.posterior.n),))
-            return bayes, noise, self._run(bayes, noise, replace(settings, rounds=1, step_back=False), most, name)
         if name == "iterative":
             return bayes, noise, self._run(bayes, noise, settings, criterion, name)
+        if name == "bmr-80":
+            counts = _tenths(bayes.posterior.n_removed, round(0.8 * bayes.posterior.n), bayes.posterior.n)
+            settings = replace(settings, rounds=len(counts), step_back=False)
+            return bayes, noise, self._run(bayes, noise, settings, ByRank("evidence", counts), name)
         whole = [r for r in self.fit(_NEEDS[name])[2].rounds if not r.undone]
         counts = tuple(np.cumsum([r.removed for r in whole]).tolist())
         ranked = ByRank(name.removeprefix("naive-"), counts)
@@ -243,6 +255,20 @@ class _OneRun:
                 kept |= {f"{name}_{k}": np.array([getattr(r, k) for r in fit.rounds]) for k in names}
                 kept[f"{name}_end"] = np.array(fit.vfe)
         return kept
+
+
+def _start_sd(p: torch.Tensor) -> float:
+    """Standard deviation of the first means of a weight matrix, or of biases."""
+    return (2.0 / p.shape[1]) ** 0.5 if p.dim() > 1 else 0.01
+
+
+def _tenths(removed: int, target: int, n: int) -> tuple[int, ...]:
+    """Weights gone after each round that takes a tenth of those left, until the target is reached."""
+    counts: list[int] = []
+    while removed < target:
+        removed = min(removed + -(-(n - removed) // 10), target)
+        counts.append(removed)
+    return tuple(counts)
 
 
 @torch.no_grad()
