@@ -54,7 +54,7 @@ _SLOW = (*WAVES, "naval")
 """Data sets whose learning rate is 1e-3 instead of 1e-2."""
 STARTS = ("he", "published")
 _PUBLISHED_SD = {"vbp": 0.01, "bbb-local": 0.1, "bbb-global": 0.1, "ivon": 0.1}
-_HE_POSTERIOR_SD = 0.05
+_HE_POSTERIOR_SD = 0.2
 """Small, so that units learn something before the noise of their weights switches them off."""
 
 
@@ -79,7 +79,8 @@ class BNNExperiment:
         tolerance: nats by which a weight may have evidence against its removal and yet go; see `ByEvidence`.
         all_rows: train (and test) on all rows, as published free energies do, instead of a split.
         start: ``"he"``: means with variance 2 / inputs (He et al. 2015) and narrow posteriors; ``"published"``: small means and
-            posteriors as wide as the prior (Beckers et al. 2024), which switches off most units before they have learned anything. None is ``"published"`` for recurrent networks and ``"he"`` for all others.
+            posteriors as wide as the prior (Beckers et al. 2024), which switches off most units before they have learned
+            anything. None is ``"published"`` for recurrent networks and ``"he"`` for all others.
         data_dir: folder of the data, or None.
     """
 
