@@ -156,12 +156,16 @@ def _reduce_dense(posterior: DenseGaussian, prior: DenseGaussian, reduced: Dense
     likelihood = precision - prior_precision
     m, e = posterior.mean - prior.mean, reduced.mean - prior.mean
     root = _root(reduced.covariance)
-    width = torch.eye(len(m), dtype=torch.float64, device=m.device) + root.T @ likelihood @ root
+    gained, given = root.T @ precision @ root, root.T @ prior_precision @ root
+    width = torch.eye(len(m), dtype=torch.float64, device=m.device) + gained - given
     factor, failed = torch.linalg.cholesky_ex(width)
-    if failed:
+    # exactly 0 comes out as rounding leaves it
+    rounding = 4 * len(m) * torch.finfo(torch.float64).eps * (1 + gained.norm() + given.norm())
+    least = torch.linalg.eigvalsh(width)[:1]
+    if failed or (least <= rounding).any():
         raise ValueError(
             "reduced must leave a posterior with positive precision; the least eigenvalue of 1 + R' (P - Pi) R, with R R' the "
-            f"reduced covariance, is {torch.linalg.eigvalsh(width).min().item():.6g}"
+            f"reduced covariance, is {least.min().item():.6g}"
         )
     pull = precision @ m - likelihood @ e
     inner = torch.linalg.solve_triangular(factor, (root.T @ pull)[:, None], upper=False)
