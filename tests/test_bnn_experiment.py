@@ -25,9 +25,10 @@ from activebmr.pruning.bnn_experiment import (  # noqa: E402
     run_bnn,
     run_bnn_seed,
 )
+from activebmr.pruning.free_energies import free_energy  # noqa: E402
 from activebmr.pruning.likelihoods import GaussianNoise  # noqa: E402
 from activebmr.pruning.tables import TABLES, WAVES, load_regression  # noqa: E402
-from activebmr.pruning.weight_training import WeightTraining, free_energy  # noqa: E402
+from activebmr.pruning.weight_settings import WeightTraining  # noqa: E402
 
 TINY = WeightTraining(
     epochs=6, retrain=2, rounds=2, batch=50, lr=0.1, likelihood_lr=0.1, samples=2, step_back=False, patience=0

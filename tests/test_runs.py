@@ -130,7 +130,7 @@ def test_numbers_do_not_depend_on_processes(tmp_path):
     """Of both experiments of single weights, as they are: other processes know nothing of what is patched here."""
     from activebmr.pruning.bnn_experiment import BNNExperiment, run_bnn
     from activebmr.pruning.sparse_experiment import SparseExperiment, SparsePreset, run_sparse
-    from activebmr.pruning.weight_training import WeightTraining
+    from activebmr.pruning.weight_settings import WeightTraining
 
     training = WeightTraining(epochs=3, retrain=2, rounds=1, batch=100, samples=2)
     bnn = BNNExperiment(inference="bbb-local", methods=("full", "naive", "iterative"), training=training)

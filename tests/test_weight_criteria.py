@@ -289,3 +289,10 @@ def test_wrong_ranks_are_refused(by, removed, match):
 def test_scores_by_something_else_are_refused():
     with pytest.raises(ValueError, match="by must be one of"):
         rank_scores(posterior(), "magnitude")
+
+
+@pytest.mark.parametrize("of", [SpikeAndSlab, Horseshoe])
+@pytest.mark.parametrize("at_most", [0.0, -0.5, 1.5, float("nan")])
+def test_shares_that_are_none_are_refused(of, at_most):
+    with pytest.raises(ValueError, match=r"at_most must be a share > 0 and <= 1; got "):
+        of(at_most=at_most)

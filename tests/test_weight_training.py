@@ -18,16 +18,12 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook  # noqa: E402
 from torch.utils.data import DataLoader, TensorDataset  # noqa: E402
 
 from activebmr.pruning.bayes import attach_posterior  # noqa: E402
+from activebmr.pruning.free_energies import free_energy, learn_scales  # noqa: E402
 from activebmr.pruning.horseshoe import HorseshoeModule  # noqa: E402
 from activebmr.pruning.likelihoods import Categorical, GaussianNoise  # noqa: E402
 from activebmr.pruning.weight_criteria import ByEvidence  # noqa: E402
-from activebmr.pruning.weight_training import (  # noqa: E402
-    WeightFit,
-    WeightTraining,
-    free_energy,
-    learn_scales,
-    prune_weights,
-)
+from activebmr.pruning.weight_settings import WeightFit, WeightTraining  # noqa: E402
+from activebmr.pruning.weight_training import prune_weights  # noqa: E402
 
 N, INPUTS = 44, 4
 SMALL = WeightTraining(epochs=3, retrain=2, rounds=2, batch=10, lr=0.02, samples=3, step_back=False, patience=0)
@@ -770,3 +766,16 @@ def test_scales_are_learned_from_the_first_removal_on():
 def test_an_empty_fit_says_nothing():
     empty = WeightFit()
     assert empty.rounds == [] and math.isnan(empty.vfe) and not empty.interrupted
+
+
+def test_dropout_is_no_part_of_the_free_energy():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(INPUTS, 5), nn.Tanh(), nn.Dropout(0.5), nn.Linear(5, 3))
+    data = torch.randn(N, INPUTS), torch.randint(3, (N,))
+    bayes = attach_posterior(net, "bbb-local", sd=0.1)
+    found = [free_energy(bayes, Categorical(), data, 2, batch=batch) for batch in (N, N)]
+    net[2].p = 0.0
+    assert found == [free_energy(bayes, Categorical(), data, 2, batch=N)] * 2
+    bayes.train()
+    free_energy(bayes, Categorical(), data, 1)
+    assert net[2].training

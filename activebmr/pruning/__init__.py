@@ -21,6 +21,7 @@ from activebmr.pruning.criteria import (
     log_evidence_ratio,
 )
 from activebmr.pruning.data import ImageData, load_images
+from activebmr.pruning.free_energies import free_energy
 from activebmr.pruning.gaussian import DenseGaussian, Gaussian, reduce_gaussian, removal_evidence, remove_block
 from activebmr.pruning.horseshoe import HorseshoeModule
 from activebmr.pruning.ivon import IVON
@@ -37,7 +38,8 @@ from activebmr.pruning.sparsify import Sparsified, compact_weights, sparsify
 from activebmr.pruning.tables import RegressionData, load_regression
 from activebmr.pruning.training import FitResult, Training, accuracy, fit
 from activebmr.pruning.weight_criteria import ByEvidence, ByRank, Horseshoe, SpikeAndSlab
-from activebmr.pruning.weight_training import WeightFit, WeightTraining, free_energy, prune_weights
+from activebmr.pruning.weight_settings import WeightFit, WeightTraining
+from activebmr.pruning.weight_training import prune_weights
 
 __all__ = [
     "BMRS_N",

@@ -22,12 +22,14 @@ from torch import nn
 
 from activebmr.pruning.bayes import INFERENCES, BayesianModule, attach_posterior
 from activebmr.pruning.dense_networks import gru_network, regression_mlp
+from activebmr.pruning.free_energies import free_energy
 from activebmr.pruning.likelihoods import GaussianNoise
 from activebmr.pruning.metrics import regression_metrics, removable_structures, student_t_log_density
 from activebmr.pruning.runs import run_all
 from activebmr.pruning.tables import WAVES, RegressionData, load_regression
 from activebmr.pruning.weight_criteria import ByEvidence, ByRank, WeightCriterion, rank_scores
-from activebmr.pruning.weight_training import Round, WeightFit, WeightTraining, free_energy, prune_weights
+from activebmr.pruning.weight_settings import Round, WeightFit, WeightTraining
+from activebmr.pruning.weight_training import prune_weights
 
 __all__ = ["METHODS", "STARTS", "BNNExperiment", "bnn_preset", "curve", "run_bnn", "run_bnn_seed"]
 

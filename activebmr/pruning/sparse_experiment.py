@@ -29,7 +29,8 @@ from activebmr.pruning.runs import run_all, write_json
 from activebmr.pruning.sparsify import SPARSE_CRITERIA, compact_weights, first_hessian, first_rate, sparse_training
 from activebmr.pruning.training import Training, fit
 from activebmr.pruning.weight_criteria import WeightCriterion
-from activebmr.pruning.weight_training import WeightFit, WeightTraining, prune_weights
+from activebmr.pruning.weight_settings import WeightFit, WeightTraining
+from activebmr.pruning.weight_training import prune_weights
 
 __all__ = ["SPARSE_METHODS", "SparseExperiment", "run_sparse", "run_sparse_seed", "sparse_preset"]
 

@@ -23,7 +23,8 @@ from activebmr.pruning.bayes import BayesianModule, attach_posterior
 from activebmr.pruning.compaction import compact
 from activebmr.pruning.likelihoods import Likelihood, likelihood_named
 from activebmr.pruning.weight_criteria import ByEvidence, Horseshoe, SpikeAndSlab, WeightCriterion
-from activebmr.pruning.weight_training import WeightFit, WeightTraining, prune_weights
+from activebmr.pruning.weight_settings import WeightFit, WeightTraining
+from activebmr.pruning.weight_training import prune_weights
 
 __all__ = ["SPARSE_CRITERIA", "Sparsified", "compact_weights", "sparsify"]
 

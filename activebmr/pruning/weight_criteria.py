@@ -73,6 +73,9 @@ class SpikeAndSlab:
     spared: tuple[str, ...] | None = None
     name: str = "bmr-ss"
 
+    def __post_init__(self) -> None:
+        _check_share(self.at_most)
+
     def select(self, posterior: WeightPosterior, round: int = 0) -> Tensor:
         ratios = posterior.removal_evidence()
         mask = torch.zeros_like(posterior.alive)
@@ -103,6 +106,9 @@ class Horseshoe:
     at_most: float = 0.5
     spared: tuple[str, ...] | None = None
     name: str = "bmr-rhs"
+
+    def __post_init__(self) -> None:
+        _check_share(self.at_most)
 
     def select(self, posterior: WeightPosterior, round: int = 0) -> Tensor:
         mask = torch.zeros_like(posterior.alive)
@@ -137,6 +143,11 @@ class Horseshoe:
                 mask[slice(*s)] = go[:, start : start + width].reshape(-1)
                 start += width
         return mask
+
+
+def _check_share(at_most: float) -> None:
+    if not 0 < at_most <= 1:
+        raise ValueError(f"at_most must be a share > 0 and <= 1; got {at_most}")
 
 
 def _strongest(mask: Tensor, evidence: Tensor, most: float) -> Tensor:

@@ -12,7 +12,7 @@ import math
 import re
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,178 +23,13 @@ from torch import Tensor
 from activebmr.pruning.batches import Batches, Data
 from activebmr.pruning.bayes import BayesianModule
 from activebmr.pruning.checkpoints import load_checkpoint, save_checkpoint
+from activebmr.pruning.free_energies import free_energy, learn_scales, moments
 from activebmr.pruning.likelihoods import Likelihood
 from activebmr.pruning.posterior import NaturalGaussian
 from activebmr.pruning.weight_criteria import WeightCriterion
+from activebmr.pruning.weight_settings import Round, WeightFit, WeightTraining
 
-__all__ = ["Round", "WeightFit", "WeightTraining", "free_energy", "learn_scales", "prune_weights"]
-
-SCHEDULES = ("constant", "phases", "cosine")
-
-
-@dataclass(frozen=True)
-class WeightTraining:
-    """Settings of `prune_weights`.
-
-    Attributes:
-        epochs: before the first removal; 0 goes on with a posterior that is trained already.
-        retrain: after each removal.
-        rounds: at most so many removals; None goes on until nothing new is removed.
-        batch: examples a step.
-        lr: of the posterior's optimiser (Adam, or IVON).
-        likelihood_lr: of what the likelihood learns, and of parameters without a posterior.
-        schedule: of the learning rates: ``"constant"``; ``"phases"``: they fall to 0 over the last 40 % of each phase of
-            training; ``"cosine"``: over all epochs (needs rounds).
-        stop: whether a round that removes nothing is the last.
-        step_back: whether a removal after which retraining ends with more free energy than there was before it is undone, and
-            the last.
-        samples: draws for estimates of the free energy (variance back-propagation needs none); 0 makes none, and then there is
-            no step back.
-        scale_prior: shape and rate of a Gamma prior of each layer's prior precision, which is then learned after every epoch
-            from the first removal on (see `learn_scales`); None keeps it.
-        memory: epochs over which IVON averages curvature, > 0 (and at least 1000 steps).
-        patience: seconds between checkpoints, at least.
-        seed: of batches and draws.
-    """
-
-    epochs: int = 750
-    retrain: int = 150
-    rounds: int | None = None
-    batch: int = 16
-    lr: float = 1e-2
-    likelihood_lr: float = 1e-2
-    schedule: str = "phases"
-    stop: bool = True
-    step_back: bool = True
-    samples: int = 50
-    scale_prior: tuple[float, float] | None = None
-    memory: float = 20.0
-    patience: float = 10.0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name, least in (("epochs", 0), ("retrain", 0), ("batch", 1), ("samples", 0), ("seed", 0)):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise ValueError(f"{name} of WeightTraining must be a whole number >= {least}; got {value!r}")
-        if self.rounds is not None and (not isinstance(self.rounds, int) or self.rounds < 0):
-            raise ValueError(f"rounds of WeightTraining must be a whole number >= 0 or None; got {self.rounds!r}")
-        for name in ("lr", "likelihood_lr", "memory"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} of WeightTraining must be a finite number > 0; got {getattr(self, name)}")
-        if self.schedule not in SCHEDULES:
-            raise ValueError(f"schedule of WeightTraining must be one of {list(SCHEDULES)}; got {self.schedule!r}")
-        if self.rounds is None and (self.schedule == "cosine" or not self.stop):
-            raise ValueError("rounds of WeightTraining must be given for schedule 'cosine' and where stop is False")
-
-
-@dataclass
-class Round:
-    """One removal.
-
-    Attributes:
-        epoch: epochs of training before it.
-        removed: weights that went in it.
-        removed_in_all: share of all weights that are gone after it.
-        vfe: free energy before it, nats (nan without samples).
-        vfe_predicted: what the evidence promises for after it.
-        vfe_observed: free energy right after it, estimated anew.
-        near_ties: weights left whose evidence is within 0.1 nats of a tie.
-        undone: whether it was taken back, because retraining ended with more free energy.
-    """
-
-    epoch: int
-    removed: int
-    removed_in_all: float
-    vfe: float
-    vfe_predicted: float
-    vfe_observed: float
-    near_ties: int
-    undone: bool = False
-
-
-@dataclass
-class WeightFit:
-    """What `prune_weights` did.
-
-    Attributes:
-        rounds: every removal.
-        losses: free energy per example in training, by epoch (for IVON without the KL of the weights).
-        seconds: by epoch.
-        vfe: free energy at the end, nats (nan without samples).
-        vfe_trained: free energy before the first removal.
-        outcome: how it ended, in a sentence.
-        interrupted: whether by Ctrl-C; a checkpoint then holds what was finished.
-    """
-
-    rounds: list[Round] = field(default_factory=list)
-    losses: list[float] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)
-    vfe: float = math.nan
-    vfe_trained: float = math.nan
-    outcome: str = ""
-    interrupted: bool = False
-
-
-@torch.no_grad()
-def free_energy(
-    bayes: BayesianModule,
-    likelihood: Likelihood,
-    data: Data | Batches,
-    samples: int = 50,
-    seed: int = 0,
-    batch: int = 2000,
-) -> float:
-    """Variational free energy of all the data, nats: expected negative log likelihood + KL of weights + KL of the likelihood.
-
-    Deterministic for variance back-propagation; otherwise the mean of so many draws (the same for the same seed).
-    """
-    if samples < 1 and bayes.inference != "vbp":
-        raise ValueError(f"samples must be 1 or more for inference {bayes.inference!r}; got {samples}")
-    batches = data if isinstance(data, Batches) else Batches(data)
-    was = bayes.training
-    bayes.train()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        total = sum(float(_nll(bayes, likelihood, x, y, samples)) for x, y in batches.in_order(batch))
-    bayes.train(was)
-    _drop_draw(bayes)
-    return total + float(bayes.kl()) + float(likelihood.kl())
-
-
-def _nll(bayes: BayesianModule, likelihood: Likelihood, x: Tensor, y: Tensor, samples: int) -> Tensor:
-    if bayes.inference == "vbp":
-        return likelihood.nll(*_moments(bayes, x, y)).double().sum()
-    return sum(likelihood.nll(bayes(x), y).double().sum() for _ in range(samples)) / samples  # type: ignore[return-value]
-
-
-def _moments(bayes: BayesianModule, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    mean, variance = bayes.moments(x)
-    return mean, y, variance
-
-
-def _drop_draw(bayes: BayesianModule) -> None:
-    if hasattr(bayes.posterior, "draw"):
-        bayes.posterior.draw = None  # type: ignore[assignment]
-
-
-@torch.no_grad()
-def learn_scales(bayes: BayesianModule, shape: float = 2.0, rate: float = 2.0) -> dict[str, float]:
-    """Set each layer's prior variance by its own weights, and return it: precision ~ Gamma(shape, rate), a conjugate update.
-
-    (shape + n / 2) / (rate + sum of (variance + (mean - prior mean)^2) / 2) over the n weights of the layer that are left,
-    after Markovic et al. (2023), whose c^-2 ~ Gamma(2, 2) has a log-normal posterior instead.
-    """
-    q, found = bayes.posterior, {}
-    square = (q.raw_mean() - q.prior_mean) ** 2 + q.raw_variance()
-    for layer, slices in q.layers.items():
-        left = torch.cat([q.alive[slice(*s)] for s in slices])
-        spread = torch.cat([square[slice(*s)] for s in slices])[left].double().sum()
-        precision = (shape + 0.5 * float(left.sum())) / (rate + 0.5 * float(spread))
-        for s in slices:
-            q.prior_variance[slice(*s)] = 1 / precision
-        found[layer] = 1 / precision
-    return found
+__all__ = ["prune_weights"]
 
 
 def prune_weights(
@@ -333,7 +168,7 @@ class _Run:
 
     def _step(self, x: Tensor, y: Tensor) -> Tensor:
         if self.bayes.inference == "vbp":
-            loss = self.likelihood.nll(*_moments(self.bayes, x, y)).mean()
+            loss = self.likelihood.nll(*moments(self.bayes, x, y)).mean()
         else:
             loss = self.likelihood.nll(self.bayes(x), y).mean()
         loss = loss + self.likelihood.kl() / self.data.n
