@@ -40,6 +40,7 @@ TABLES = (
 )
 INFERENCES = ("bbb-local", "bbb-global", "vbp", "ivon")
 STARTS = ("he", "published")
+TARGETS = ("standardised", "raw")
 BNN_METHODS = ("full", "naive", "naive-snr", "naive-mean-sd", "iterative", "snr", "mean-sd", "bmr-80")
 NETWORKS = ("mlp", "lenet", "vit", "mixer")
 SPARSE_METHODS = ("map", "flat", "horseshoe", "bmr-ss", "bmr-rhs")
@@ -55,7 +56,8 @@ def bnn(
     splits: Annotated[int, typer.Option(help="Standard splits, from 0 on.", metavar="N")] = 1,
     seeds: Annotated[int, typer.Option(help="Runs of each split, with seeds from 0 on.", metavar="N")] = 1,
     all_rows: Annotated[
-        bool, typer.Option("--all-rows", help="Train and test on all rows, as published free energies do; no splits.")
+        bool,
+        typer.Option("--all-rows", help="Train and test on all rows, targets raw, as published free energies do; no splits."),
     ] = False,
     tolerance: Annotated[
         float, typer.Option(help="Nats of evidence against its removal with which a weight still goes.", metavar="NATS")
@@ -66,6 +68,14 @@ def bnn(
             help="First means and variances: he (learns more units) or published (small means, wide posteriors).",
             metavar="NAME",
             show_default="he; published for waves",
+        ),
+    ] = None,
+    targets: Annotated[
+        str | None,
+        typer.Option(
+            help="standardised, or raw as published; reports are in the units of the data either way.",
+            metavar="NAME",
+            show_default="raw with --all-rows and for waves, else standardised",
         ),
     ] = None,
     epochs: Annotated[
@@ -99,8 +109,9 @@ def bnn(
 
     check_known("data", data, TABLES)
     check_known("inference", inference, INFERENCES)
-    if start is not None:
-        check_known("start", start, STARTS)
+    for what, value, known in (("start", start, STARTS), ("targets", targets, TARGETS)):
+        if value is not None:
+            check_known(what, value, known)
     for name in method or ():
         check_known("method", name, BNN_METHODS)
     check_positive({"--splits": splits, "--seeds": seeds, "--jobs": jobs})
@@ -111,9 +122,8 @@ def bnn(
         changes = {k: v for k, v in (("epochs", epochs), ("retrain", retrain)) if v is not None}
         training = replace(bnn_preset(data, inference), **changes)
         wanted = tuple(dict.fromkeys(method)) if method else BNN_METHODS
-        return BNNExperiment(
-            data, inference, wanted, training, tolerance, all_rows, None if data_dir is None else str(data_dir), start
-        )
+        folder = None if data_dir is None else str(data_dir)
+        return BNNExperiment(data, inference, wanted, training, tolerance, all_rows, folder, start, targets)
 
     try:
         experiment = make()

@@ -17,7 +17,11 @@ from activebmr.pruning import bnn_experiment  # noqa: E402
 from activebmr.pruning.bayes import INFERENCES, attach_posterior  # noqa: E402
 from activebmr.pruning.bnn_experiment import (  # noqa: E402
     METHODS,
+    TARGETS,
     BNNExperiment,
+    _OneRun,
+    _start_sd,
+    _tenths,
     bnn_preset,
     curve,
     held_out,
@@ -27,7 +31,7 @@ from activebmr.pruning.bnn_experiment import (  # noqa: E402
 )
 from activebmr.pruning.free_energies import free_energy  # noqa: E402
 from activebmr.pruning.likelihoods import GaussianNoise  # noqa: E402
-from activebmr.pruning.tables import TABLES, WAVES, load_regression  # noqa: E402
+from activebmr.pruning.tables import TABLES, WAVES, load_regression, standardise_targets  # noqa: E402
 from activebmr.pruning.weight_settings import WeightTraining  # noqa: E402
 
 TINY = WeightTraining(
@@ -192,6 +196,56 @@ def test_held_out_errors_are_those_of_the_mixture_of_draws():
     assert found["nll"] == pytest.approx(-density.mean().item(), rel=1e-6)
 
 
+def test_units_of_targets_do_not_change_what_reports_mean():
+    """A network trained on scaled targets, asked in raw units, says what the same network on raw targets would."""
+    raw = load_regression("diabetes")
+    scaled = standardise_targets(raw)
+    torch.manual_seed(0)
+    bayes, noise = attach_posterior(nn.Linear(10, 1), "vbp", sd=0.1), GaussianNoise(1, len(raw.x_train))
+    beta = noise.beta.item()
+    found = held_out(bayes, noise, scaled, 40)
+    torch.manual_seed(0)
+    drawn = bayes.predict(raw.x_test, 40).double() * scaled.y_sd + scaled.y_mean  # other draws of the same posterior
+    assert found["rmse"] == pytest.approx((drawn.mean(0) - raw.y_test).square().mean().sqrt().item(), rel=0.02)
+    t = torch.distributions.StudentT(2 * noise.alpha, drawn, scaled.y_sd.item() * math.sqrt(beta / noise.alpha))
+    density = t.log_prob(raw.y_test.double()).squeeze(-1).logsumexp(dim=0) - math.log(40)
+    assert found["nll"] == pytest.approx(-density.mean().item(), abs=0.05)
+
+
+def test_free_energies_are_those_of_targets_in_their_own_units():
+    few = BNNExperiment(methods=("full",), training=replace(TINY, epochs=1))
+    one = _OneRun(few, 0, 0, None, None)
+    vfe = one.row("full")["vfe"]
+    inside = free_energy(*one.fit("full")[:2], (one.data.x_train, one.data.y_train))
+    assert one.data.y_train.std(correction=0) == pytest.approx(1)
+    sd = load_regression("diabetes").y_train.std(correction=0).item()
+    assert vfe == pytest.approx(inside + 398 * math.log(sd), rel=1e-6)
+
+
+def test_targets_are_raw_where_published_ones_are():
+    for all_rows, data, raw in ((False, "diabetes", False), (True, "diabetes", True), (False, "sine", True)):
+        few = BNNExperiment(data, methods=("full",), all_rows=all_rows)
+        assert (_OneRun(few, None if all_rows else 0, 0, None, None).data.y_sd == 1) == raw
+        for targets in TARGETS:
+            asked = _OneRun(replace(few, targets=targets), None if all_rows else 0, 0, None, None)
+            assert (asked.data.y_sd == 1) == (targets == "raw")
+
+
+def test_he_start_follows_the_number_of_inputs():
+    torch.manual_seed(0)
+    assert _start_sd(torch.empty(50, 8)) == 0.5 and _start_sd(torch.empty(50)) == 0.01
+    one = {
+        start: run_bnn(BNNExperiment(methods=("full",), training=replace(TINY, epochs=1), start=start), [(0, 0)])[0][0]["vfe"]
+        for start in (None, "he", "published")
+    }
+    assert one[None] == one["he"] != one["published"]
+
+
+def test_tenths_of_what_is_left():
+    assert _tenths(50, 80, 100) == (55, 60, 64, 68, 72, 75, 78, 80)
+    assert _tenths(80, 80, 100) == _tenths(93, 80, 100) == ()
+
+
 def test_idle_units_have_weights_that_noise_drowns():
     bayes = attach_posterior(nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 1)), sd=0.1)
     out = bayes.posterior.split(bayes.posterior.location.detach())["2.weight"][0]
@@ -218,6 +272,7 @@ def test_every_data_set_has_settings():
         (dict(data="mnist"), r"data must be one of \['diabetes', .*; got 'mnist'"),
         (dict(inference="mc"), "inference must be one of .*; got 'mc'"),
         (dict(methods=("full", "bmr")), "method must be one of .*; got 'bmr'"),
+        (dict(targets="log"), r"targets must be None or one of \['standardised', 'raw'\]; got 'log'"),
         (dict(start="zeros"), r"start must be None or one of \['he', 'published'\]; got 'zeros'"),
         (dict(tolerance=-0.1), "tolerance must be a finite number >= 0; got -0.1"),
     ],

@@ -18,7 +18,7 @@ torch = pytest.importorskip("torch")
 from activebmr.pruning import table_downloads  # noqa: E402
 from activebmr.pruning.data import cache_folder  # noqa: E402
 from activebmr.pruning.table_downloads import SOURCES, index_sum  # noqa: E402
-from activebmr.pruning.tables import TABLES, WAVES, load_regression  # noqa: E402
+from activebmr.pruning.tables import TABLES, WAVES, load_regression, standardise_targets  # noqa: E402
 
 N, FEATURES = 20, 4
 
@@ -194,6 +194,19 @@ def test_diabetes_without_scikit_learn(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
     with pytest.raises(ImportError, match="'diabetes' comes with scikit-learn: pip install scikit-learn"):
         load_regression("diabetes")
+
+
+def test_standardised_targets_have_the_scale_of_their_training_rows():
+    raw = load_regression("diabetes")
+    found = standardise_targets(raw)
+    assert_allclose(found.y_train.mean(0), [0], atol=1e-6)
+    assert_allclose(found.y_train.std(0, correction=0), [1], rtol=1e-6)
+    for one, other in ((found.y_train, raw.y_train), (found.y_test, raw.y_test)):
+        assert_allclose(one * found.y_sd + found.y_mean, other, rtol=1e-5)
+    assert raw.y_sd == 1 and raw.y_mean == 0 and torch.equal(found.x_train, raw.x_train)
+    again = standardise_targets(found)
+    assert_allclose(again.y_sd, found.y_sd, rtol=1e-6)
+    assert_allclose(again.y_mean, found.y_mean, rtol=1e-6)
 
 
 # --- waves -----------------------------------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ from activebmr.pruning.saving import load_compact, save_compact
 from activebmr.pruning.schedules import Step, compression, prune, prune_ranked, prune_share
 from activebmr.pruning.slimming import structure_of
 from activebmr.pruning.sparsify import Sparsified, compact_weights, sparsify
-from activebmr.pruning.tables import RegressionData, load_regression
+from activebmr.pruning.tables import RegressionData, load_regression, standardise_targets
 from activebmr.pruning.training import FitResult, Training, accuracy, fit
 from activebmr.pruning.weight_criteria import ByEvidence, ByRank, Horseshoe, SpikeAndSlab
 from activebmr.pruning.weight_settings import WeightFit, WeightTraining
@@ -94,6 +94,7 @@ __all__ = [
     "load_compact",
     "load_images",
     "load_regression",
+    "standardise_targets",
     "log_evidence_ratio",
     "measure",
     "network_named",

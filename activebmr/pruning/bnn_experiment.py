@@ -26,12 +26,12 @@ from activebmr.pruning.free_energies import free_energy
 from activebmr.pruning.likelihoods import GaussianNoise
 from activebmr.pruning.metrics import regression_metrics, removable_structures, student_t_log_density
 from activebmr.pruning.runs import run_all
-from activebmr.pruning.tables import WAVES, RegressionData, load_regression
+from activebmr.pruning.tables import WAVES, RegressionData, load_regression, standardise_targets
 from activebmr.pruning.weight_criteria import ByEvidence, ByRank, WeightCriterion, rank_scores
 from activebmr.pruning.weight_settings import Round, WeightFit, WeightTraining
 from activebmr.pruning.weight_training import prune_weights
 
-__all__ = ["METHODS", "STARTS", "BNNExperiment", "bnn_preset", "curve", "run_bnn", "run_bnn_seed"]
+__all__ = ["METHODS", "STARTS", "TARGETS", "BNNExperiment", "bnn_preset", "curve", "run_bnn", "run_bnn_seed"]
 
 METHODS = ("full", "naive", "naive-snr", "naive-mean-sd", "iterative", "snr", "mean-sd", "bmr-80")
 SAMPLES = 100
@@ -55,6 +55,7 @@ _SIZES = {
 _SLOW = (*WAVES, "naval")
 """Data sets whose learning rate is 1e-3 instead of 1e-2."""
 STARTS = ("he", "published")
+TARGETS = ("standardised", "raw")
 _PUBLISHED_SD = {"vbp": 0.01, "bbb-local": 0.1, "bbb-global": 0.1, "ivon": 0.1}
 _HE_POSTERIOR_SD = 0.2
 """Small, so that units learn something before the noise of their weights switches them off."""
@@ -80,6 +81,8 @@ class BNNExperiment:
         training: settings; the seed is set for each run.
         tolerance: nats by which a weight may have evidence against its removal and yet go; see `ByEvidence`.
         all_rows: train (and test) on all rows, as published free energies do, instead of a split.
+        targets: ``"standardised"`` (see `standardise_targets`) or ``"raw"``, as published. None is ``"raw"`` for all rows and
+            for waves, ``"standardised"`` otherwise. Reports are in the units of the data either way, free energies too.
         start: ``"he"``: means with variance 2 / inputs (He et al. 2015) and narrow posteriors; ``"published"``: small means and
             posteriors as wide as the prior (Beckers et al. 2024), which switches off most units before they have learned
             anything. None is ``"published"`` for recurrent networks and ``"he"`` for all others.
@@ -94,8 +97,11 @@ class BNNExperiment:
     all_rows: bool = False
     data_dir: str | None = None
     start: str | None = None
+    targets: str | None = None
 
     def __post_init__(self) -> None:
+        if self.targets not in (None, *TARGETS):
+            raise ValueError(f"targets must be None or one of {list(TARGETS)}; got {self.targets!r}")
         if self.start not in (None, *STARTS):
             raise ValueError(f"start must be None or one of {list(STARTS)}; got {self.start!r}")
         if self.data not in _SIZES:
@@ -159,7 +165,11 @@ class _OneRun:
         tell: Callable[[str], None] | None,
     ) -> None:
         self.experiment, self.split, self.seed, self.folder, self.tell = experiment, split, seed, folder, tell
-        self.data = load_regression(experiment.data, experiment.data_dir, split=split, seed=seed)
+        data = load_regression(experiment.data, experiment.data_dir, split=split, seed=seed)
+        raw = experiment.targets == "raw" or (experiment.targets is None and (experiment.all_rows or data.is_sequence))
+        self.data = data if raw else standardise_targets(data)
+        self.shift = len(data.x_train) * float(self.data.y_sd.double().log().sum())
+        """What free energies gain when densities are those of targets in their own units."""
         self.training = replace(experiment.training, seed=seed)
         self.fits: dict[str, tuple[BayesianModule, GaussianNoise, WeightFit]] = {}
 
@@ -228,10 +238,10 @@ class _OneRun:
             "method": name,
             "split": self.split,
             "seed": self.seed,
-            "vfe_trained": self.fit("full")[2].vfe,
-            "vfe": fit.vfe,
-            "vfe_predicted": last.vfe_predicted,
-            "vfe_observed": last.vfe_observed,
+            "vfe_trained": self.fit("full")[2].vfe + self.shift,
+            "vfe": fit.vfe + self.shift,
+            "vfe_predicted": last.vfe_predicted + self.shift,
+            "vfe_observed": last.vfe_observed + self.shift,
             **held_out(bayes, noise, self.data),
             "removed": float((~alive).double().mean()),
             "removed_by_round": [r.removed_in_all for r in stayed],
@@ -250,13 +260,14 @@ class _OneRun:
         kept: dict[str, NDArray[Any]] = {}
         if self.training.samples or self.experiment.inference == "vbp":
             found = curve(*self.fit("full")[:2], self.data, self.training.samples)
-            kept |= {f"curve_{name}": values for name, values in found.items()}
+            kept |= {f"curve_{name}": values + (name != "share") * self.shift for name, values in found.items()}
         for name in ("iterative", "snr", "mean-sd"):
             if name in self.fits:
                 fit = self.fits[name][2]
-                names = ("removed_in_all", "vfe", "vfe_predicted", "vfe_observed", "undone")
-                kept |= {f"{name}_{k}": np.array([getattr(r, k) for r in fit.rounds]) for k in names}
-                kept[f"{name}_end"] = np.array(fit.vfe)
+                kept |= {f"{name}_{k}": np.array([getattr(r, k) for r in fit.rounds]) for k in ("removed_in_all", "undone")}
+                for k in ("vfe", "vfe_predicted", "vfe_observed"):
+                    kept[f"{name}_{k}"] = np.array([getattr(r, k) for r in fit.rounds]) + self.shift
+                kept[f"{name}_end"] = np.array(fit.vfe + self.shift)
         return kept
 
 
@@ -277,11 +288,11 @@ def _tenths(removed: int, target: int, n: int) -> tuple[int, ...]:
 @torch.no_grad()
 def held_out(bayes: BayesianModule, noise: GaussianNoise, data: RegressionData, samples: int | None = None) -> dict[str, float]:
     """``rmse`` and ``nll`` (nats per row) of the test rows: mixture of so many draws of the weights (`SAMPLES` by
-    default), noise integrated out.
+    default), noise integrated out; in the units of the data, also where targets are standardised.
     """
-    means = bayes.predict(data.x_test, samples or SAMPLES).double()
-    densities = student_t_log_density(data.y_test.double(), means, noise.alpha, noise.beta.double())
-    return regression_metrics(means, data.y_test, densities)
+    mean, sd = data.y_mean.double(), data.y_sd.double()
+    means, y = bayes.predict(data.x_test, samples or SAMPLES).double() * sd + mean, data.y_test.double() * sd + mean
+    return regression_metrics(means, y, student_t_log_density(y, means, noise.alpha, noise.beta.double() * sd**2))
 
 
 def idle_units(bayes: BayesianModule) -> int:

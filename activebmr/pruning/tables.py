@@ -7,7 +7,7 @@ minimization", IEEE Open Journal of Signal Processing, arXiv 2210.09134; diabete
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ from torch import Tensor
 from activebmr.pruning.data import cache_folder
 from activebmr.pruning.table_downloads import SOURCES, download_table, is_table_complete
 
-__all__ = ["TABLES", "WAVES", "RegressionData", "load_regression"]
+__all__ = ["TABLES", "WAVES", "RegressionData", "load_regression", "standardise_targets"]
 
 TABLES = ("diabetes", "boston", "concrete", "energy", "kin8nm", "naval", "power", "protein", "wine", "yacht")
 """Data sets of rows of features; all but diabetes are read from files."""
@@ -45,13 +45,15 @@ class RegressionData:
         split: which one, or None where all rows are training rows.
         x_train: ``(n, n_in)``, float32; every feature has mean 0 and standard deviation 1 (divided by n) over the training
             rows. Of waves ``(n, window, 1)``, as they are.
-        y_train: ``(n, n_out)``, float32, in the units of the file: targets are not scaled.
+        y_train: ``(n, n_out)``, float32, in the units of the file, or scaled (`standardise_targets`).
         x_test: the test rows, on the scale of the training rows; without a split the very tensor ``x_train``.
         y_test: their targets; without a split the very tensor ``y_train``.
         x_mean: ``(n_in,)``, float32: what was subtracted from the features.
         x_sd: ``(n_in,)``, float32, > 0: what they were divided by then.
         columns: of the file, counted from 0, that the features are.
         dropped: columns of features that are left out because they do not vary over the training rows.
+        y_mean: ``(n_out,)``, float32: what was subtracted from the targets, 0 where they are as they were.
+        y_sd: ``(n_out,)``, float32, > 0: what they were divided by then, 1 where they are as they were.
     """
 
     name: str
@@ -64,6 +66,8 @@ class RegressionData:
     x_sd: Tensor
     columns: tuple[int, ...]
     dropped: tuple[int, ...]
+    y_mean: Tensor = field(default_factory=lambda: torch.zeros(1))
+    y_sd: Tensor = field(default_factory=lambda: torch.ones(1))
 
     @property
     def n_in(self) -> int:
@@ -135,6 +139,18 @@ def load_regression(
     if name in WAVES:
         return _wave(name, split)
     return _scaled(name, split, _diabetes(split, int(seed)) if name == "diabetes" else _read(name, _place(name, folder), split))
+
+
+def standardise_targets(data: RegressionData) -> RegressionData:
+    """The same data with targets of mean 0 and standard deviation 1 (divided by n) over the training rows.
+
+    Priors of weights say how large outputs can be, so what targets are measured in matters: power's lie around 454, and a
+    network of weights ~ N(0, 1) needs all of its units to get there.
+    """
+    mean, sd = data.y_train.double().mean(dim=0), data.y_train.double().std(dim=0, correction=0)
+    y_train, y_test = (((y.double() - mean) / sd).float() for y in (data.y_train, data.y_test))
+    y_mean = (data.y_mean + data.y_sd * mean).float()
+    return replace(data, y_train=y_train, y_test=y_test, y_mean=y_mean, y_sd=(data.y_sd * sd).float())
 
 
 class _Table(NamedTuple):
