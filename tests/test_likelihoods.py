@@ -103,6 +103,19 @@ def test_shape_is_exact_and_noise_begins_with_the_priors(n_examples, prior):
     assert likelihood.beta.shape == (3,)
 
 
+def test_rates_can_differ_from_output_to_output(rng):
+    y, outputs = (double(rng.normal(size=(7, 2))) for _ in range(2))
+    both = noise(2, 7, [3.0, 5.0], shape=2.0, rate=[0.25, 4.0])
+    single = [noise(1, 7, [b], shape=2.0, rate=r) for b, r in ((3.0, 0.25), (5.0, 4.0))]
+    assert_allclose(both.kl().detach(), sum(one.kl().item() for one in single), rtol=1e-12)
+    parts = sum(one.nll(outputs[:, [i]], y[:, [i]]) for i, one in enumerate(single))
+    assert_allclose(both.nll(outputs, y).detach(), parts.detach(), rtol=1e-12)
+    first = GaussianNoise(2, 7, rate=[0.25, 4.0])
+    assert_allclose((first.beta / first.alpha).detach(), [0.25, 4.0], rtol=1e-6)
+    later = GaussianNoise(2, 7, rate=[0.25, 4.0], variance=0.3)
+    assert_allclose((later.beta / later.alpha).detach(), [0.3, 0.3], rtol=1e-6)
+
+
 @pytest.mark.parametrize("prior", [{}, dict(shape=3.0, rate=0.5)], ids=str)
 def test_the_best_rate_is_the_priors_and_half_the_sum_of_squares(rng, prior):
     outputs, y, variance = data(rng, 12, 2)
@@ -257,9 +270,11 @@ def test_right_targets_pass():
         (dict(n_out=0), "n_out must be a whole number >= 1; got 0"),
         (dict(n_examples=0), "n_examples must be a whole number >= 1; got 0"),
         (dict(n_examples=3.0), "n_examples must be a whole number >= 1; got 3.0"),
-        (dict(shape=0.0), "shape and rate must be > 0; got 0.0 and 1.0"),
-        (dict(rate=-1.0), "shape and rate must be > 0; got 1.0 and -1.0"),
-        (dict(rate=math.nan), "shape and rate must be > 0"),
+        (dict(shape=0.0), "shape and rate must be finite and > 0; got 0.0 and 1.0"),
+        (dict(rate=[1.0, 2.0, 3.0]), r"rate must be a number or one for each of the \d outputs; got shape \(3,\)"),
+        (dict(variance=0.0), "variance must be a finite number > 0; got 0.0"),
+        (dict(rate=-1.0), "shape and rate must be finite and > 0; got 1.0 and -1.0"),
+        (dict(rate=math.nan), "shape and rate must be finite and > 0"),
     ],
     ids=str,
 )

@@ -166,8 +166,8 @@ class _OneRun:
     ) -> None:
         self.experiment, self.split, self.seed, self.folder, self.tell = experiment, split, seed, folder, tell
         data = load_regression(experiment.data, experiment.data_dir, split=split, seed=seed)
-        raw = experiment.targets == "raw" or (experiment.targets is None and (experiment.all_rows or data.is_sequence))
-        self.data = data if raw else standardise_targets(data)
+        self.raw = experiment.targets == "raw" or (experiment.targets is None and (experiment.all_rows or data.is_sequence))
+        self.data = data if self.raw else standardise_targets(data)
         self.shift = len(data.x_train) * float(self.data.y_sd.double().log().sum())
         """What free energies gain when densities are those of targets in their own units."""
         self.training = replace(experiment.training, seed=seed)
@@ -189,7 +189,12 @@ class _OneRun:
             nn.init.normal_(p, 0.0, _start_sd(p) if he else _PUBLISHED_SD[inference])
         sd = _HE_POSTERIOR_SD if he and inference != "ivon" else None
         bayes = attach_posterior(net, inference, sd=sd, n_examples=len(data.x_train), hessian=10.0)
-        noise = GaussianNoise(data.n_out, len(data.x_train))
+        # the prior of noise is that of raw targets: Gamma(1, 1) of scaled ones would forbid a noise that is small beside them
+        rates = (1 / data.y_sd.double() ** 2).tolist()
+        rate = rates if len(rates) == data.n_out else rates[0]
+        # it also begins with 1 squared unit, small enough to learn; IVON's curvature would have to follow that far
+        first = 1.0 if inference == "ivon" and not self.raw else None
+        noise = GaussianNoise(data.n_out, len(data.x_train), rate=rate, variance=first)
         return bayes, noise, self._run(bayes, noise, self.training, None, "full")
 
     def _pruned(self, name: str) -> tuple[BayesianModule, GaussianNoise, WeightFit]:

@@ -7,6 +7,7 @@ eq. 9 to 12): tau ~ Gamma(alpha, beta) for each output, prior Gamma(1, 1).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -68,20 +69,38 @@ class GaussianNoise(Likelihood):
     Args:
         n_out: outputs.
         n_examples: training examples.
-        shape, rate: a0 and b0 of the prior Gamma(a0, b0), > 0.
+        shape, rate: a0 and b0 of the prior Gamma(a0, b0), > 0; rates in squared units of the targets, one for all outputs or
+            one for each.
+        variance: of the noise at first, > 0; by default rate / shape. A small one lets a network learn much before what it does
+            not explain counts as noise.
     """
 
-    def __init__(self, n_out: int, n_examples: int, shape: float = 1.0, rate: float = 1.0) -> None:
+    rate: Tensor
+
+    def __init__(
+        self,
+        n_out: int,
+        n_examples: int,
+        shape: float = 1.0,
+        rate: float | Sequence[float] = 1.0,
+        variance: float | None = None,
+    ) -> None:
         super().__init__()
         for name, value in (("n_out", n_out), ("n_examples", n_examples)):
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name} must be a whole number >= 1; got {value!r}")
-        if not (shape > 0 and rate > 0):
-            raise ValueError(f"shape and rate must be > 0; got {shape} and {rate}")
+        rates = torch.as_tensor(rate, dtype=torch.float64)
+        if rates.dim() > 1 or (rates.dim() == 1 and len(rates) != n_out):
+            raise ValueError(f"rate must be a number or one for each of the {n_out} outputs; got shape {tuple(rates.shape)}")
+        if not (shape > 0 and (rates > 0).all() and rates.isfinite().all()):
+            raise ValueError(f"shape and rate must be finite and > 0; got {shape} and {rate}")
+        if variance is not None and not 0 < variance < math.inf:
+            raise ValueError(f"variance must be a finite number > 0; got {variance}")
         alpha = shape + 0.5 * n_examples
-        # the noise begins with a variance of rate / shape
-        self.log_beta = nn.Parameter(torch.full((n_out,), math.log(alpha * rate / shape)))
-        self.n_out, self.shape, self.rate, self.alpha = n_out, shape, rate, alpha
+        first = rates / shape if variance is None else torch.tensor(variance, dtype=torch.float64)
+        self.log_beta = nn.Parameter((alpha * first).log().expand(n_out).to(torch.get_default_dtype()).contiguous())
+        self.register_buffer("rate", rates.expand(n_out).clone(), persistent=False)
+        self.n_out, self.shape, self.alpha = n_out, shape, alpha
         self._constant = math.log(2 * math.pi) - float(torch.digamma(torch.tensor(alpha, dtype=torch.float64)))
 
     @property
@@ -103,9 +122,9 @@ class GaussianNoise(Likelihood):
         return 0.5 * (apart * (self.alpha * (-self.log_beta).exp()) + (self.log_beta + self._constant)).sum(dim=-1)
 
     def kl(self) -> Tensor:
-        a0, b0, a = self.shape, self.rate, self.alpha
+        a0, b0, a = self.shape, self.rate.to(self.log_beta.dtype), self.alpha
         digamma = float(torch.digamma(torch.tensor(a, dtype=torch.float64)))
-        known = (a - a0) * digamma - math.lgamma(a) + math.lgamma(a0) - a0 * math.log(b0) - a
+        known = (a - a0) * digamma - math.lgamma(a) + math.lgamma(a0) - a0 * b0.log() - a
         return (a0 * self.log_beta + a * b0 * (-self.log_beta).exp() + known).sum()
 
 
