@@ -51,7 +51,11 @@ def bnn(
     inference: Annotated[str, typer.Option(help=f"How posteriors are found: {', '.join(INFERENCES)}.", metavar="NAME")] = "vbp",
     method: Annotated[
         list[str] | None,
-        typer.Option(help=f"What prunes: {', '.join(BNN_METHODS)}; can be repeated.", metavar="NAME", show_default="all"),
+        typer.Option(
+            help=f"What prunes: {', '.join(BNN_METHODS)} (or another share, in percent); can be repeated.",
+            metavar="NAME",
+            show_default="all",
+        ),
     ] = None,
     splits: Annotated[int, typer.Option(help="Standard splits, from 0 on.", metavar="N")] = 1,
     seeds: Annotated[int, typer.Option(help="Runs of each split, with seeds from 0 on.", metavar="N")] = 1,
@@ -77,6 +81,9 @@ def bnn(
             metavar="NAME",
             show_default="raw with --all-rows and for waves, else standardised",
         ),
+    ] = None,
+    hidden: Annotated[
+        int | None, typer.Option(help="Units of the hidden layer.", metavar="N", show_default="50; 16 for waves")
     ] = None,
     epochs: Annotated[
         int | None, typer.Option(help="Epochs before the first removal.", metavar="N", show_default="the preset's")
@@ -113,7 +120,8 @@ def bnn(
         if value is not None:
             check_known(what, value, known)
     for name in method or ():
-        check_known("method", name, BNN_METHODS)
+        if not name.startswith("bmr-"):  # which shares there are, the experiment knows
+            check_known("method", name, BNN_METHODS)
     check_positive({"--splits": splits, "--seeds": seeds, "--jobs": jobs})
     need_torch()
     from activebmr.pruning.bnn_experiment import BNNExperiment, bnn_preset, run_bnn
@@ -123,7 +131,7 @@ def bnn(
         training = replace(bnn_preset(data, inference), **changes)
         wanted = tuple(dict.fromkeys(method)) if method else BNN_METHODS
         folder = None if data_dir is None else str(data_dir)
-        return BNNExperiment(data, inference, wanted, training, tolerance, all_rows, folder, start, targets)
+        return BNNExperiment(data, inference, wanted, training, tolerance, all_rows, folder, start, targets, hidden)
 
     try:
         experiment = make()

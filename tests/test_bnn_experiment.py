@@ -175,6 +175,18 @@ def test_more_methods_go_on_from_the_trained_network(tmp_path):
     assert untimed(rows) == untimed(run_bnn(replace(FEW, methods=("naive-snr", "naive")), [(0, 0)])[0])
 
 
+def test_any_share_and_width_can_be_asked_for():
+    asked = BNNExperiment(methods=("bmr-95", "full", "bmr-7"), training=TINY, hidden=9)
+    rows, _ = run_bnn(asked, [(0, 0)])
+    assert [r["method"] for r in rows] == ["bmr-95", "full", "bmr-7"]
+    n, iterative = 9 * 12 + 1, run_bnn(replace(asked, methods=("iterative",)), [(0, 0)])[0][0]
+    assert [r["parameters"] for r in rows[:2]] == [n - math.ceil(0.95 * n), n]
+    assert rows[0]["rounds"] == len(rows[0]["removed_by_round"]) > 3
+    assert rows[2]["parameters"] == min(n - math.ceil(0.07 * n), iterative["parameters"])
+    wave = replace(asked, data="sine", methods=("full",), training=replace(TINY, epochs=1, batch=400))
+    assert run_bnn(wave, [(0, 0)])[0][0]["parameters"] == 3 * 9 * 11 + 10
+
+
 def test_waves_and_all_rows_are_taken():
     experiment = BNNExperiment("sine", methods=("full", "naive"), training=replace(TINY, epochs=1, batch=400), all_rows=True)
     rows, kept = run_bnn(experiment, [(None, 0)])
@@ -272,6 +284,10 @@ def test_every_data_set_has_settings():
         (dict(data="mnist"), r"data must be one of \['diabetes', .*; got 'mnist'"),
         (dict(inference="mc"), "inference must be one of .*; got 'mc'"),
         (dict(methods=("full", "bmr")), "method must be one of .*; got 'bmr'"),
+        (dict(methods=("bmr-0",)), "method must be one of .*, or bmr-N with N in 1..99; got 'bmr-0'"),
+        (dict(methods=("bmr-100",)), "method must be one of .*; got 'bmr-100'"),
+        (dict(hidden=0), "hidden must be None or a whole number >= 1; got 0"),
+        (dict(hidden=2.0), "hidden must be None or a whole number >= 1; got 2.0"),
         (dict(targets="log"), r"targets must be None or one of \['standardised', 'raw'\]; got 'log'"),
         (dict(start="zeros"), r"start must be None or one of \['he', 'published'\]; got 'zeros'"),
         (dict(tolerance=-0.1), "tolerance must be a finite number >= 0; got -0.1"),

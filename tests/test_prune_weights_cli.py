@@ -74,6 +74,8 @@ def test_sparse_writes_settings_and_a_row_for_each_method(tmp_path):
         (["bnn", "--data", "bostn"], "boston"),
         (["bnn", "--inference", "vpb"], "vbp"),
         (["bnn", "--method", "iterativ"], "iterative"),
+        (["bnn", "--method", "bmr-100"], "bmr-N with N in 1..99; got 'bmr-100'"),
+        (["bnn", "--hidden", "0"], "hidden must be None or a whole number >= 1; got 0"),
         (["bnn", "--splits", "0"], "--splits must be 1 or more; got 0"),
         (["bnn", "--tolerance", "-1"], "tolerance must be a finite number >= 0; got -1.0"),
         (["bnn", "--splits", "99", "--epochs", "1"], "split of diabetes must be None or lie in 0..19"),

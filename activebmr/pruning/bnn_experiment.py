@@ -3,13 +3,15 @@
 For every split (or seed) one posterior is trained; every method prunes a copy of it. ``naive`` removes all weights with
 evidence for it at once; ``iterative`` goes on in rounds of retraining (Beckers et al. 2024, algorithm 1). The baselines remove
 as many weights, ranked otherwise: ``naive-snr`` and ``naive-mean-sd`` at once as many as ``naive``, ``snr`` and ``mean-sd`` in
-as many rounds, with the same retraining, as ``iterative``. ``bmr-80`` is for networks of which ``iterative`` leaves more than
-20 %: it goes on from there, and removes a tenth of the rest at a time, by evidence and with retraining, until 80 % are gone.
+as many rounds, with the same retraining, as ``iterative``. ``bmr-80`` (any share of 1 to 99 percent) is for networks of which
+``iterative`` leaves more than is wanted: it goes on from there, and removes a tenth of the rest at a time, by evidence and with
+retraining, until 80 % are gone.
 """
 
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -34,6 +36,7 @@ from activebmr.pruning.weight_training import prune_weights
 __all__ = ["METHODS", "STARTS", "TARGETS", "BNNExperiment", "bnn_preset", "curve", "run_bnn", "run_bnn_seed"]
 
 METHODS = ("full", "naive", "naive-snr", "naive-mean-sd", "iterative", "snr", "mean-sd", "bmr-80")
+"""All that run where none are named; ``bmr-N`` is a method for every N from 1 to 99."""
 SAMPLES = 100
 """Draws of the weights for predictions of test rows."""
 _NEEDS = {"naive-snr": "naive", "naive-mean-sd": "naive", "snr": "iterative", "mean-sd": "iterative"}
@@ -81,6 +84,7 @@ class BNNExperiment:
         training: settings; the seed is set for each run.
         tolerance: nats by which a weight may have evidence against its removal and yet go; see `ByEvidence`.
         all_rows: train (and test) on all rows, as published free energies do, instead of a split.
+        hidden: units of the hidden layer; None is 50, or 16 in recurrent networks, as published.
         targets: ``"standardised"`` (see `standardise_targets`) or ``"raw"``, as published. None is ``"raw"`` for all rows and
             for waves, ``"standardised"`` otherwise. Reports are in the units of the data either way, free energies too.
         start: ``"he"``: means with variance 2 / inputs (He et al. 2015) and narrow posteriors; ``"published"``: small means and
@@ -98,6 +102,7 @@ class BNNExperiment:
     data_dir: str | None = None
     start: str | None = None
     targets: str | None = None
+    hidden: int | None = None
 
     def __post_init__(self) -> None:
         if self.targets not in (None, *TARGETS):
@@ -109,8 +114,10 @@ class BNNExperiment:
         if self.inference not in INFERENCES:
             raise ValueError(f"inference must be one of {list(INFERENCES)}; got {self.inference!r}")
         for name in self.methods:
-            if name not in METHODS:
-                raise ValueError(f"method must be one of {list(METHODS)}; got {name!r}")
+            if name not in METHODS and _percent(name) is None:
+                raise ValueError(f"method must be one of {list(METHODS)}, or bmr-N with N in 1..99; got {name!r}")
+        if self.hidden is not None and (isinstance(self.hidden, bool) or not isinstance(self.hidden, int) or self.hidden < 1):
+            raise ValueError(f"hidden must be None or a whole number >= 1; got {self.hidden!r}")
         ByEvidence(self.tolerance)
 
 
@@ -149,7 +156,7 @@ def run_bnn_seed(
 ) -> tuple[list[dict[str, Any]], dict[str, NDArray[Any]]]:
     """Rows and arrays of one split and seed; see `run_bnn`."""
     one = _OneRun(experiment, *run, folder, tell)
-    rows = {name: one.row(name) for name in METHODS if name in experiment.methods}
+    rows = {name: one.row(name) for name in sorted(experiment.methods, key=_order)}
     return [rows[name] for name in experiment.methods], one.arrays()
 
 
@@ -182,7 +189,11 @@ class _OneRun:
     def _trained(self) -> tuple[BayesianModule, GaussianNoise, WeightFit]:
         data = self.data
         torch.manual_seed(self.seed)
-        net = gru_network(data.n_in, n_out=data.n_out) if data.is_sequence else regression_mlp(data.n_in, data.n_out)
+        hidden = self.experiment.hidden
+        if data.is_sequence:
+            net = gru_network(data.n_in, hidden or 16, data.n_out)
+        else:
+            net = regression_mlp(data.n_in, data.n_out, hidden or 50)
         inference, start = self.experiment.inference, self.experiment.start
         he = start == "he" or (start is None and not data.is_sequence)
         for p in net.parameters():
@@ -198,15 +209,16 @@ class _OneRun:
         return bayes, noise, self._run(bayes, noise, self.training, None, "full")
 
     def _pruned(self, name: str) -> tuple[BayesianModule, GaussianNoise, WeightFit]:
-        bayes, noise = copy.deepcopy(self.fit("iterative" if name == "bmr-80" else "full")[:2])
+        percent = _percent(name)
+        bayes, noise = copy.deepcopy(self.fit("full" if percent is None else "iterative")[:2])
         settings, criterion = replace(self.training, epochs=0), ByEvidence(self.experiment.tolerance)
         once = replace(settings, retrain=0, rounds=1, step_back=False)
         if name == "naive":
             return bayes, noise, self._run(bayes, noise, once, criterion, name)
         if name == "iterative":
             return bayes, noise, self._run(bayes, noise, settings, criterion, name)
-        if name == "bmr-80":
-            counts = _tenths(bayes.posterior.n_removed, round(0.8 * bayes.posterior.n), bayes.posterior.n)
+        if percent is not None:
+            counts = _tenths(bayes.posterior.n_removed, -(-percent * bayes.posterior.n // 100), bayes.posterior.n)
             settings = replace(settings, rounds=len(counts), step_back=False)
             return bayes, noise, self._run(bayes, noise, settings, ByRank("evidence", counts), name)
         whole = [r for r in self.fit(_NEEDS[name])[2].rounds if not r.undone]
@@ -279,6 +291,17 @@ class _OneRun:
 def _start_sd(p: torch.Tensor) -> float:
     """Standard deviation of the first means of a weight matrix, or of biases."""
     return (2.0 / p.shape[1]) ** 0.5 if p.dim() > 1 else 0.01
+
+
+def _percent(method: str) -> int | None:
+    """Percent of the weights that a method ``bmr-N`` removes at least; None for other methods."""
+    found = re.fullmatch(r"bmr-([1-9][0-9]?)", method)
+    return None if found is None else int(found[1])
+
+
+def _order(method: str) -> int:
+    """Methods that others go on from come first."""
+    return METHODS.index(method) if method in METHODS else len(METHODS)
 
 
 def _tenths(removed: int, target: int, n: int) -> tuple[int, ...]:
