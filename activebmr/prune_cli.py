@@ -102,7 +102,7 @@ def bmrs(
         lambda folder, tell: run_experiment(experiment, seeds, folder, jobs=jobs, tell=tell),
         asdict(experiment) | {"seeds": seeds},
         out or Path("results") / f"prune-{data}-{model}",
-        table=lambda rows: _table(experiment, rows, seeds),
+        table=lambda rows, kept: _table(experiment, rows, seeds),
         figures="activebmr.pruning.figures",
         no_figures=no_figures,
         quiet=quiet,

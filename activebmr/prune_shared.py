@@ -57,7 +57,7 @@ def run_and_report(
     settings: Mapping[str, Any],
     out: Path,
     *,
-    table: Callable[[list[dict[str, Any]]], None],
+    table: Callable[[list[dict[str, Any]], list[dict[str, Any]]], None],
     figures: str,
     no_figures: bool,
     quiet: bool,
@@ -69,7 +69,7 @@ def run_and_report(
             and what figures need.
         settings: for the report; versions are added.
         out: folder, made if it is missing.
-        table: prints the rows.
+        table: prints rows, and what of the rest it needs.
         figures: module with ``draw(rows, kept, folder)``, which returns the files it wrote.
         no_figures, quiet: as the options say.
     """
@@ -98,7 +98,7 @@ def run_and_report(
     content = {"settings": {**settings, "version": __version__, "torch": torch.__version__}, "rows": rows}
     write_json(folder / "report.json", content, indent=1)
     if not quiet:
-        table(rows)
+        table(rows, kept)
         console().print(f"\nreport: {folder / 'report.json'}", soft_wrap=True)
     if not no_figures:
         os.environ.setdefault("MPLBACKEND", "Agg")

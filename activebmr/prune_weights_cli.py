@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -17,11 +17,9 @@ from activebmr.prune_shared import (
     Seeds,
     check_known,
     check_positive,
-    mean_and_error,
     need_torch,
     run_and_report,
 )
-from activebmr.report import console, print_table
 
 TABLES = (
     "diabetes",
@@ -124,6 +122,7 @@ def bnn(
             check_known("method", name, BNN_METHODS)
     check_positive({"--splits": splits, "--seeds": seeds, "--jobs": jobs})
     need_torch()
+    from activebmr.prune_weights_tables import bnn_table
     from activebmr.pruning.bnn_experiment import BNNExperiment, bnn_preset, run_bnn
 
     def make() -> BNNExperiment:
@@ -142,7 +141,7 @@ def bnn(
         lambda folder, tell: run_bnn(experiment, runs, folder, jobs=jobs, tell=tell),
         asdict(experiment) | {"splits": None if all_rows else splits, "seeds": seeds},
         out or Path("results") / f"prune-bnn-{data}-{inference}",
-        table=lambda rows: _bnn_table(rows, data, inference),
+        table=lambda rows, kept: bnn_table(rows, kept, data, inference),
         figures="activebmr.pruning.bnn_figures",
         no_figures=no_figures,
         quiet=quiet,
@@ -193,6 +192,7 @@ def sparse(
         check_known("method", name, SPARSE_METHODS)
     check_positive({"--seeds": seeds, "--jobs": jobs})
     need_torch()
+    from activebmr.prune_weights_tables import sparse_table
     from activebmr.pruning.sparse_experiment import SparseExperiment, run_sparse, sparse_preset
 
     try:
@@ -210,76 +210,8 @@ def sparse(
         lambda folder, tell: run_sparse(experiment, seeds, folder, jobs=jobs, tell=tell),
         asdict(experiment) | {"seeds": seeds},
         out or Path("results") / f"prune-sparse-{data}-{model}",
-        table=lambda rows: _sparse_table(rows, data, model),
+        table=lambda rows, kept: sparse_table(rows, data, model),
         figures="activebmr.pruning.sparse_figures",
         no_figures=no_figures,
         quiet=quiet,
     )
-
-
-# --- tables ------------------------------------------------------------------------------------------------------------
-def _of(rows: list[dict[str, Any]], method: str) -> list[dict[str, Any]]:
-    return [r for r in rows if r["method"] == method]
-
-
-def _apart(rows: list[dict[str, Any]], method: str, key: str) -> str:
-    """Mean and standard error of a method's differences to the full network, run by run."""
-    import numpy as np
-
-    from activebmr.results import standard_error
-
-    full = {(r["split"], r["seed"]): r[key] for r in _of(rows, "full")}
-    mine = [r for r in _of(rows, method) if (r["split"], r["seed"]) in full]
-    if method == "full" or len(mine) < 2:
-        return "-"
-    values = np.array([r[key] - full[r["split"], r["seed"]] for r in mine])
-    return f"{values.mean():+.3f} +- {standard_error(values):.3f}"
-
-
-def _bnn_table(rows: list[dict[str, Any]], data: str, inference: str) -> None:
-    columns = (
-        ("removed", 1, 100.0),
-        ("vfe", 1, 1.0),
-        ("vfe_predicted", 1, 1.0),
-        ("vfe_observed", 1, 1.0),
-        ("rmse", 3, 1.0),
-        ("nll", 3, 1.0),
-    )
-    names = list(dict.fromkeys(r["method"] for r in rows))
-    table = [
-        (
-            n,
-            *(mean_and_error(_of(rows, n), key, digits, scale) for key, digits, scale in columns),
-            *(_apart(rows, n, k) for k in ("rmse", "nll")),
-        )
-        for n in names
-    ]
-    runs = len(_of(rows, names[0]))
-    header = ("method", "removed %", "VFE", "predicted", "observed", "RMSE", "NLL", "RMSE - full", "NLL - full")
-    screen = console()
-    print_table(screen, f"{inference} on {data}: {runs} run{'s' * (runs > 1)}", header, table)
-    where = "all rows" if rows[0]["split"] is None else "test rows"
-    screen.print(
-        "\nVFE: variational free energy of the training rows, nats; predicted and observed: right after the last removal"
-    )
-    screen.print(f"RMSE in units of the target, NLL in nats per row: {where}, 100 draws of the weights; differences run by run")
-
-
-def _sparse_table(rows: list[dict[str, Any]], data: str, model: str) -> None:
-    columns = (
-        ("accuracy", 2, 100.0),
-        ("nll", 3, 1.0),
-        ("ece", 3, 1.0),
-        ("removed", 1, 100.0),
-        ("parameters", 0, 1.0),
-        ("compact_parameters", 0, 1.0),
-        ("epoch_seconds", 1, 1.0),
-    )
-    names = list(dict.fromkeys(r["method"] for r in rows))
-    table = [(n, *(mean_and_error(_of(rows, n), key, digits, scale) for key, digits, scale in columns)) for n in names]
-    runs = len(_of(rows, names[0]))
-    header = ("method", "accuracy %", "NLL", "ECE", "removed %", "weights", "compacted", "s/epoch")
-    screen = console()
-    print_table(screen, f"{model} on {data}: {runs} seed{'s' * (runs > 1)}", header, table)
-    screen.print("\nNLL in nats per image; ECE: expected calibration error, 20 equal-count bins; 100 draws of the weights")
-    screen.print("weights: left; compacted: parameters once structures that were cut off are gone (compact_weights)")
