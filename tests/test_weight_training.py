@@ -308,14 +308,23 @@ def test_a_removal_that_costs_too_much_is_undone_to_the_last_bit(inference):
 
     settings = WeightTraining(epochs=60, retrain=2, batch=40, lr=0.3 if inference == "ivon" else 0.03, samples=5)
     found = prune_weights(bayes, likelihood, numbers(200), settings, criterion=Strongest(), watch=watch)
-    assert found.outcome.startswith("step back: retraining after round 1 ended at ")
+    assert found.outcome.startswith("step back: retraining after round 1 ended ")
+    assert found.outcome.endswith(" nats above what was before it")
     assert [r.undone for r in found.rounds] == [True] and found.rounds[0].removed == 18
     assert len(found.losses) == 62 and found.losses[-1] > found.losses[59] + 0.1
     assert bayes.posterior.n_removed == 0
     assert_identical(everything(bayes, likelihood), states[60, 0])
     assert states[61, 1]["bayes posterior.alive"].sum() == 19
     assert found.vfe == found.vfe_trained == found.rounds[0].vfe
-    assert f"before it {found.vfe:.1f}" in found.outcome
+
+
+def test_steps_of_ivon_are_no_larger_than_they_may_be():
+    for clip, moved in ((None, True), (0.5, False)):
+        bayes, likelihood = made("ivon", n=200), GaussianNoise(1, 200, variance=1e-4)
+        before = bayes.posterior.mean.clone()
+        settings = WeightTraining(epochs=1, batch=200, lr=0.02, schedule="constant", samples=0, clip=clip)
+        prune_weights(bayes, likelihood, numbers(200), settings)
+        assert bool(((bayes.posterior.mean - before).abs() > 0.02 * 0.5 * (1 + 1e-4)).any()) == moved
 
 
 def test_only_the_last_removal_is_undone():
@@ -610,6 +619,7 @@ def test_a_loss_that_is_no_longer_finite_is_told(inference):
         *((dict(lr=v), "lr of WeightTraining must be a finite number > 0") for v in (0.0, -1.0, math.nan, math.inf)),
         (dict(likelihood_lr=0.0), "likelihood_lr of WeightTraining must be a finite number > 0"),
         (dict(memory=0.0), "memory of WeightTraining must be a finite number > 0"),
+        *((dict(clip=v), "clip of WeightTraining must be None or a finite number > 0; got") for v in (0.0, float("inf"))),
         (dict(schedule="step"), r"schedule of WeightTraining must be one of \['constant', 'phases', 'cosine'\]; got 'step'"),
         (dict(schedule="cosine"), "rounds of WeightTraining must be given for schedule 'cosine'"),
         (dict(stop=False), "rounds of WeightTraining must be given"),

@@ -69,7 +69,7 @@ def bnn_preset(data: str, inference: str = "vbp") -> WeightTraining:
     batch, epochs, retrain = _SIZES[data]
     lr = 1e-3 if data in _SLOW else 1e-2
     if inference == "ivon":
-        return WeightTraining(epochs, retrain, batch=batch, lr=0.01 if data in _SLOW else 0.03, likelihood_lr=lr)
+        return WeightTraining(epochs, retrain, batch=batch, lr=0.01 if data in _SLOW else 0.03, likelihood_lr=lr, clip=0.1)
     return WeightTraining(epochs, retrain, batch=batch, lr=lr, likelihood_lr=lr)
 
 
@@ -203,9 +203,8 @@ class _OneRun:
         # the prior of noise is that of raw targets: Gamma(1, 1) of scaled ones would forbid a noise that is small beside them
         rates = (1 / data.y_sd.double() ** 2).tolist()
         rate = rates if len(rates) == data.n_out else rates[0]
-        # it also begins with 1 squared unit, small enough to learn; IVON's curvature would have to follow that far
-        first = 1.0 if inference == "ivon" and not self.raw else None
-        noise = GaussianNoise(data.n_out, len(data.x_train), rate=rate, variance=first)
+        # and begins with 1 squared unit of them, small enough to learn much before the rest counts as noise
+        noise = GaussianNoise(data.n_out, len(data.x_train), rate=rate)
         return bayes, noise, self._run(bayes, noise, self.training, None, "full")
 
     def _pruned(self, name: str) -> tuple[BayesianModule, GaussianNoise, WeightFit]:

@@ -31,6 +31,8 @@ class WeightTraining:
         scale_prior: shape and rate of a Gamma prior of each layer's prior precision, which is then learned after every epoch
             from the first removal on (see `learn_scales`); None keeps it.
         memory: epochs over which IVON averages curvature, > 0 (and at least 1000 steps).
+        clip: largest step of a weight in IVON before the learning rate, > 0; None has no limit. Curvature is an average over
+            the past: where the noise of targets shrinks fast, steps would be too large for what the loss has become.
         patience: seconds between checkpoints, at least.
         seed: of batches and draws.
     """
@@ -47,6 +49,7 @@ class WeightTraining:
     samples: int = 50
     scale_prior: tuple[float, float] | None = None
     memory: float = 20.0
+    clip: float | None = None
     patience: float = 10.0
     seed: int = 0
 
@@ -60,6 +63,8 @@ class WeightTraining:
         for name in ("lr", "likelihood_lr", "memory"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} of WeightTraining must be a finite number > 0; got {getattr(self, name)}")
+        if self.clip is not None and not 0 < self.clip < math.inf:
+            raise ValueError(f"clip of WeightTraining must be None or a finite number > 0; got {self.clip}")
         if self.schedule not in SCHEDULES:
             raise ValueError(f"schedule of WeightTraining must be one of {list(SCHEDULES)}; got {self.schedule!r}")
         if self.rounds is None and (self.schedule == "cosine" or not self.stop):

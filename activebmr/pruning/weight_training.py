@@ -105,7 +105,8 @@ class _Run:
         if self.natural:
             # curvature is remembered for some epochs; 20 of them are 1e4 steps of 60,000 images
             memory = max(settings.memory * self.data.n_batches(settings.batch), 1000)
-            self.optimizers = [bayes.optimizer(lr=settings.lr, betas=(0.9, 1 - 1 / memory))]
+            clip = math.inf if settings.clip is None else settings.clip
+            self.optimizers = [bayes.optimizer(lr=settings.lr, betas=(0.9, 1 - 1 / memory), clip=clip)]
             groups = [{"params": others, "lr": settings.likelihood_lr}]
         else:
             self.optimizers = []
@@ -202,8 +203,9 @@ class _Run:
         elif s.step_back and s.samples and self.before is not None and now > rounds[-1].vfe:
             self._restore(self.before)
             rounds[-1].undone = True
+            cost = now - rounds[-1].vfe
             return self.finish(
-                f"step back: retraining after round {len(rounds)} ended at {now:.1f} nats, before it {rounds[-1].vfe:.1f}"
+                f"step back: retraining after round {len(rounds)} ended {cost:.1f} nats above what was before it"
             )
         if s.rounds is not None and len(rounds) >= s.rounds:
             return self.finish(f"all {s.rounds} rounds done")
