@@ -146,7 +146,7 @@ def test_the_same_seed_gives_the_same_numbers_and_another_others():
 
 @pytest.mark.parametrize("inference", ["bbb-local", "ivon"])
 def test_interrupted_it_goes_on_to_the_same_numbers(tmp_path, inference):
-    few = replace(FEW, inference=inference, tolerance=3.0)  # so that even so little training removes something
+    few = replace(FEW, inference=inference, training=replace(FEW.training, clip=0.1))
     whole = untimed(run_bnn(few, [(0, 0)])[0])
     told = []
 
