@@ -76,7 +76,7 @@ _PRESETS = {
 def sparse_preset(data: str, model: str) -> SparsePreset:
     """Settings that go with a data set and a network; those of the MLP for networks that were not measured."""
     if data == "digits":  # so few images say little of a layer's scale: learned scales shrink everything
-        return SparsePreset(epochs=100, start=30, batch=32)
+        return SparsePreset(epochs=100, start=30, batch=32, prior_variance=0.3)
     return _PRESETS.get(model, SparsePreset())
 
 
