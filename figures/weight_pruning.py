@@ -14,7 +14,7 @@ from activebmr.pruning.bnn_figures import free_energy
 from activebmr.pruning.sparse_experiment import SparseExperiment, run_sparse, sparse_preset
 from activebmr.pruning.sparse_figures import by_epoch
 
-METHODS = ("map", "flat", "horseshoe", "bmr-ss")
+METHODS = ("map", "flat", "bmr-ss", "bmr-rhs")
 
 
 def main() -> None:
@@ -23,13 +23,13 @@ def main() -> None:
     settings = replace(sparse_preset("digits", "lenet"), epochs=60, start=15)
     _, traces = run_sparse(SparseExperiment("digits", "lenet", METHODS, settings=settings), 2, jobs=2)
     with plots.style():
-        page = Figure(figsize=(10.0, 7.0), layout="constrained")
-        (energy, accuracy), (calibration, removed) = page.subplots(2, 2)
+        page = Figure(figsize=(11.0, 7.4), layout="constrained")
+        energy, accuracy, calibration, removed = page.subplot_mosaic([["vfe"] * 3, ["acc", "ece", "gone"]]).values()
         free_energy(curves, ax=energy)
         by_epoch(traces, "accuracy", ax=accuracy)
         by_epoch(traces, "ece", ax=calibration)
         by_epoch(traces, "removed", ax=removed)
-        removed.legend(*accuracy.get_legend_handles_labels(), loc="center right", fontsize=7.5)
+        page.legend(*accuracy.get_legend_handles_labels(), loc="outside lower center", ncols=len(METHODS) + 1, fontsize=8)
         plots.save(page, Path(__file__).with_suffix(".png"))
 
 
