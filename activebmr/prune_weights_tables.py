@@ -70,8 +70,8 @@ def _at_equal_shares(curves: Sequence[Mapping[str, NDArray[Any]]]) -> tuple[tupl
     """Header and rows: free energies, by the ranking that decides which weights go first; those that are known."""
 
     def cell(name: str, percent: int) -> str:
-        values = np.array([np.interp(percent / 100, k["curve_share"], k[f"curve_{name}"]) for k in curves])
-        return f"{values.mean():.1f}" + (f" +- {standard_error(values):.1f}" if len(values) > 1 else "")
+        values = [{"vfe": np.interp(percent / 100, k["curve_share"], k[f"curve_{name}"])} for k in curves]
+        return mean_and_error(values, "vfe", 1)
 
     names = [name for name in _RANKINGS if all(f"curve_{name}" in k for k in curves)]
     return ("first go those with", *(f"{p}%" for p in _SHARES)), [(_RANKINGS[n], *(cell(n, p) for p in _SHARES)) for n in names]

@@ -310,6 +310,7 @@ def test_a_removal_that_costs_too_much_is_undone_to_the_last_bit(inference):
     found = prune_weights(bayes, likelihood, numbers(200), settings, criterion=Strongest(), watch=watch)
     assert found.outcome.startswith("step back: retraining after round 1 ended ")
     assert found.outcome.endswith(" nats above what was before it")
+    assert float(found.outcome.split("ended ")[1].split()[0]) > 0
     assert [r.undone for r in found.rounds] == [True] and found.rounds[0].removed == 18
     assert len(found.losses) == 62 and found.losses[-1] > found.losses[59] + 0.1
     assert bayes.posterior.n_removed == 0

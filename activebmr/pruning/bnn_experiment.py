@@ -173,8 +173,8 @@ class _OneRun:
     ) -> None:
         self.experiment, self.split, self.seed, self.folder, self.tell = experiment, split, seed, folder, tell
         data = load_regression(experiment.data, experiment.data_dir, split=split, seed=seed)
-        self.raw = experiment.targets == "raw" or (experiment.targets is None and (experiment.all_rows or data.is_sequence))
-        self.data = data if self.raw else standardise_targets(data)
+        raw = experiment.targets == "raw" or (experiment.targets is None and (experiment.all_rows or data.is_sequence))
+        self.data = data if raw else standardise_targets(data)
         self.shift = len(data.x_train) * float(self.data.y_sd.double().log().sum())
         """What free energies gain when densities are those of targets in their own units."""
         self.training = replace(experiment.training, seed=seed)
