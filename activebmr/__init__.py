@@ -2,21 +2,23 @@
 
 __version__ = "0.1.0"
 
-from activebmr.agent import Agent, Learning, Selection
-from activebmr.hypotheses import ColumnTable, HypothesisSpace, context_rules
-from activebmr.informative import InformativeMappings
-from activebmr.introspection import Introspection
-from activebmr.joint import Reasoning
-from activebmr.models import POMDP
-from activebmr.paradigm import Paradigm
-from activebmr.planning import Planner
-from activebmr.processes import GymnasiumProcess, ModelProcess
-from activebmr.replay import load_recording, replay
-from activebmr.results import Result
-from activebmr.simulate import simulate
-from activebmr.sparsity import SingleParameters
-from activebmr.states import AgentState, StepInfo, TrialInfo
-from activebmr.structure import Alternatives, Reduction
+from activebmr.agent.agent import Agent, Learning, Selection
+from activebmr.agent.introspection import Introspection
+from activebmr.agent.state import AgentState, StepInfo, TrialInfo
+from activebmr.behaviour.replay import load_recording, replay
+from activebmr.inference.models.settings import Reasoning
+from activebmr.model.hypotheses import ColumnTable, HypothesisSpace
+from activebmr.model.pomdp import POMDP
+from activebmr.model.rules import context_rules
+from activebmr.planning.planner import Planner
+from activebmr.reduction.search.alternatives import Alternatives
+from activebmr.reduction.search.informative import InformativeMappings
+from activebmr.reduction.search.protocol import Reduction
+from activebmr.reduction.search.single_parameters import SingleParameters
+from activebmr.simulation.paradigm import Paradigm
+from activebmr.simulation.result import Result
+from activebmr.simulation.simulate import simulate
+from activebmr.simulation.worlds import GymnasiumProcess, ModelProcess
 
 __all__ = [
     "POMDP",

@@ -11,6 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import digamma, gammaln, xlogy
 
+from activebmr.checks import float_array
+from activebmr.log_gamma import bregman_log, log_gamma_rest, log_rise, psi_rest
+
 __all__ = [
     "COUNT_FLOOR",
     "LOG_FLOOR",
@@ -39,9 +42,10 @@ def as_counts(value: ArrayLike, name: str) -> NDArray[np.float64]:
     """``value`` as a float64 array of counts, or a ValueError that names it.
 
     Raises:
-        ValueError: if it has no axis, holds a negative number, a nan or an infinity.
+        ValueError: if it has no axis, is masked, holds a negative number, a nan or an infinity.
+        TypeError: if it holds no real numbers.
     """
-    counts = np.asarray(value, dtype=np.float64)
+    counts = float_array(value, name)
     if counts.ndim == 0:
         raise ValueError(f"{name} must be an array with the outcomes on axis 0; got the single number {counts}")
     if not np.isfinite(counts).all():
@@ -71,10 +75,13 @@ def log_beta(counts: ArrayLike) -> NDArray[np.float64]:
         array of the shape of ``counts`` without axis 0.
     """
     counts = np.asarray(counts, dtype=np.float64)
-    held = counts > 0
-    logs = gammaln(np.where(held, counts, 1.0))
-    total = counts.sum(axis=0)
-    return logs.sum(axis=0, where=held) - gammaln(np.where(total > 0, total, 1.0))
+    # lnG of the largest count and of the sum may be huge and nearly the same: their difference is taken as one
+    largest = counts.argmax(axis=0, keepdims=True)
+    most = np.take_along_axis(counts, largest, axis=0)[0]
+    others = counts.copy()
+    np.put_along_axis(others, largest, 0.0, axis=0)
+    logs = gammaln(np.where(others > 0, others, 1.0)).sum(axis=0)
+    return np.asarray(logs - log_rise(np.where(most > 0, most, 1.0), others.sum(axis=0)))[()]
 
 
 def expected_log(counts: ArrayLike) -> NDArray[np.float64]:
@@ -110,9 +117,21 @@ def kl_divergence(q: ArrayLike, p: ArrayLike, floor: float = COUNT_FLOOR) -> NDA
         at = tuple(int(i) for i in np.argwhere((q > 0) != (p > 0))[0])
         raise ValueError(f"q and p must share their zeros when floor is 0; at {at} q is {q[at]:.6g} and p is {p[at]:.6g}")
     held = q > 0
-    psi = digamma(np.where(held, q, 1.0)) - digamma(np.where(held.any(axis=0), q.sum(axis=0), 1.0))
-    divergence = log_beta(p) - log_beta(q) + ((q - p) * psi).sum(axis=0, where=held)
-    return np.maximum(divergence, 0.0)
+    total_q, total_p = q.sum(axis=0), p.sum(axis=0)
+    some = total_q > 0
+    q, p = np.where(held, q, 1.0), np.where(held, p, 1.0)
+    total_q, total_p = np.where(some, total_q, 1.0), np.where(some, total_p, 1.0)
+    # with lnG(x) = x log x - x + rest(x), what grows is total_p times the divergence of the means of p from those of q, taken
+    # from how far they lie apart (from the changes of counts where these are small); and the rest stays small
+    change = np.where(held, q - p, 0.0)
+    total_change = change.sum(axis=0)
+    mean_p, mean_q = p / total_p, q / total_q
+    drift, move = mean_p * (total_change / q), change / q
+    apart = np.where(np.abs(drift) + np.abs(move) < 1.0, drift - move, (mean_p - mean_q) / mean_q)
+    mean_divergence = (mean_q * bregman_log(apart)).sum(axis=0, where=held)
+    rest = (log_gamma_rest(p) - log_gamma_rest(q) + change * psi_rest(q)).sum(axis=0, where=held)
+    rest -= log_gamma_rest(total_p) - log_gamma_rest(total_q) + total_change * psi_rest(total_q)
+    return np.maximum(np.where(some, total_p * mean_divergence + rest, 0.0), 0.0)
 
 
 def kl_categorical(p: ArrayLike, q: ArrayLike) -> NDArray[np.float64]:

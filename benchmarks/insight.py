@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from activebmr import Result, simulate
-from activebmr.results import standard_error
+from activebmr.arrays import standard_error
 from paradigms import insight, three_ball
 
 SPM = Path(__file__).parents[1] / "tests" / "data" / "spm" / "rule2017.npz"

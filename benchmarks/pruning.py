@@ -23,6 +23,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from activebmr import plots
+from activebmr.arrays import standard_error
 from activebmr.pruning import (
     accuracy,
     attach_noise,
@@ -35,8 +36,7 @@ from activebmr.pruning import (
     network_named,
     prune,
 )
-from activebmr.pruning.experiment import preset
-from activebmr.results import standard_error
+from activebmr.pruning.experiments.bmrs import preset
 
 PUBLISHED = {
     "mnist": {

@@ -16,8 +16,8 @@ from collections.abc import Callable
 import numpy as np
 
 from activebmr import Paradigm, Result, simulate
+from activebmr.arrays import standard_error
 from activebmr.references import ideal_observer, lower_bound
-from activebmr.results import standard_error
 from paradigms import three_ball
 
 

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
+from activebmr.arrays import standard_error
 from activebmr.reduction import log_evidence_ratio
-from activebmr.results import standard_error
-from activebmr.sparsity import SingleParameters, single_ratios
+from activebmr.reduction.search.single_parameters import SingleParameters, single_ratios
 
 SHARES = (0.0, 0.1, 0.25, 0.5)
 SIZES = (20, 60, 200, 600, 2000)

@@ -18,12 +18,12 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
-from activebmr.pruning.bayes import attach_posterior
-from activebmr.pruning.data import ImageData
-from activebmr.pruning.dense_networks import DENSE_NETWORKS, dense_network_named
-from activebmr.pruning.posterior import WeightPosterior
-from activebmr.pruning.weight_criteria import ByEvidence, SpikeAndSlab
-from activebmr.results import standard_error
+from activebmr.arrays import standard_error
+from activebmr.pruning.data.images import ImageData
+from activebmr.pruning.networks.for_weights import DENSE_NETWORKS, dense_network_named
+from activebmr.pruning.weights.bayes import attach_posterior
+from activebmr.pruning.weights.criteria import ByEvidence, SpikeAndSlab
+from activebmr.pruning.weights.posterior import WeightPosterior
 
 N = 60000
 WAYS = ("adam", "ivon", "bbb-local", "bbb-global")

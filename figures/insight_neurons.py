@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from activebmr import Agent, AgentState, ModelProcess, plots
-from activebmr.neurons import NeuronalResponses, neuronal_responses
+from activebmr.simulation.neurons import NeuronalResponses, neuronal_responses
 from paradigms.insight import COLOURS, RULES, TRIAL_LENGTH, paradigm, world_model
 from paradigms.insight_figures import life, relived
 from paradigms.three_ball_figures import FILL

@@ -5,8 +5,8 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from activebmr import plots
-from activebmr.pruning.experiment import Experiment, preset, run_experiment
-from activebmr.pruning.figures import accuracy_against_compression, spectra_on, structures_by_epoch
+from activebmr.pruning.experiments.bmrs import Experiment, preset, run_experiment
+from activebmr.pruning.experiments.bmrs_figures import accuracy_against_compression, spectra_on, structures_by_epoch
 
 
 def main() -> None:

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from activebmr import plots
-from activebmr.results import standard_error
-from activebmr.sparsity import SingleParameters
+from activebmr.arrays import standard_error
+from activebmr.reduction.search.single_parameters import SingleParameters
 
 SIZES = (20, 40, 60, 100, 200, 600, 2000)
 SHARES = {0.1: ("orange", "o"), 0.25: ("blue", "s"), 0.5: ("green", "D"), 0.0: ("grey", "^")}

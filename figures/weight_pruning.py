@@ -9,10 +9,10 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from activebmr import plots
-from activebmr.pruning.bnn_experiment import BNNExperiment, bnn_preset, run_bnn
-from activebmr.pruning.bnn_figures import free_energy
-from activebmr.pruning.sparse_experiment import SparseExperiment, run_sparse, sparse_preset
-from activebmr.pruning.sparse_figures import by_epoch
+from activebmr.pruning.experiments.bnn import BNNExperiment, bnn_preset, run_bnn
+from activebmr.pruning.experiments.bnn_figures import free_energy
+from activebmr.pruning.experiments.sparse import SparseExperiment, run_sparse, sparse_preset
+from activebmr.pruning.experiments.sparse_figures import by_epoch
 
 METHODS = ("map", "flat", "bmr-ss", "bmr-rhs")
 

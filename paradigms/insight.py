@@ -28,7 +28,7 @@ from activebmr import (
     Planner,
     Result,
 )
-from activebmr.results import standard_error
+from activebmr.arrays import standard_error
 
 NAME = "insight"
 DESCRIPTION = "find out, awake or asleep, where a rule shows the correct colour (Friston et al. 2017)"
@@ -43,7 +43,7 @@ SCHEMES = {
 DEFAULT_SCHEME = "sleep"
 PLANNERS = {
     "2017": "message passing along paths, one step ahead: number for number SPM's scheme of 2017",
-    "sophisticated": "exact beliefs, and a search over what may be done and seen in the next two steps",
+    "sophisticated": "filtered beliefs, and a search over what may be done and where it may lead in the next two steps",
 }
 ADOPTIONS = {
     "claims": "all counts of a column go to the outcome that the motif claims there (SPM's way): nothing else can be seen",
@@ -226,10 +226,11 @@ def sleeper(
         "sleep-own": Introspection(model_space(adopt), evidence="own"),
     }
     old = planner == "2017"
+    ahead = 0 if old else DEPTH if depth is None else depth
     return Agent(
         model,
-        planner=Planner(depth=0 if old else DEPTH if depth is None else depth, gains=("state", "param")),
-        inference="message-passing" if old else "joint",
+        planner=Planner(ahead, gains=("state", "param"), search="states", modalities="separate", extra_step=True),
+        inference="paths" if old else "factorised",
         learning=Learning(smooth=True),
         introspection=sleeps.get(scheme),
         trial_length=TRIAL_LENGTH,

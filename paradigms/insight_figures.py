@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from activebmr import Agent, AgentState, Result, plots, simulate
-from activebmr.results import standard_error
+from activebmr.arrays import standard_error
 from paradigms.insight import WINDOW, aha_trial, hits, motifs, paradigm
 
 __all__ = ["ahas", "evidence", "figures", "instruction", "life", "performance", "relived", "summary", "typical_agent"]

@@ -30,9 +30,9 @@ from activebmr import (
     Selection,
     context_rules,
 )
-from activebmr.models import one_step_policies
-from activebmr.planning import GAINS
-from activebmr.structure import ModelSpace
+from activebmr.model.policies import one_step_policies
+from activebmr.planning.planner import GAINS
+from activebmr.reduction.search.protocol import ModelSpace
 
 NAME = "three-ball"
 DESCRIPTION = "find the rule that says whose ball's colour is right, by looking, answering and thinking (Friston et al. 2025)"
@@ -191,13 +191,20 @@ def paradigm(
     return replace(bare, agent=agent, preparation=_PREPARATION.get(scheme))
 
 
+def papers_planner(depth: int = 1, **settings: Any) -> Planner:
+    """The paper's (SPM's) way of planning: likely states and the outcomes expected in them are what lies ahead, modalities
+    inform one by one, and one more step is looked forward to than a trial has.
+    """
+    return Planner(depth=depth, search="states", modalities="separate", extra_step=True, **settings)
+
+
 def _agent(scheme: str, truth: int | str, size: tuple[int, int], space: HypothesisSpace, lies: float) -> Agent:
     length = size[0] + 3
     if scheme == "knowing":
         if truth == "random":
             raise ValueError("true_rule must be a number for the scheme 'knowing': all its agents know one rule; got 'random'")
         model = known_rule(int(truth), *size, lies=lies)
-        return Agent(model, planner=Planner(depth=1), inference="sequential", trial_length=length)
+        return Agent(model, planner=papers_planner(), inference="sequential", trial_length=length)
     if scheme == "introspection":
         return introspective_agent(*size, space=space)
     if not scheme.startswith("paper"):
@@ -206,7 +213,7 @@ def _agent(scheme: str, truth: int | str, size: tuple[int, int], space: Hypothes
     return Agent(
         naive_model(*size, space),
         space,
-        Planner(depth=1, gains=_GAINS.get(scheme, GAINS), model_gain=gain),
+        papers_planner(gains=_GAINS.get(scheme, GAINS), model_gain=gain),
         inference="sequential",
         learning=Learning(retention=512 / 513),
         selection=Selection(threshold=np.inf if scheme == "paper-no-selection" else 16.0, curious=True),
@@ -235,7 +242,7 @@ def introspective_agent(
     believed = rules(n_balls, n_colours) if space is None else space
     return Agent(
         naive_model(n_balls, n_colours, believed),
-        planner=Planner(depth=1, gains=("state", "param")),
+        planner=papers_planner(gains=("state", "param")),
         inference="sequential",
         learning=Learning(smooth=True),
         selection=Selection(curious=True),
@@ -273,11 +280,12 @@ def reasoning_agent(
         curious: whether it has no preferences before it has found a rule, or acts on what it believes from the start.
     """
     believed = rules(n_balls, n_colours) if space is None else space
+    planner = Planner if joint else papers_planner
     return Agent(
         naive_model(n_balls, n_colours, believed),
         believed.with_concentration(concentration),
-        Planner(depth=1, gains=("state", "model"), model_gain=model_gain, alpha=_DECISIVE),
-        inference="sequential",
+        planner(depth=1, gains=("state", "model"), model_gain=model_gain, alpha=_DECISIVE),
+        inference="models" if joint else "sequential",
         learning=Learning(smooth=smooth),
         selection=Selection(curious=curious, last_outcome=True),
         reasoning=Reasoning(lookahead=lookahead, evidence=evidence, max_size=2_000_000) if joint else None,

@@ -10,8 +10,8 @@ torch = pytest.importorskip("torch")
 
 from torch.utils.data import DataLoader, TensorDataset  # noqa: E402
 
-from activebmr.pruning.batches import Batches  # noqa: E402
-from activebmr.pruning.checkpoints import load_checkpoint, save_checkpoint  # noqa: E402
+from activebmr.pruning.data.batches import Batches  # noqa: E402
+from activebmr.pruning.data.checkpoints import load_checkpoint, save_checkpoint  # noqa: E402
 
 
 def pair(n=23):

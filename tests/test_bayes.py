@@ -14,9 +14,9 @@ import torch.nn.functional as F  # noqa: E402, N812
 from torch import nn  # noqa: E402
 from torch.testing import assert_close  # noqa: E402
 
-from activebmr.pruning.bayes import INFERENCES, BayesianModule, attach_posterior  # noqa: E402
-from activebmr.pruning.ivon import IVON  # noqa: E402
-from activebmr.pruning.posterior import MeanField, WeightPosterior  # noqa: E402
+from activebmr.pruning.weights.bayes import INFERENCES, BayesianModule, attach_posterior  # noqa: E402
+from activebmr.pruning.weights.ivon import IVON  # noqa: E402
+from activebmr.pruning.weights.posterior import MeanField, WeightPosterior  # noqa: E402
 
 DRAWS = 10_000
 

@@ -13,9 +13,9 @@ pytest.importorskip("sklearn")
 
 from torch import nn  # noqa: E402
 
-from activebmr.pruning import bnn_experiment  # noqa: E402
-from activebmr.pruning.bayes import INFERENCES, attach_posterior  # noqa: E402
-from activebmr.pruning.bnn_experiment import (  # noqa: E402
+from activebmr.pruning.data.tables import TABLES, WAVES, load_regression, standardise_targets  # noqa: E402
+from activebmr.pruning.experiments import bnn as bnn_experiment  # noqa: E402
+from activebmr.pruning.experiments.bnn import (  # noqa: E402
     METHODS,
     TARGETS,
     BNNExperiment,
@@ -29,10 +29,10 @@ from activebmr.pruning.bnn_experiment import (  # noqa: E402
     run_bnn,
     run_bnn_seed,
 )
-from activebmr.pruning.free_energies import free_energy  # noqa: E402
-from activebmr.pruning.likelihoods import GaussianNoise  # noqa: E402
-from activebmr.pruning.tables import TABLES, WAVES, load_regression, standardise_targets  # noqa: E402
-from activebmr.pruning.weight_settings import WeightTraining  # noqa: E402
+from activebmr.pruning.weights.bayes import INFERENCES, attach_posterior  # noqa: E402
+from activebmr.pruning.weights.free_energies import free_energy  # noqa: E402
+from activebmr.pruning.weights.likelihoods import GaussianNoise  # noqa: E402
+from activebmr.pruning.weights.settings import WeightTraining  # noqa: E402
 
 TINY = WeightTraining(
     epochs=6, retrain=2, rounds=2, batch=50, lr=0.1, likelihood_lr=0.1, samples=2, step_back=False, patience=0

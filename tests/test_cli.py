@@ -15,7 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from activebmr import Result, __version__, cli, registry, report, simulate
+from activebmr import Result, __version__, simulate
+from activebmr.cli import command as cli
+from activebmr.cli import report
+from activebmr.simulation import registry
 from paradigms import three_ball
 
 Call = Callable[..., tuple[int, str, str]]
@@ -45,8 +48,8 @@ def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
     def work(*_: Any, **__: Any) -> None:
         pytest.fail("long work began before everything was checked")
 
-    monkeypatch.setattr(sys.modules["activebmr.simulate"], "simulate", work)
-    monkeypatch.setattr(sys.modules["activebmr.replay"], "replay", work)
+    monkeypatch.setattr(sys.modules["activebmr.simulation.simulate"], "simulate", work)
+    monkeypatch.setattr(sys.modules["activebmr.behaviour.replay"], "replay", work)
 
 
 def arrays_of(path: Path) -> dict[str, np.ndarray]:
@@ -546,7 +549,7 @@ def test_ctrl_c_before_anything_was_finished(call: Call, tmp_path: Path, monkeyp
     def interrupt(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sys.modules["activebmr.simulate"], "simulate", interrupt)
+    monkeypatch.setattr(sys.modules["activebmr.simulation.simulate"], "simulate", interrupt)
     status, out, err = call("run", "three-ball", *SMALL, "--out", "o")
     assert (status, out) == (130, "") and "before any agent had finished: nothing to keep" in err
     part = tmp_path / "o" / "unfinished" / "0123" / "0-0-63.npz"

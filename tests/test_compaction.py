@@ -14,9 +14,9 @@ from nets import SHAPES, lively, made, mlp, pruned, to_sizes  # noqa: E402
 from torch import nn  # noqa: E402
 
 from activebmr.pruning import attach_noise  # noqa: E402
-from activebmr.pruning.compaction import compact, structure_of  # noqa: E402
-from activebmr.pruning.measuring import compaction_report, compare, measure  # noqa: E402
-from activebmr.pruning.slimming import SlimAttention  # noqa: E402
+from activebmr.pruning.experiments.measuring import compaction_report, compare, measure  # noqa: E402
+from activebmr.pruning.structures.compaction import compact, structure_of  # noqa: E402
+from activebmr.pruning.structures.slimming import SlimAttention  # noqa: E402
 
 
 @pytest.fixture(autouse=True)

@@ -11,8 +11,9 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 from torch.testing import assert_close  # noqa: E402
 
-from activebmr.pruning.data import IMAGE_SHAPES, ImageData  # noqa: E402
-from activebmr.pruning.dense_networks import (  # noqa: E402
+from activebmr.pruning.data.images import IMAGE_SHAPES, ImageData  # noqa: E402
+from activebmr.pruning.networks.for_structures import VisionTransformer  # noqa: E402
+from activebmr.pruning.networks.for_weights import (  # noqa: E402
     DENSE_NETWORKS,
     GRU,
     dense_network_named,
@@ -23,7 +24,6 @@ from activebmr.pruning.dense_networks import (  # noqa: E402
     swish_mlp,
     tanh_lenet,
 )
-from activebmr.pruning.networks import VisionTransformer  # noqa: E402
 
 SMALL = (1, 8, 8)
 

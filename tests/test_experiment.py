@@ -16,9 +16,14 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("sklearn")
 
-from activebmr import cli, plots  # noqa: E402
-from activebmr.pruning import Training, experiment, figures, networks, training  # noqa: E402
-from activebmr.pruning.experiment import CRITERIA, Experiment, preset, run_experiment, run_seed  # noqa: E402
+from activebmr import plots  # noqa: E402
+from activebmr.cli import command as cli  # noqa: E402
+from activebmr.pruning import Training  # noqa: E402
+from activebmr.pruning.experiments import bmrs as experiment  # noqa: E402
+from activebmr.pruning.experiments import bmrs_figures as figures  # noqa: E402
+from activebmr.pruning.experiments.bmrs import CRITERIA, Experiment, preset, run_experiment, run_seed  # noqa: E402
+from activebmr.pruning.networks import for_structures as networks  # noqa: E402
+from activebmr.pruning.structures import training  # noqa: E402
 
 Call = Callable[..., tuple[int, str, str]]
 

@@ -17,15 +17,13 @@ from scipy.stats import multivariate_normal, norm
 
 torch = pytest.importorskip("torch")
 
-from activebmr.pruning.gaussian import (  # noqa: E402
+from activebmr.gaussian import best_shrinkage, removal_threshold, shrinkage_evidence  # noqa: E402
+from activebmr.pruning import (  # noqa: E402
     DenseGaussian,
     Gaussian,
-    best_shrinkage,
     reduce_gaussian,
     removal_evidence,
-    removal_threshold,
     remove_block,
-    shrinkage_evidence,
 )
 
 VECTORS = json.loads((DATA / "gaussian_bmr_vectors.json").read_text())

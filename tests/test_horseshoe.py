@@ -14,8 +14,8 @@ from torch import nn  # noqa: E402
 from torch.distributions import Normal, kl_divergence  # noqa: E402
 from torch.testing import assert_close  # noqa: E402
 
-from activebmr.pruning.dense_networks import small_vit  # noqa: E402
-from activebmr.pruning.horseshoe import HorseshoeModule  # noqa: E402
+from activebmr.pruning.networks.for_weights import small_vit  # noqa: E402
+from activebmr.pruning.weights.horseshoe import HorseshoeModule  # noqa: E402
 
 
 @pytest.fixture(autouse=True, scope="module")

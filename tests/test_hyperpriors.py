@@ -15,9 +15,9 @@ from scipy.special import betaln, digamma, entr, expit
 
 torch = pytest.importorskip("torch")
 
-from activebmr.pruning.gaussian import Gaussian, reduce_gaussian, removal_evidence, shrinkage_evidence  # noqa: E402
-from activebmr.pruning.hyperpriors import beta_bernoulli_odds, horseshoe_evidence, scale_evidence  # noqa: E402
-from activebmr.pruning.weight_criteria import Horseshoe  # noqa: E402
+from activebmr.gaussian import Gaussian, reduce_gaussian, removal_evidence, shrinkage_evidence  # noqa: E402
+from activebmr.pruning.weights.criteria import Horseshoe  # noqa: E402
+from activebmr.pruning.weights.hyperpriors import beta_bernoulli_odds, horseshoe_evidence, scale_evidence  # noqa: E402
 
 VECTORS = json.loads((DATA / "gaussian_bmr_vectors.json").read_text())["spike_slab_beta_bernoulli"]
 SEEDS = st.integers(0, 10**6)

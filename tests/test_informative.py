@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from activebmr import dirichlet, reduction
-from activebmr.informative import InformativeMappings
+from activebmr.reduction.search.informative import InformativeMappings
 
 CASES = range(16)
 SPM = {

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from activebmr import Agent, Result, cli, registry, simulate
+from activebmr import Agent, Result, simulate
+from activebmr.cli import command as cli
+from activebmr.simulation import registry
 from paradigms import insight
 
 LEFT, CENTRE, RIGHT, START = range(4)

@@ -15,7 +15,7 @@ from matplotlib.image import imread
 from matplotlib.text import Text
 
 from activebmr import POMDP, Agent, Planner, Result, plots, simulate
-from activebmr.neurons import NeuronalResponses, neuronal_responses
+from activebmr.simulation.neurons import NeuronalResponses, neuronal_responses
 from paradigms import insight, insight_figures
 
 SCRIPTS = Path(__file__).parents[1] / "figures"

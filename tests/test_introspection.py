@@ -23,12 +23,12 @@ from activebmr import (
     replay,
     simulate,
 )
-from activebmr.checkpoints import Checkpoint
-from activebmr.informative import InformativeMappings
-from activebmr.sparsity import SingleParameters
+from activebmr.reduction.search.informative import InformativeMappings
+from activebmr.reduction.search.single_parameters import SingleParameters
+from activebmr.simulation.checkpoints import Checkpoint
 from paradigms import insight, three_ball
 
-module = importlib.import_module("activebmr.simulate")
+module = importlib.import_module("activebmr.simulation.simulate")
 
 LIGHT = 1
 RULES = lamp_rules(sharp=8.0)
@@ -851,7 +851,7 @@ def test_checkpoints_do_not_depend_on_what_was_worked_out_on_the_way(tmp_path):
 
 
 def test_settings_tell_the_planner_of_the_agents_and_that_of_the_paradigm():
-    from activebmr.paradigm import describe
+    from activebmr.simulation.paradigm import describe
 
     told = describe(insight.paradigm("sleep", planner="sophisticated", depth=3))
     assert told["planner"]["depth"] == 3 and told["paradigm_planner"] == "sophisticated"

@@ -14,8 +14,8 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, StepLR  # noqa: E402
 
-from activebmr.pruning.bayes import attach_posterior  # noqa: E402
-from activebmr.pruning.ivon import IVON  # noqa: E402
+from activebmr.pruning.weights.bayes import attach_posterior  # noqa: E402
+from activebmr.pruning.weights.ivon import IVON  # noqa: E402
 
 N, INPUTS, NOISE = 60, 4, 0.5
 

@@ -14,7 +14,7 @@ from scipy.stats import gamma, norm
 
 torch = pytest.importorskip("torch")
 
-from activebmr.pruning.likelihoods import Categorical, GaussianNoise, Likelihood, likelihood_named  # noqa: E402
+from activebmr.pruning.weights.likelihoods import Categorical, GaussianNoise, Likelihood, likelihood_named  # noqa: E402
 
 
 @pytest.fixture(autouse=True, scope="module")

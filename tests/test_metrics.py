@@ -11,7 +11,7 @@ from scipy import stats
 torch = pytest.importorskip("torch")
 from torch.testing import assert_close  # noqa: E402
 
-from activebmr.pruning.metrics import (  # noqa: E402
+from activebmr.pruning.experiments.metrics import (  # noqa: E402
     calibration,
     classification_metrics,
     regression_metrics,

@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from worlds import random_world, two_rooms
 
 from activebmr import POMDP
-from activebmr.models import one_step_policies, policy_sequences
+from activebmr.model.policies import one_step_policies, policy_sequences
 
 # factors with 2 and 3 states, the second one with 2 controls; modalities with 2 and 4 outcomes
 A0, A1 = np.full((2, 2), 0.5), np.full((4, 2, 3), 0.25)

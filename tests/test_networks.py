@@ -13,9 +13,9 @@ from torch import nn  # noqa: E402
 from torch.testing import assert_close  # noqa: E402
 
 from activebmr.pruning import attach_noise  # noqa: E402
-from activebmr.pruning import networks as nets  # noqa: E402
-from activebmr.pruning.data import IMAGE_SHAPES, ImageData  # noqa: E402
-from activebmr.pruning.networks import (  # noqa: E402
+from activebmr.pruning.data.images import IMAGE_SHAPES, ImageData  # noqa: E402
+from activebmr.pruning.networks import for_structures as nets  # noqa: E402
+from activebmr.pruning.networks.for_structures import (  # noqa: E402
     Attention,
     VisionTransformer,
     lenet5,

@@ -8,8 +8,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from worlds import lamp_rules, two_rooms
 
 from activebmr import POMDP, Agent, Learning, Planner
-from activebmr.message_passing import ITERATIONS
-from activebmr.neurons import MS_PER_ITERATION, neuronal_responses
+from activebmr.inference.paths import ITERATIONS
+from activebmr.simulation.neurons import MS_PER_ITERATION, neuronal_responses
 from paradigms import insight, three_ball
 
 # A flow of 16 iterations with a time constant of 4 leaves (3/4)^16, 1%, of the way in log probability; probabilities that fall
@@ -52,7 +52,8 @@ def lived(agent, outcomes, controls):
     for t, seen in enumerate(outcomes):
         state, info = agent.step(state, np.array(seen), action=controls[t] if t < len(controls) else last)
         reports.append(info)
-        held.append(None if state.paths is None else [b[0] for b in state.paths.beliefs])
+        paths = getattr(state.belief, "paths", None)
+        held.append(None if paths is None else [b[0] for b in paths.beliefs])
     return reports, held
 
 

@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch")
 mpmath = pytest.importorskip("mpmath")
 
 from activebmr.pruning import TruncatedLogNormal  # noqa: E402
-from activebmr.pruning.noise import LOG_THETA, _Quantile, log_mass, log_scaled_mass  # noqa: E402
+from activebmr.pruning.structures.noise import LOG_THETA, _Quantile, log_mass, log_scaled_mass  # noqa: E402
 
 mpf = mpmath.mpf
 LOW, HIGH = LOG_THETA

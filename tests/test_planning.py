@@ -13,7 +13,8 @@ from reference import Reference, side_by_side
 from worlds import columns, lamp_rules, random_space, random_world, two_rooms
 
 from activebmr import POMDP, Agent, HypothesisSpace, Learning, Planner
-from activebmr.planning import GAINS, log_preferences, sample
+from activebmr.arrays import sample
+from activebmr.planning.planner import GAINS
 from activebmr.reduction import model_posterior, softmax
 
 SEEDS = st.integers(0, 10**6)
@@ -326,7 +327,7 @@ def test_bad_settings_are_named(options, message):
 # --- other scipys --------------------------------------------------------------------------------------------------------
 def test_numbers_do_not_depend_on_a_private_function_of_scipy(monkeypatch):
     """Where scipy does not offer the inner loop that sums rows, its sparse product does."""
-    from activebmr import sparse
+    from activebmr import ragged as sparse
 
     if getattr(sparse, "_csr_matvecs", None) is None:
         pytest.skip("this scipy has no such function, or it is no longer used")

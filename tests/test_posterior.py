@@ -15,7 +15,7 @@ from torch import nn  # noqa: E402
 from torch.distributions import Normal, kl_divergence  # noqa: E402
 from torch.testing import assert_close  # noqa: E402
 
-from activebmr.pruning.posterior import MeanField, NaturalGaussian, WeightPosterior, parameters_of  # noqa: E402
+from activebmr.pruning.weights.posterior import MeanField, NaturalGaussian, WeightPosterior, parameters_of  # noqa: E402
 
 SEEDS = st.integers(0, 10**6)
 SHAPES = {"a.weight": (4, 3), "a.bias": (4,), "norm.weight": (4,), "b.weight": (2, 4), "scale": ()}

@@ -14,8 +14,8 @@ from scipy.stats import norm
 torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 
-from activebmr.pruning.dense_networks import GRU, gru_network, regression_mlp  # noqa: E402
-from activebmr.pruning.propagation import (  # noqa: E402
+from activebmr.pruning.networks.for_weights import GRU, gru_network, regression_mlp  # noqa: E402
+from activebmr.pruning.weights.propagation import (  # noqa: E402
     INPUT_VARIANCE,
     linear_moments,
     propagate,

@@ -8,13 +8,13 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from activebmr import cli  # noqa: E402
+from activebmr.cli import command as cli  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    monkeypatch.setattr("activebmr.pruning.sparse_experiment.SAMPLES", 3)
-    monkeypatch.setattr("activebmr.pruning.bnn_experiment.SAMPLES", 3)
+    monkeypatch.setattr("activebmr.pruning.experiments.sparse.SAMPLES", 3)
+    monkeypatch.setattr("activebmr.pruning.experiments.bnn.SAMPLES", 3)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -18,8 +18,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 torch = pytest.importorskip("torch")
 
-from activebmr.pruning import downloads  # noqa: E402
-from activebmr.pruning.data import IMAGE_SHAPES, cache_folder, load_images  # noqa: E402
+from activebmr.pruning.data import image_downloads as downloads  # noqa: E402
+from activebmr.pruning.data.cache import cache_folder  # noqa: E402
+from activebmr.pruning.data.images import IMAGE_SHAPES, load_images  # noqa: E402
 
 IDX = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 BATCHES = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")

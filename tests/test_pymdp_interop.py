@@ -19,6 +19,7 @@ from activebmr.interop import pymdp as interop
 from activebmr.interop.pymdp import from_pymdp, planner_from_pymdp, policy_search, to_pymdp
 
 LISTS = ("A", "B", "C", "D")
+AS_PYMDP: dict[str, Any] = {"habit": "always", "modalities": "separate", "novelty_cutoff": np.inf}
 
 
 def still(seed: int, make: Callable[..., POMDP] = random_world, **changes: Any) -> POMDP:
@@ -85,9 +86,10 @@ def test_agents_come_back_bit_for_bit(x64: Any) -> None:  # noqa: F811
 def test_planners_come_back(x64: Any) -> None:  # noqa: F811
     model = two_rooms()
     for planner in (
-        Planner(gains=("state",), gamma=2.0, alpha=8.0, habit="always", novelty_cutoff=np.inf),
-        Planner(gains=("state", "param"), alpha=None, habit="always", novelty_cutoff=np.inf),
-        Planner(gains=(), habit="always", novelty_cutoff=np.inf),
+        Planner(gains=("state",), gamma=2.0, alpha=8.0, **AS_PYMDP),
+        Planner(gains=("state", "param"), alpha=None, **AS_PYMDP),
+        Planner(gains=(), **AS_PYMDP),
+        Planner(gains=("state",), gamma=2.0, alpha=3.0, sampling="marginal", **AS_PYMDP),
     ):
         assert planner_from_pymdp(to_pymdp(model, planner)) == planner
 
@@ -156,7 +158,13 @@ def test_what_pymdp_cannot_express(x64: Any) -> None:  # noqa: F811
         to_pymdp(uneven, Planner(gamma=2.0, habit="always"))
     with pytest.raises(ValueError, match="agent_options must not hold what the model says; got policies"):
         to_pymdp(model, policies=[[0, 0]])
-    assert float(to_pymdp(uneven, Planner(gamma=2.0, habit="always"), alpha=3.0).alpha[0]) == 3.0
+    assert float(to_pymdp(uneven, Planner(gamma=2.0, **AS_PYMDP), alpha=3.0).alpha[0]) == 3.0
+    with pytest.raises(ValueError, match="gamma of planner must be finite.*got inf"):
+        to_pymdp(model, Planner(gamma=np.inf, **AS_PYMDP))
+    with pytest.raises(ValueError, match="alpha of planner must be finite, or None.*got inf"):
+        to_pymdp(model, Planner(alpha=np.inf, **AS_PYMDP))
+    with pytest.warns(UserWarning, match="pymdp sums the gains of modalities"):
+        to_pymdp(model, Planner(gains=("state",)))
     one_row = to_pymdp(model.with_(C=[None, [[0.0, 1.0, 0.0]]]))
     assert one_row.C[1].shape == (1, 3)
 
@@ -189,8 +197,8 @@ def test_what_a_pomdp_cannot_express(x64: Any) -> None:  # noqa: F811
         planner_from_pymdp(made(use_inductive=True, H=[jnp.array([1.0, 0.0])]))
     with pytest.raises(ValueError, match="gamma of the pymdp agent must be 1"):
         planner_from_pymdp(made(gamma=2.0, E=jnp.array([0.9, 0.1])))
-    with pytest.raises(ValueError, match="sampling_mode of the pymdp agent must be 'full'.*got 'marginal'"):
-        planner_from_pymdp(made(sampling_mode="marginal", policy_len=2))
+    assert planner_from_pymdp(made(sampling_mode="marginal", policy_len=2)).sampling == "marginal"
+    assert planner_from_pymdp(made(sampling_mode="marginal", gamma=2.0, E=jnp.array([0.9, 0.1]))).gamma == 2.0
 
 
 def test_preferences_of_one_time_are_taken(x64: Any) -> None:  # noqa: F811
@@ -260,7 +268,7 @@ def test_policy_search_has_our_gain_about_models(x64: Any, seed: int, length: in
     n_agents, n_steps = 3, 3
     outcomes = np.stack([rng.integers(n, size=(n_steps, n_agents)) for n in model.num_outcomes], axis=2)
     actions = np.stack([rng.integers(n, size=(n_steps, n_agents)) for n in model.num_controls], axis=2)
-    planner = Planner(model_gain=kind, gamma=1.0, alpha=None, habit="always", novelty_cutoff=np.inf)
+    planner = Planner(model_gain=kind, gamma=1.0, alpha=None, **AS_PYMDP)
     selection = Selection(offset=1 / 16)
     agent = Agent(model, space, planner, inference="mean-field", selection=selection)
     search = policy_search(model, space, offset=1 / 16, model_gain=kind)
@@ -298,11 +306,11 @@ def test_policy_search_in_rollout(x64: Any) -> None:  # noqa: F811
 
     model = curious()
     space, env = lamp_rules(model), world(model)
-    agent = to_pymdp(model, Planner(habit="always", novelty_cutoff=np.inf), batch_size=2)
+    agent = to_pymdp(model, Planner(**AS_PYMDP), batch_size=2)
     search = policy_search(model, space)
     run: Callable[..., Any] = equinox.filter_jit(lambda a, key: rollout(a, env, 6, key, policy_search=search)[1])
     info = run(agent, jax.random.PRNGKey(0))
-    ours = Agent(model, space, Planner(alpha=None, habit="always", novelty_cutoff=np.inf), inference="mean-field")
+    ours = Agent(model, space, Planner(alpha=None, **AS_PYMDP), inference="mean-field")
     state = ours.init(2)
     for t in range(7):
         seen = np.stack([np.ravel(o[:, t]).astype(int) for o in info["observation"]], axis=1)
@@ -320,7 +328,7 @@ def test_policy_search_in_float32_and_vmapped() -> None:
     import jax.numpy as jnp
 
     model = curious()
-    space, agent = lamp_rules(model), to_pymdp(curious(), Planner(habit="always", novelty_cutoff=np.inf), batch_size=2)
+    space, agent = lamp_rules(model), to_pymdp(curious(), Planner(**AS_PYMDP), batch_size=2)
     search = policy_search(model, space)
     rng = np.random.default_rng(0)
     qs = [rng.dirichlet(np.ones(n), size=(3, 2, 1)).astype(np.float32) for n in model.num_states]

@@ -12,8 +12,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 from worlds import random_controls, random_outcomes, random_world
 
 from activebmr import POMDP, Agent, Planner
-from activebmr.beliefs import Belief
-from activebmr.inference import ITERATIONS, MEAN_FIELD_FLOOR, infer_joint, infer_mean_field
+from activebmr.inference.beliefs import Belief
+from activebmr.inference.factorised import infer_factorised
+from activebmr.inference.mean_field import MEAN_FIELD_FLOOR, ROUNDS, infer_mean_field
 
 
 def dense_world(seed: int, **sizes: int) -> POMDP:
@@ -34,11 +35,11 @@ def test_a_row_does_not_depend_on_its_batch(seed: int, n_agents: int, soft: bool
     agent = Agent(model, planner=PLANNER, inference="mean-field")
     state, _ = agent.step(agent.init(n_agents), random_outcomes(rng, model, n_agents), rng)
     outcomes = random_outcomes(rng, model, n_agents, soft)
-    whole, bound = infer_mean_field(model, state.tables, np.arange(n_agents), state.qs, outcomes)
+    whole, bound, _ = infer_mean_field(model, state.tables, np.arange(n_agents), state.qs, outcomes)
     one = int(rng.integers(n_agents))
     for rows in ([one], rng.permutation(n_agents), [one] * 9):
         rows = np.array(rows)
-        part, some = infer_mean_field(model, state.tables, rows, state.qs.take(rows), [o[rows] for o in outcomes])
+        part, some, _ = infer_mean_field(model, state.tables, rows, state.qs.take(rows), [o[rows] for o in outcomes])
         assert_array_equal(some, bound[rows])
         for q, wanted in zip(part, whole, strict=True):
             assert_array_equal(q, wanted[rows])
@@ -50,8 +51,8 @@ def test_one_factor_is_exact(seed: int) -> None:
     state = Agent(model, planner=PLANNER).init(3)
     prior = [rng.dirichlet(np.ones(n), size=3) for n in model.num_states]
     outcomes = random_outcomes(rng, model, 3)
-    q, bound = infer_mean_field(model, state.tables, np.arange(3), prior, outcomes)
-    exact, evidence = infer_joint(model, state.tables, np.arange(3), prior, outcomes)
+    q, bound, _ = infer_mean_field(model, state.tables, np.arange(3), prior, outcomes)
+    exact, evidence, _ = infer_factorised(model, state.tables, np.arange(3), prior, outcomes)
     assert_allclose(q[0], exact[0], rtol=1e-12, atol=1e-14)
     assert_allclose(bound, evidence, rtol=0, atol=1e-12)
 
@@ -62,8 +63,8 @@ def test_minus_free_energy_is_below_the_log_evidence(seed: int, soft: bool) -> N
     state = Agent(model, planner=PLANNER).init(4)
     prior = [rng.dirichlet(np.ones(n), size=4) for n in model.num_states]
     outcomes = random_outcomes(rng, model, 4, soft)
-    q, bound = infer_mean_field(model, state.tables, np.arange(4), prior, outcomes)
-    _, evidence = infer_joint(model, state.tables, np.arange(4), prior, outcomes)
+    q, bound, _ = infer_mean_field(model, state.tables, np.arange(4), prior, outcomes)
+    _, evidence, _ = infer_factorised(model, state.tables, np.arange(4), prior, outcomes)
     assert (bound <= evidence + 1e-12).all()
     for p in q:
         assert_allclose(p.sum(axis=1), 1.0, rtol=1e-12)
@@ -85,7 +86,7 @@ def by_hand(model: POMDP, prior: list[np.ndarray], outcomes: list[int | np.ndarr
         return total
 
     q = [np.full(n, 1.0 / n) for n in sizes]
-    for _ in range(ITERATIONS):
+    for _ in range(ROUNDS):
         fresh = [np.array([log(p) for p in prior[f]]) for f in range(len(sizes))]
         for state in states:
             for f in range(len(sizes)):
@@ -105,7 +106,7 @@ def test_the_iteration_by_hand(seed: int, soft: bool) -> None:
     state = Agent(model, planner=PLANNER).init(1)
     prior = [rng.dirichlet(np.ones(n)) for n in model.num_states]
     outcomes = random_outcomes(rng, model, 1, soft)
-    q, bound = infer_mean_field(model, state.tables, np.zeros(1, dtype=int), [p[None] for p in prior], outcomes)
+    q, bound, _ = infer_mean_field(model, state.tables, np.zeros(1, dtype=int), [p[None] for p in prior], outcomes)
     wanted, wanted_bound = by_hand(model, prior, [o[0] for o in outcomes])
     for f in range(model.num_factors):
         assert_allclose(q[f][0], wanted[f], rtol=0, atol=1e-12)
@@ -118,9 +119,9 @@ def test_certain_outcomes_given_as_probabilities_are_the_same() -> None:
     state, _ = agent.step(agent.init(5), random_outcomes(rng, model, 5), rng)
     outcomes = random_outcomes(rng, model, 5)
     prior = Belief.of([rng.dirichlet(np.ones(n), size=5) for n in model.num_states])
-    hard, bound = infer_mean_field(model, state.tables, np.arange(5), prior, outcomes)
+    hard, bound, _ = infer_mean_field(model, state.tables, np.arange(5), prior, outcomes)
     certain = [np.eye(n)[o] for n, o in zip(model.num_outcomes, outcomes, strict=True)]
-    soft, other = infer_mean_field(model, state.tables, np.arange(5), prior, certain)
+    soft, other, _ = infer_mean_field(model, state.tables, np.arange(5), prior, certain)
     assert_allclose(other, bound, rtol=0, atol=1e-12)
     for x, y in zip(hard, soft, strict=True):
         assert_allclose(x, y, rtol=0, atol=1e-12)

@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from activebmr import Agent, HypothesisSpace, Paradigm
 from activebmr.references import ObserverResult, clairvoyant, ideal_observer, lower_bound
-from activebmr.simulate import simulate
+from activebmr.simulation.simulate import simulate
 from paradigms import three_ball
 from paradigms.three_ball import paradigm
 

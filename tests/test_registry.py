@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from activebmr import Paradigm, registry
+from activebmr import Paradigm
 from activebmr.cli import main
+from activebmr.simulation import registry
 
 GOOD = """
 from paradigms import three_ball

@@ -14,7 +14,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 from worlds import lamp_rules, two_rooms
 
 from activebmr import Agent, Paradigm, Result, simulate
-from activebmr.results import DIMENSIONS, read_npz, standard_error, write_npz
+from activebmr.arrays import standard_error
+from activebmr.files import read_npz, write_npz
+from activebmr.simulation.result import DIMENSIONS
 
 
 def by_hand(**changes) -> dict:

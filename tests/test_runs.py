@@ -10,7 +10,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from activebmr.pruning.runs import run_all, write_json  # noqa: E402
+from activebmr.pruning.experiments.runs import run_all, write_json  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -128,9 +128,9 @@ def test_files_are_never_there_in_part(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_numbers_do_not_depend_on_processes(tmp_path):
     """Of both experiments of single weights, as they are: other processes know nothing of what is patched here."""
-    from activebmr.pruning.bnn_experiment import BNNExperiment, run_bnn
-    from activebmr.pruning.sparse_experiment import SparseExperiment, SparsePreset, run_sparse
-    from activebmr.pruning.weight_settings import WeightTraining
+    from activebmr.pruning.experiments.bnn import BNNExperiment, run_bnn
+    from activebmr.pruning.experiments.sparse import SparseExperiment, SparsePreset, run_sparse
+    from activebmr.pruning.weights.settings import WeightTraining
 
     training = WeightTraining(epochs=3, retrain=2, rounds=1, batch=100, samples=2)
     bnn = BNNExperiment(inference="bbb-local", methods=("full", "naive", "iterative"), training=training)

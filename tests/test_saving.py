@@ -13,8 +13,8 @@ pytest.importorskip("safetensors")
 from nets import SHAPES, made, pruned, to_sizes  # noqa: E402
 from torch import nn  # noqa: E402
 
-from activebmr.pruning.compaction import compact, structure_of  # noqa: E402
-from activebmr.pruning.saving import FORMAT_VERSION, load_compact, save_compact  # noqa: E402
+from activebmr.pruning.structures.compaction import compact, structure_of  # noqa: E402
+from activebmr.pruning.structures.saving import FORMAT_VERSION, load_compact, save_compact  # noqa: E402
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ from worlds import lamp_rules, two_rooms
 from activebmr import POMDP, Agent, HypothesisSpace, Learning, Paradigm, Planner, Selection, simulate
 from paradigms import three_ball
 
-module = importlib.import_module("activebmr.simulate")
+module = importlib.import_module("activebmr.simulation.simulate")
 discard_checkpoint = module.discard_checkpoint
 
 
@@ -184,7 +184,7 @@ def test_bad_arguments_are_named(arguments, error, message):
         ({"hypotheses": None}, "hypotheses and truth must be given together, or neither of them"),
         ({"truth": 2}, r"truth must be 'random' or lie in 0\.\.1; got 2"),
         ({"truth": -1}, r"truth must be 'random' or lie in 0\.\.1; got -1"),
-        ({"truth": "both"}, r"truth must be 'random' or lie in 0\.\.1; got 'both'"),
+        ({"truth": "neither"}, r"truth must be 'random' or lie in 0\.\.1; got 'neither'"),
     ],
 )
 def test_bad_paradigms_are_named(changes, message):

@@ -12,10 +12,9 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("sklearn")
 
-from activebmr.pruning import sparse_experiment  # noqa: E402
-from activebmr.pruning.data import IMAGE_SHAPES  # noqa: E402
-from activebmr.pruning.dense_networks import DENSE_NETWORKS, swish_mlp  # noqa: E402
-from activebmr.pruning.sparse_experiment import (  # noqa: E402
+from activebmr.pruning.data.images import IMAGE_SHAPES  # noqa: E402
+from activebmr.pruning.experiments import sparse as sparse_experiment  # noqa: E402
+from activebmr.pruning.experiments.sparse import (  # noqa: E402
     SPARSE_METHODS,
     SparseExperiment,
     SparsePreset,
@@ -23,7 +22,8 @@ from activebmr.pruning.sparse_experiment import (  # noqa: E402
     run_sparse_seed,
     sparse_preset,
 )
-from activebmr.pruning.sparsify import sparse_training  # noqa: E402
+from activebmr.pruning.networks.for_weights import DENSE_NETWORKS, swish_mlp  # noqa: E402
+from activebmr.pruning.weights.sparsify import sparse_training  # noqa: E402
 
 TINY = SparsePreset(epochs=4, start=2, batch=96, lr=5.0)
 LAYERS = {"fc1": 65 * 16, "fc2": 17 * 12, "fc3": 13 * 10}

@@ -16,9 +16,10 @@ from torch import nn  # noqa: E402
 from torch.testing import assert_close  # noqa: E402
 from torch.utils.data import DataLoader, TensorDataset  # noqa: E402
 
-from activebmr.pruning.bayes import attach_posterior  # noqa: E402
-from activebmr.pruning.dense_networks import mixer, small_vit, swish_mlp, tanh_lenet  # noqa: E402
-from activebmr.pruning.sparsify import (  # noqa: E402
+from activebmr.pruning.networks.for_weights import mixer, small_vit, swish_mlp, tanh_lenet  # noqa: E402
+from activebmr.pruning.weights.bayes import attach_posterior  # noqa: E402
+from activebmr.pruning.weights.criteria import ByEvidence  # noqa: E402
+from activebmr.pruning.weights.sparsify import (  # noqa: E402
     SPARSE_CRITERIA,
     Sparsified,
     compact_weights,
@@ -27,7 +28,6 @@ from activebmr.pruning.sparsify import (  # noqa: E402
     sparse_training,
     sparsify,
 )
-from activebmr.pruning.weight_criteria import ByEvidence  # noqa: E402
 
 SHAPE = (1, 8, 8)
 

@@ -15,7 +15,13 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import logsumexp
 
 from activebmr.reduction import log_evidence_ratio
-from activebmr.sparsity import SingleParameters, absent_probability, learned_rate, single_ratios, support_evidence
+from activebmr.reduction.search.single_parameters import (
+    SingleParameters,
+    absent_probability,
+    learned_rate,
+    single_ratios,
+    support_evidence,
+)
 
 COUNTS = st.floats(0.02, 30.0)
 RATES = st.floats(0.01, 0.97)

@@ -13,7 +13,7 @@ from test_reduction import log_evidence_of_sequence
 from worlds import lamp_rules, two_rooms
 
 from activebmr import Alternatives, HypothesisSpace
-from activebmr.structure import Reduction, checked_tables
+from activebmr.reduction.search.protocol import Reduction, checked_tables
 from paradigms import insight
 
 

@@ -15,10 +15,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 torch = pytest.importorskip("torch")
 
-from activebmr.pruning import table_downloads  # noqa: E402
-from activebmr.pruning.data import cache_folder  # noqa: E402
-from activebmr.pruning.table_downloads import SOURCES, index_sum  # noqa: E402
-from activebmr.pruning.tables import TABLES, WAVES, load_regression, standardise_targets  # noqa: E402
+from activebmr.pruning.data import table_downloads  # noqa: E402
+from activebmr.pruning.data.cache import cache_folder  # noqa: E402
+from activebmr.pruning.data.table_downloads import SOURCES, index_sum  # noqa: E402
+from activebmr.pruning.data.tables import TABLES, WAVES, load_regression, standardise_targets  # noqa: E402
 
 N, FEATURES = 20, 4
 

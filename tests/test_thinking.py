@@ -14,8 +14,8 @@ from test_joint import Brute, Problem, possible
 
 from activebmr import POMDP, Agent, HypothesisSpace, Learning, Planner, Reasoning, Selection
 from activebmr import reduction as bmr
-from activebmr.layout import layouts_of
-from activebmr.simulate import simulate
+from activebmr.model.layout import layouts_of
+from activebmr.simulation.simulate import simulate
 from paradigms import three_ball
 
 GO = np.repeat(np.eye(2)[:, None, :], 2, axis=1)

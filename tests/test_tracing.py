@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch")
 import torch.nn.functional as F  # noqa: E402, N812
 from torch import nn  # noqa: E402
 
-from activebmr.pruning.tracing import find_sites  # noqa: E402
+from activebmr.pruning.structures.tracing import find_sites  # noqa: E402
 
 L, C1, C2, R = nn.Linear, nn.Conv1d, nn.Conv2d, nn.ReLU
 

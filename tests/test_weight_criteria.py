@@ -10,10 +10,8 @@ from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch")
 
-from activebmr.pruning.gaussian import removal_threshold  # noqa: E402
-from activebmr.pruning.hyperpriors import beta_bernoulli_odds  # noqa: E402
-from activebmr.pruning.posterior import MeanField, NaturalGaussian, WeightPosterior  # noqa: E402
-from activebmr.pruning.weight_criteria import (  # noqa: E402
+from activebmr.gaussian import removal_threshold  # noqa: E402
+from activebmr.pruning.weights.criteria import (  # noqa: E402
     RANKS,
     ByEvidence,
     ByRank,
@@ -21,6 +19,8 @@ from activebmr.pruning.weight_criteria import (  # noqa: E402
     SpikeAndSlab,
     rank_scores,
 )
+from activebmr.pruning.weights.hyperpriors import beta_bernoulli_odds  # noqa: E402
+from activebmr.pruning.weights.posterior import MeanField, NaturalGaussian, WeightPosterior  # noqa: E402
 
 SEEDS = st.integers(0, 10**6)
 SHAPES = {"a.weight": (8, 6), "a.bias": (8,), "norm.weight": (8,), "norm.bias": (8,), "b.weight": (3, 8), "b.bias": (3,)}

@@ -18,8 +18,8 @@ from matplotlib.text import Text
 pytest.importorskip("torch")
 
 from activebmr import plots  # noqa: E402
-from activebmr.pruning import bnn_figures, sparse_figures  # noqa: E402
-from activebmr.results import standard_error  # noqa: E402
+from activebmr.arrays import standard_error  # noqa: E402
+from activebmr.pruning.experiments import bnn_figures, sparse_figures  # noqa: E402
 
 METHODS = ("full", "naive", "naive-snr", "naive-mean-sd", "iterative", "snr", "mean-sd")
 SPARSE = ("map", "flat", "horseshoe", "bmr-ss", "bmr-rhs")

@@ -17,13 +17,13 @@ from torch.distributions import Gamma, Normal, kl_divergence  # noqa: E402
 from torch.optim.optimizer import register_optimizer_step_pre_hook  # noqa: E402
 from torch.utils.data import DataLoader, TensorDataset  # noqa: E402
 
-from activebmr.pruning.bayes import attach_posterior  # noqa: E402
-from activebmr.pruning.free_energies import free_energy, learn_scales  # noqa: E402
-from activebmr.pruning.horseshoe import HorseshoeModule  # noqa: E402
-from activebmr.pruning.likelihoods import Categorical, GaussianNoise  # noqa: E402
-from activebmr.pruning.weight_criteria import ByEvidence  # noqa: E402
-from activebmr.pruning.weight_settings import WeightFit, WeightTraining  # noqa: E402
-from activebmr.pruning.weight_training import prune_weights  # noqa: E402
+from activebmr.pruning.weights.bayes import attach_posterior  # noqa: E402
+from activebmr.pruning.weights.criteria import ByEvidence  # noqa: E402
+from activebmr.pruning.weights.free_energies import free_energy, learn_scales  # noqa: E402
+from activebmr.pruning.weights.horseshoe import HorseshoeModule  # noqa: E402
+from activebmr.pruning.weights.likelihoods import Categorical, GaussianNoise  # noqa: E402
+from activebmr.pruning.weights.settings import WeightFit, WeightTraining  # noqa: E402
+from activebmr.pruning.weights.training import prune_weights  # noqa: E402
 
 N, INPUTS = 44, 4
 SMALL = WeightTraining(epochs=3, retrain=2, rounds=2, batch=10, lr=0.02, samples=3, step_back=False, patience=0)
@@ -207,7 +207,7 @@ def test_without_a_checkpoint_an_interruption_is_the_callers():
 def test_a_finished_run_is_not_trained_again(tmp_path, monkeypatch):
     done, report = trained("ivon", checkpoint=tmp_path / "x.pt")
     before = (tmp_path / "x.pt").read_bytes()
-    monkeypatch.setattr("activebmr.pruning.ivon.IVON.step", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr("activebmr.pruning.weights.ivon.IVON.step", lambda *_: pytest.fail("trained again"))
     other, again = trained("ivon", checkpoint=tmp_path / "x.pt", settings=replace(SMALL, patience=7))
     assert_identical(done, other)
     assert_same_fit(report, again)

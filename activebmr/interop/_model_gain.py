@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from activebmr.agent import Selection
-from activebmr.beliefs import Belief
-from activebmr.hypotheses import HypothesisSpace
-from activebmr.layout import layouts_of
-from activebmr.models import POMDP
-from activebmr.planning import Planner, View, log_preferences
-from activebmr.reduction import softmax
-from activebmr.scoring import ModelScorer
-from activebmr.tables import CountTable, KnownTable
+from activebmr.agent.settings import Selection
+from activebmr.arrays import softmax
+from activebmr.inference.beliefs import Belief
+from activebmr.inference.knowledge import Knowledge
+from activebmr.inference.tables import CountTable, KnownTable
+from activebmr.model.hypotheses import HypothesisSpace
+from activebmr.model.layout import layouts_of
+from activebmr.model.pomdp import POMDP
+from activebmr.planning.marginal import MarginalPlanning
+from activebmr.planning.planner import Planner
+from activebmr.planning.preferences import Preferences
+from activebmr.reduction.scoring import ModelScorer
 
 if TYPE_CHECKING:
     import jax
@@ -41,8 +44,8 @@ class ModelGain:
             B_dependencies=model.B_dependencies,
             policies=model.policies,
         )
-        self.planner, self.log_prior = planner, np.log(hypotheses.prior)
-        self.flat = log_preferences(self.model, 0)
+        self.log_prior = np.log(hypotheses.prior)
+        self.planning = MarginalPlanning(self.model, planner, "mean-field", Preferences(self.model), None)
         self.layouts = layouts_of(self.model)
         self.prior = [layout.keep(p) for layout, p in zip(self.layouts, self.model.pA, strict=True)]  # type: ignore[arg-type]
         self.scorers = [
@@ -92,8 +95,8 @@ class ModelGain:
             scores += table.scores(everyone)
             tables.append(table)
         posterior = softmax(scores)
-        view = View(self.model, tables, "mean-field", lambda t: self.flat, None)
-        gain = self.planner.evaluate(view, everyone, qs, 0, posterior).terms.model
+        knowledge = Knowledge(tables, adopted=np.full(qs.rows, -1))
+        gain = self.planning.model_gain(qs, knowledge, everyone, 0, posterior)
         return [as_bits(posterior, doubled), as_bits(gain, doubled)]
 
 

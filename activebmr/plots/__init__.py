@@ -10,7 +10,7 @@ From any result:
     each agent achieved, `model_posterior` and `log_odds` of one agent's hypotheses, `insight` of all agents.
 From a result of ``simulate(..., trace=True)``, or from what `activebmr.replay` returns:
     `beliefs`, `policies`, `gains`, `doubt`, `outcomes` and `confidence` within a trial; `record` gives the arrays.
-From what `activebmr.neurons.neuronal_responses` returns:
+From what `activebmr.simulation.neurons.neuronal_responses` returns:
     `firing_rates` and `local_field_potentials` of a factor, `policy_rates`, and `dopamine`.
 From a likelihood or its counts:
     `likelihood`.

@@ -11,9 +11,10 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgba
 from numpy.typing import ArrayLike, NDArray
 
+from activebmr.arrays import standard_error
 from activebmr.plots.pick import LABELS, index, insight_trial, per_agent, per_trial
 from activebmr.plots.style import PALETTE, axes_of, colour, many, number, tidy, title, whole_numbers
-from activebmr.results import Result, standard_error
+from activebmr.simulation.result import Result
 
 __all__ = ["histogram", "mark_insight", "paired_scatter", "series", "trajectories", "trial_axis", "wins_and_losses"]
 

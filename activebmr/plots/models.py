@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from activebmr.plots.measures import mark_insight, trial_axis
 from activebmr.plots.pick import index, insight_trial, truth_of
 from activebmr.plots.style import PALETTE, SHADES, axes_of, colour, number, shade_bar, tidy, title, whole_numbers
-from activebmr.results import Result
+from activebmr.simulation.result import Result
 
 __all__ = ["insight", "log_odds", "model_posterior"]
 

@@ -1,4 +1,4 @@
-"""Plots of simulated neuronal responses (`activebmr.neurons`): firing rates, local field potentials, dopamine, policies."""
+"""Plots of simulated neuronal responses (`activebmr.simulation.neurons`): firing, field potentials, dopamine, policies."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from numpy.typing import NDArray
 
-from activebmr.neurons import MS_PER_ITERATION, NeuronalResponses
 from activebmr.plots.pick import index
 from activebmr.plots.style import PALETTE, SHADES, axes_of, colour, number, shade_bar, tidy, title
+from activebmr.simulation.neurons import MS_PER_ITERATION, NeuronalResponses
 
 __all__ = ["dopamine", "firing_rates", "local_field_potentials", "policy_rates"]
 
@@ -66,7 +66,7 @@ def firing_rates(responses: NeuronalResponses, factor: str | int, *, bar: bool =
     past, at the left of it about the future.
 
     Args:
-        responses: from `activebmr.neurons.neuronal_responses`.
+        responses: from `activebmr.simulation.neurons.neuronal_responses`.
         factor: name or index.
         bar: whether to add the scale of the shades.
         ax: where to draw.
@@ -102,7 +102,7 @@ def local_field_potentials(
     Lines are broken where an outcome is seen: there beliefs may start afresh, which is no change of rate.
 
     Args:
-        responses: from `activebmr.neurons.neuronal_responses`.
+        responses: from `activebmr.simulation.neurons.neuronal_responses`.
         factor: name or index.
         colours: one for each state of the factor; by default those of the palette.
         ax: where to draw.
@@ -166,7 +166,7 @@ def policy_rates(responses: NeuronalResponses, *, names: Sequence[str] | None = 
     """Probability of every policy (rows) against simulated time, as firing rates.
 
     Args:
-        responses: from `activebmr.neurons.neuronal_responses`.
+        responses: from `activebmr.simulation.neurons.neuronal_responses`.
         names: of the policies, such as `policy_names` gives; numbers by default.
         ax: where to draw.
     """

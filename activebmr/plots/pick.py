@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from activebmr.results import DIMENSIONS, Result
+from activebmr.simulation.result import DIMENSIONS, Result
 
 __all__ = ["LABELS", "PER_AGENT", "PER_TRIAL", "index", "insight_trial", "per_agent", "per_trial", "record", "truth_of"]
 
@@ -76,8 +76,8 @@ def record(source: Result | Mapping[str, Any], scheme: str | int = 0, agent: int
     """Everything recorded of one agent, step by step: arrays with axes ``(trial, ...)`` or ``(trial, time, ...)``.
 
     Args:
-        source: a result of ``simulate(..., trace=True)``, its ``trace``, or what `activebmr.replay` returned (already one
-            agent).
+        source: a result of ``simulate(..., trace=True)``, its ``trace``, or what `activebmr.replay` returned (already
+            one agent).
         scheme, agent: which one, for results.
     """
     if isinstance(source, Result):

@@ -9,10 +9,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike, NDArray
 
-from activebmr.models import POMDP
+from activebmr.model.pomdp import POMDP
 from activebmr.plots.pick import index, record
 from activebmr.plots.style import PALETTE, SHADES, axes_of, number, shade_bar, tidy, title, whole_numbers
-from activebmr.results import Result
+from activebmr.simulation.result import Result
 
 __all__ = ["beliefs", "confidence", "doubt", "gains", "likelihood", "outcomes", "policies", "policy_names"]
 

@@ -2,12 +2,25 @@
 
 Structures: begin with `attach_noise`, train with ``noisy.kl()`` in the loss or with `fit`, `prune`, and `compact`. Single
 weights: `sparsify` does it all; or begin with `attach_posterior`, and go on with `prune_weights` and `compact_weights`.
+
+Packages, each importing only from those before it: ``data``, ``networks``, ``structures``, ``weights``, ``experiments``.
 """
 
-from activebmr.pruning.attach import NoisyModule, attach_noise
-from activebmr.pruning.bayes import BayesianModule, attach_posterior
-from activebmr.pruning.compaction import compact
-from activebmr.pruning.criteria import (
+from activebmr.pruning.data.images import ImageData, load_images
+from activebmr.pruning.data.tables import RegressionData, load_regression, standardise_targets
+from activebmr.pruning.experiments.measuring import (
+    CompactionReport,
+    Comparison,
+    Measurement,
+    compaction_report,
+    compare,
+    measure,
+)
+from activebmr.pruning.experiments.metrics import calibration, classification_metrics, regression_metrics
+from activebmr.pruning.networks.for_structures import network_named
+from activebmr.pruning.structures.attach import NoisyModule, attach_noise
+from activebmr.pruning.structures.compaction import compact
+from activebmr.pruning.structures.criteria import (
     BMRS_N,
     BMRS_U,
     RELEASED_ODDS,
@@ -20,26 +33,22 @@ from activebmr.pruning.criteria import (
     criterion_named,
     log_evidence_ratio,
 )
-from activebmr.pruning.data import ImageData, load_images
-from activebmr.pruning.free_energies import free_energy
-from activebmr.pruning.gaussian import DenseGaussian, Gaussian, reduce_gaussian, removal_evidence, remove_block
-from activebmr.pruning.horseshoe import HorseshoeModule
-from activebmr.pruning.ivon import IVON
-from activebmr.pruning.likelihoods import Categorical, GaussianNoise
-from activebmr.pruning.measuring import CompactionReport, Comparison, Measurement, compaction_report, compare, measure
-from activebmr.pruning.metrics import calibration, classification_metrics, regression_metrics
-from activebmr.pruning.networks import network_named
-from activebmr.pruning.noise import TruncatedLogNormal
-from activebmr.pruning.posterior import MeanField, NaturalGaussian, WeightPosterior
-from activebmr.pruning.saving import load_compact, save_compact
-from activebmr.pruning.schedules import Step, compression, prune, prune_ranked, prune_share
-from activebmr.pruning.slimming import structure_of
-from activebmr.pruning.sparsify import Sparsified, compact_weights, sparsify
-from activebmr.pruning.tables import RegressionData, load_regression, standardise_targets
-from activebmr.pruning.training import FitResult, Training, accuracy, fit
-from activebmr.pruning.weight_criteria import ByEvidence, ByRank, Horseshoe, SpikeAndSlab
-from activebmr.pruning.weight_settings import WeightFit, WeightTraining
-from activebmr.pruning.weight_training import prune_weights
+from activebmr.pruning.structures.noise import TruncatedLogNormal
+from activebmr.pruning.structures.saving import load_compact, save_compact
+from activebmr.pruning.structures.schedules import Step, compression, prune, prune_ranked, prune_share
+from activebmr.pruning.structures.slimming import structure_of
+from activebmr.pruning.structures.training import FitResult, Training, accuracy, fit
+from activebmr.pruning.weights.bayes import BayesianModule, attach_posterior
+from activebmr.pruning.weights.criteria import ByEvidence, ByRank, Horseshoe, SpikeAndSlab
+from activebmr.pruning.weights.free_energies import free_energy
+from activebmr.pruning.weights.gaussian import DenseGaussian, Gaussian, reduce_gaussian, removal_evidence, remove_block
+from activebmr.pruning.weights.horseshoe import HorseshoeModule
+from activebmr.pruning.weights.ivon import IVON
+from activebmr.pruning.weights.likelihoods import Categorical, GaussianNoise
+from activebmr.pruning.weights.posterior import MeanField, NaturalGaussian, WeightPosterior
+from activebmr.pruning.weights.settings import WeightFit, WeightTraining
+from activebmr.pruning.weights.sparsify import Sparsified, compact_weights, sparsify
+from activebmr.pruning.weights.training import prune_weights
 
 __all__ = [
     "BMRS_N",

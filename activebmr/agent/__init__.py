@@ -1,0 +1,1 @@
+"""Agents, composed of parts."""

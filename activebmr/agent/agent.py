@@ -1,0 +1,601 @@
+"""`Agent`: a batch of active-inference agents that share a model and differ in what they believe, have learned and adopted."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from activebmr import checks
+from activebmr.agent.acting import Acting, ActionProbabilities
+from activebmr.agent.assembly import ALIASES, WAYS, Mind, Order
+from activebmr.agent.introspection import Introspection
+from activebmr.agent.learning import CountLearning
+from activebmr.agent.settings import Learning, Selection
+from activebmr.agent.sleep import Awake, Sleeper, Sleeping, instruct
+from activebmr.agent.state import AgentState, StepInfo, TrialInfo
+from activebmr.arrays import Bools, Floats, Ints
+from activebmr.inference.knowledge import Knowledge, Memory, Percept
+from activebmr.inference.models.settings import Reasoning
+from activebmr.inference.paths import PathSettings
+from activebmr.inference.tables import CountTable, KnownTable
+from activebmr.model.hypotheses import HypothesisSpace
+from activebmr.model.layout import layouts_of
+from activebmr.model.observations import controls_of, outcomes_of, policy_of
+from activebmr.model.pomdp import POMDP
+from activebmr.planning.evaluation import Evaluation
+from activebmr.planning.planner import Planner
+from activebmr.reduction.search.protocol import Reduction
+
+__all__ = ["Agent", "AgentState", "Learning", "Selection", "StepInfo", "TrialInfo"]
+
+
+class Agent:
+    """A batch of agents: believing, planning, learning and selection among hypotheses, for any `POMDP`.
+
+    Args:
+        model: the generative model that the agents start with.
+        hypotheses: alternative reduced priors over its counts; None for agents that do not reason about structure.
+        planner: how policies are evaluated and chosen.
+        inference: the way of believing. ``"exact"`` (the default): exact beliefs about factors that belong together, and exact
+            smoothing. ``"models"`` (the default with hypotheses): exact beliefs about hypotheses and states together.
+            ``"factorised"``: exact for each observation, but one distribution per factor in between; ``"sequential"``: the
+            same, one modality after the other (SPM, the paper); ``"mean-field"``: fixed-point iteration (pymdp);
+            ``"paths"``: message passing along policies' paths (SPM 2017). The last four score hypotheses by counts.
+        learning: rate and retention of counts.
+        selection: when hypotheses are adopted; ignored without hypotheses.
+        reasoning: settings of ``inference="models"``. Until an agent has adopted a hypothesis it looks ahead by
+            ``Reasoning.lookahead``; the planner's depth counts afterwards.
+        introspection: settings of model reduction between trials ("sleep"); None for agents that never sleep. It speaks about
+            modalities that no hypothesis speaks about.
+        trial_length: number of observations in a trial, beyond which planning does not look; None if unknown.
+        rounds: rounds of ``"mean-field"``, >= 1.
+        paths: settings of ``inference="paths"``.
+        remember: keep the beliefs of a trial for `hindsight`, also where nothing is learned from them.
+        own: what agents of a batch do not share: ``"C[m]"`` log preferences ``(n_agents, O_m)`` and ``"pA[m]"`` counts
+            ``(n_agents, O_m, S_d0, ...)``, by number or name of the modality.
+
+    Raises:
+        ValueError: if the parts do not fit together.
+        TypeError: if a part has the wrong type.
+
+    Example:
+        >>> state = agent.init()
+        >>> state, info = agent.step(state, observation, rng)
+        >>> info.action, info.q_pi
+    """
+
+    def __init__(
+        self,
+        model: POMDP,
+        hypotheses: HypothesisSpace | None = None,
+        planner: Planner | None = None,
+        *,
+        inference: str | None = None,
+        learning: Learning | None = None,
+        selection: Selection | None = None,
+        reasoning: Reasoning | None = None,
+        introspection: Introspection | None = None,
+        trial_length: int | None = None,
+        rounds: int = 16,
+        paths: PathSettings | None = None,
+        remember: bool = False,
+        own: Mapping[str, Any] | None = None,
+    ) -> None:
+        for name, value, kind in (
+            ("model", model, POMDP),
+            ("hypotheses", hypotheses, HypothesisSpace),
+            ("planner", planner, Planner),
+            ("learning", learning, Learning),
+            ("selection", selection, Selection),
+            ("reasoning", reasoning, Reasoning),
+            ("introspection", introspection, Introspection),
+            ("paths", paths, PathSettings),
+        ):
+            if not isinstance(value, kind) and (value is not None or name == "model"):
+                raise TypeError(f"{name} of Agent must be a {kind.__name__}; got {type(value).__name__}")
+        if trial_length is not None and not (checks.is_whole(trial_length) and trial_length >= 1):
+            raise ValueError(f"trial_length of Agent must be a whole number >= 1, or None; got {trial_length}")
+        self.model = model
+        self.hypotheses = None if hypotheses is None else hypotheses.resolved(model)
+        self.planner = planner or Planner()
+        self.inference = _way(inference, hypotheses, reasoning)
+        self.learning = learning or Learning()
+        self.selection = selection or Selection()
+        self.introspection = introspection
+        self.reasoning = reasoning
+        self.trial_length = None if trial_length is None else int(trial_length)
+        self.rounds = checks.whole_number(rounds, "rounds of Agent", 1)
+        self._options: dict[str, Any] = {"inference": self.inference, "rounds": self.rounds, "paths": paths}
+        self._given: dict[str, Any] = {
+            **self._options, "hypotheses": hypotheses, "planner": planner, "learning": learning, "selection": selection,
+            "reasoning": reasoning, "introspection": introspection, "trial_length": trial_length, "remember": remember, "own": own,
+        }  # fmt: skip
+        if self.planner.depth > 0 and model.policy_length > 1:
+            raise ValueError(
+                f"depth of Planner must be 0 for policies of several steps; got depth {self.planner.depth} and policies of "
+                f"{model.policy_length} steps"
+            )
+        if self.hypotheses is not None:
+            self.hypotheses.check_against(model)
+        preferences, self._own_counts = _own(model, own or {})
+        learned = model.learned_modalities
+        layouts = layouts_of(model)
+        self._known = [None if m in learned else KnownTable(a, layouts[m]) for m, a in enumerate(model.A)]
+        order = Order(
+            model, self.hypotheses, self.planner, self.learning, self.selection, reasoning, paths, self.trial_length,
+            self.rounds, self._tables(1, {}), introspection is not None, preferences,
+        )  # fmt: skip
+        mind: Mind = WAYS[self.inference](order)
+        self._believing, self._planning, self._comparing = mind.believing, mind.planning, mind.comparing
+        self._sleeping: Sleeping = Awake()
+        if introspection is not None:
+            scored = list(self.hypotheses.tables) if self.hypotheses is not None else []
+            self._sleeping = Sleeper(model, introspection, self.learning, scored, lambda: self.dreamer)
+        listeners = [self._comparing, self._sleeping]
+        self._learning = CountLearning(model, self.learning, self._believing, listeners, remember)
+        self._acting = Acting(model, self.planner)
+        self._everyone: dict[int, Ints] = {}
+        self._warned = False
+
+    def __repr__(self) -> str:
+        about = f", {len(self.hypotheses)} hypotheses" if self.hypotheses is not None else ""
+        sleeps = ", introspects" if self.introspection is not None else ""
+        return f"Agent(inference={self.inference!r}, {self.model!r}{about}{sleeps})"[:280]
+
+    def with_(self, **changes: Any) -> Agent:
+        """Agents like these, but for some arguments of `Agent`: ``agent.with_(planner=Planner(depth=2))``."""
+        return Agent(**{"model": self.model, **self._given, **changes})
+
+    @cached_property
+    def dreamer(self) -> Agent:
+        """The same agents without hypotheses and without sleep: who they are in a dream."""
+        options = dict(self._options)
+        if options["inference"] == "models":
+            options["inference"] = "exact"
+        return Agent(self.model, planner=self.planner, learning=self.learning, trial_length=self.trial_length, **options)
+
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        """Names of the models that reports hold a posterior over: the hypotheses, or the list that introspection searches."""
+        return self.hypotheses.names if self.hypotheses is not None else self._sleeping.names
+
+    @property
+    def spaces(self) -> Mapping[int, Any]:
+        """The spaces of reduced models that introspection searches, by modality."""
+        return getattr(self._sleeping, "spaces", {})
+
+    @property
+    def path_inference(self) -> Any:
+        """The scheme of agents that believe along paths, else None."""
+        return getattr(self._believing, "inference", None)
+
+    @property
+    def reasons_jointly(self) -> bool:
+        """Whether agents keep a joint posterior over hypotheses and states, and so can be told states, or choose them."""
+        return hasattr(self._believing, "experiments")
+
+    # --- life of a batch -------------------------------------------------------------------------------------------------
+    def init(self, n_agents: int | None = None) -> AgentState:
+        """The state before the first observation; without a number, one agent whose reports have no axis for agents."""
+        count = 1 if n_agents is None else n_agents
+        if not checks.is_whole(count) or count < 1:
+            raise ValueError(f"n_agents must be a whole number >= 1, or None for a single agent; got {n_agents}")
+        count = int(count)
+        knowledge = Knowledge(self._tables(count, self._own_counts), np.full(count, -1))
+        posterior = self._comparing.start(knowledge)
+        self._sleeping.start(knowledge)
+        belief = self._believing.begin(knowledge)
+        return AgentState(
+            t=0,
+            trial=0,
+            belief=belief,
+            controls=None,
+            knowledge=knowledge,
+            memory=Memory(),
+            model_posterior=posterior,
+            marginals=self._believing.marginals,
+            single=n_agents is None,
+        )
+
+    def _tables(self, count: int, own: Mapping[int, Floats]) -> list[KnownTable | CountTable]:
+        scorers = self._comparing.scorers() if hasattr(self, "_comparing") else {}
+        layouts, out = layouts_of(self.model), []
+        for m, known in enumerate(self._known):
+            if known is not None:
+                out.append(known)
+                continue
+            table = CountTable.start(
+                self.model.pA[m], layouts[m], count, scorers.get(m), self.planner.novelty_cutoff  # type: ignore[index]
+            )
+            if m in own:
+                if len(own[m]) != count:
+                    raise ValueError(f"own['pA[{m}]'] of Agent has counts for {len(own[m])} agents; the batch has {count}")
+                table.replace(np.arange(count), layouts[m].columns(own[m]), np.arange(layouts[m].n_states))
+            out.append(table)
+        return out  # type: ignore[return-value]
+
+    def step(
+        self,
+        state: AgentState,
+        observation: Any,
+        rng: np.random.Generator | int | None = None,
+        *,
+        action: Any = None,
+    ) -> tuple[AgentState, StepInfo]:
+        """Perceive an observation, evaluate policies, choose an action and learn: `perceive`, `plan`, `act`, `learn`.
+
+        Args:
+            state: from `init` or the step before.
+            observation: outcomes as integers ``(n_agents, n_modalities)`` (for a single agent ``(n_modalities,)``, or an int if
+                there is one modality), or a list with one array per modality: integers ``(n_agents,)`` or probabilities
+                ``(n_agents, O_m)``. What was not seen is None, -1, nan or masked.
+            rng: draws the action, a generator or a seed; not needed with ``action`` or a planner with ``alpha=None``.
+            action: controls that were in fact taken ``(n_agents, n_factors)``, or of the controlled factors alone, as when
+                recorded behaviour is replayed.
+
+        Returns:
+            the new state and a report. The old state stays as it was.
+
+        Raises:
+            ValueError: if observation or action do not fit, or the trial is over and `end_trial` was not called.
+            TypeError: if ``rng`` is no generator.
+        """
+        outcomes = outcomes_of(self.model, observation, state.n_agents)
+        controls = None if action is None else controls_of(self.model, action, state.n_agents)
+        uniform = self._chance(state, rng, controls is not None)
+        self._check_time(state)
+        state = state.copy()
+        info = self._advance(state, outcomes, uniform, controls)
+        return state, info.squeeze() if state.single else info
+
+    def _chance(self, state: AgentState, rng: Any, given: bool) -> Floats:
+        if isinstance(rng, (int, np.integer)) and not isinstance(rng, bool):
+            rng = np.random.default_rng(rng)
+        if rng is not None and not isinstance(rng, np.random.Generator):
+            raise TypeError(f"rng must be a numpy.random.Generator, or a seed; got {type(rng).__name__}")
+        if not given and rng is None and self._acting.needs_chance:
+            raise ValueError("rng must be given to draw an action (or give action, or a Planner with alpha=None)")
+        return rng.random(state.n_agents) if rng is not None else np.zeros(state.n_agents)
+
+    def _check_time(self, state: AgentState) -> None:
+        if self.trial_length is not None and state.t >= self.trial_length:
+            raise ValueError(
+                f"the trial is over: it has {self.trial_length} observations (trial_length of Agent), and this would be number "
+                f"{state.t + 1}; call end_trial first"
+            )
+
+    # --- the parts of a step, one by one -----------------------------------------------------------------------------------
+    def perceive(self, state: AgentState, observation: Any) -> tuple[AgentState, Percept]:
+        """Take in an observation: the new state and what it did to beliefs. Time goes on with `learn`."""
+        outcomes = outcomes_of(self.model, observation, state.n_agents)
+        self._check_time(state)
+        state = state.copy()
+        return state, self._perceive(state, outcomes)
+
+    def plan(self, state: AgentState) -> Evaluation:
+        """What every policy is worth to agents in a state that has perceived an observation."""
+        return self._plan(state)
+
+    def act(self, evaluation: Evaluation, rng: np.random.Generator | int | None = None) -> tuple[Ints, Ints]:
+        """Choose: the policies ``(n_agents,)`` and their first controls ``(n_agents, n_factors)``."""
+        rows = len(evaluation.q_pi)
+        if rng is None and self._acting.needs_chance:
+            raise ValueError("rng must be given to draw an action (or a Planner with alpha=None)")
+        generator = np.random.default_rng(rng) if rng is None or checks.is_whole(rng) else rng
+        if not isinstance(generator, np.random.Generator):
+            raise TypeError(f"rng must be a numpy.random.Generator, or a seed; got {type(rng).__name__}")
+        return self._acting.choose(evaluation, generator.random(rows))
+
+    def learn(self, state: AgentState, observation: Any, action: Any) -> AgentState:
+        """Learn from the observation that was perceived, remember what was done after it, and go on to the next time."""
+        outcomes = outcomes_of(self.model, observation, state.n_agents)
+        controls = controls_of(self.model, action, state.n_agents)
+        state = state.copy()
+        self._learn(state, outcomes, controls)
+        return state
+
+    # --- the same in place, for simulations ------------------------------------------------------------------------------
+    def _advance(self, state: AgentState, outcomes: list[np.ndarray], uniform: Floats, controls: Ints | None) -> StepInfo:
+        percept = self._perceive(state, outcomes)
+        evaluation = self._plan(state)
+        if controls is None:
+            policy, controls = self._acting.choose(evaluation, uniform)
+        else:
+            policy = policy_of(self.model, controls)
+        belief, posterior = state.belief, state.model_posterior
+        self._learn(state, outcomes, controls)
+        terms = evaluation.terms
+        return StepInfo(
+            qs=self._believing.marginals(belief),
+            free_energy=-percept.log_evidence,
+            impossible=percept.impossible,
+            utility=terms.utility,
+            state_info_gain=terms.state,
+            param_info_gain=terms.param,
+            model_info_gain=terms.model,
+            neg_efe=evaluation.neg_efe,
+            q_pi=evaluation.q_pi,
+            policy=policy,
+            controls=controls,
+            action=controls[:, list(self.model.controlled_factors)],
+            model_posterior=posterior,
+            acting=ActionProbabilities(self._acting, evaluation),
+        )
+
+    def _perceive(self, state: AgentState, outcomes: list[np.ndarray]) -> Percept:
+        percept = self._believing.perceive(state.belief, state.knowledge, state.controls, outcomes)
+        state.belief = percept.belief
+        state.model_posterior = self._comparing.posterior(state.knowledge, state.belief)
+        if percept.impossible.any() and not self._warned:
+            self._warned = True
+            self._tell_of_the_impossible(state, outcomes, percept.impossible)
+        return percept
+
+    def _tell_of_the_impossible(self, state: AgentState, outcomes: list[np.ndarray], impossible: Bools) -> None:
+        k = int(impossible.argmax())
+        names, labels = self.model.labels["modality"], self.model.labels["outcomes"]
+        seen = ", ".join(
+            f"{n}={labels[n][o[k]] if o.ndim == 1 else 'soft'}"
+            for n, o in zip(names[:6], outcomes, strict=False)
+            if o.ndim == 2 or o[k] >= 0
+        )
+        warnings.warn(
+            f"an observation that the model holds impossible: {seen} at time {state.t} (agent {k}); beliefs go on as if its "
+            "probability were e^-32. Is the model wrong, or are outcomes numbered differently? (info.impossible marks all such "
+            "observations; this is said once)",
+            stacklevel=4,
+        )
+
+    def _plan(self, state: AgentState) -> Evaluation:
+        everyone, curious = self._all(state.n_agents), self._comparing.curious(state.knowledge)
+        if curious is None or not curious.any():
+            return self._evaluate(state, everyone, False)
+        if curious.all():
+            return self._evaluate(state, everyone, True)
+        parts = [np.flatnonzero(curious), np.flatnonzero(~curious)]
+        done = [self._evaluate(state, parts[0], True), self._evaluate(state, parts[1], False)]
+        return Evaluation.merge(done, np.argsort(np.concatenate(parts)))
+
+    def _evaluate(self, state: AgentState, agents: Ints, curious: bool) -> Evaluation:
+        return self._planning.evaluate(state.belief, state.knowledge, agents, state.t, state.model_posterior, curious)
+
+    def _all(self, n: int) -> Ints:
+        if n not in self._everyone:
+            self._everyone[n] = np.arange(n)
+        return self._everyone[n]
+
+    def _learn(self, state: AgentState, outcomes: list[np.ndarray], controls: Ints) -> None:
+        self._sleeping.take_in(state.knowledge, state.controls, outcomes)
+        self._learning.take_in(state.knowledge, state.memory, state.controls, outcomes, state.belief)
+        state.controls = controls
+        state.t += 1
+
+    # --- between trials --------------------------------------------------------------------------------------------------
+    def end_trial(self, state: AgentState, rng: np.random.Generator | None = None) -> tuple[AgentState, TrialInfo]:
+        """Learn what was kept for the end of a trial, forget, compare hypotheses, adopt one whose log odds pass Occam's
+        window, sleep, and begin a new trial with fresh beliefs.
+
+        Args:
+            state: after any step of a trial.
+            rng: for agents that make up dreams.
+        """
+        state = state.copy()
+        info = self._conclude(state, None if rng is None else rng.spawn(state.n_agents))
+        return state, info
+
+    def _conclude(self, state: AgentState, streams: Sequence[np.random.Generator] | None = None) -> TrialInfo:
+        knowledge = state.knowledge
+        self._learning.conclude(knowledge, state.memory)
+        counts = self._learning.forget(knowledge)
+        verdict = self._comparing.judge(knowledge, state.belief, state.model_posterior)
+        if verdict is not None:
+            counts = {m: c.copy() for m, c in counts.items()} if verdict.passing.any() else counts
+            state.model_posterior = self._comparing.adopt(knowledge, verdict)
+        if self.introspection is not None:
+            counts = {m: c.copy() if m in self.spaces else c for m, c in counts.items()}
+        findings = self._sleeping.fall_asleep(knowledge, state.trial, streams)
+        info = TrialInfo(None, None, None, np.zeros(state.n_agents, dtype=bool), counts)
+        if verdict is not None:
+            info = TrialInfo(state.model_posterior, verdict.log_odds, verdict.best, verdict.passing, counts)
+        if findings is not None:
+            info.reductions = findings.reductions
+            if findings.listed is not None:
+                found = findings.listed
+                state.model_posterior = found.probabilities
+                info.model_posterior, info.log_odds = found.probabilities, found.log_evidence_ratio
+                info.best_model, info.adopted_now = found.model, found.accepted
+        self._begin(state)
+        state.trial += 1
+        return info
+
+    def _begin(self, state: AgentState) -> None:
+        state.belief = self._believing.begin(state.knowledge)
+        state.memory, state.controls, state.t = Memory(), None, 0
+
+    def relive(self, state: AgentState, trial: Memory) -> None:
+        """Perceive a remembered trial and learn from it, in place; nothing is planned or chosen."""
+        if self._believing.at_once:
+            for moment in trial.moments:
+                state.controls = moment.controls
+                self._perceive(state, list(moment.outcomes))
+                self._learning.take_in(state.knowledge, state.memory, moment.controls, list(moment.outcomes), state.belief)
+        else:
+            for moment, belief in zip(trial.moments, self._believing.recall(trial, state.knowledge), strict=True):
+                self._learning.take_in(state.knowledge, state.memory, moment.controls, list(moment.outcomes), belief)
+        self._conclude(state)
+
+    def advance(self, state: AgentState, outcomes: list[np.ndarray], uniform: Floats) -> StepInfo:
+        """One step in place, for dreams and simulations: outcomes per modality, one uniform number per agent."""
+        return self._advance(state, outcomes, uniform, None)
+
+    def conclude(self, state: AgentState) -> TrialInfo:
+        """End a trial in place."""
+        return self._conclude(state)
+
+    def sleep(self, state: AgentState, rng: np.random.Generator | None = None) -> tuple[AgentState, dict[int, Reduction]]:
+        """Introspect now, between trials, whether or not it is time to: the new state and, by modality, what was found.
+
+        Before the first trial there is no evidence, all ratios are 0, and nothing changes (unless Occam's window is 0 or less).
+
+        Raises:
+            ValueError: for agents without introspection, or in the middle of a trial.
+        """
+        if not isinstance(self._sleeping, Sleeper):
+            raise ValueError("sleep needs agents that introspect (Agent(..., introspection=...))")
+        if state.t != 0:
+            raise ValueError(f"agents can sleep between trials; this one is at time {state.t}")
+        state = state.copy()
+        found = self._sleeping.introspect(state.knowledge, None if rng is None else rng.spawn(state.n_agents))
+        if self._sleeping.listed is not None and self.hypotheses is None:
+            state.model_posterior = found[self._sleeping.listed].probabilities
+        self._begin(state)
+        return state, found
+
+    def instruct(self, state: AgentState, taught: Mapping[int | str, Any]) -> AgentState:
+        """Hand agents another prior over learned likelihoods, such as the reduced one of an agent that has slept.
+
+        They go on with it and with all that they have seen so far (where it leaves that possible).
+
+        Args:
+            state: between trials.
+            taught: per modality counts ``(n_outcomes, n_states_0, ...)``, or of each agent ``(n_agents, ...)``; zero where the
+                model's prior is.
+
+        Raises:
+            ValueError: if shapes, signs or structural zeros do not fit, or in the middle of a trial.
+        """
+        if state.t != 0:
+            raise ValueError(f"agents can be instructed before a trial; this one is at time {state.t}")
+        state = state.copy()
+        scored = list(self.hypotheses.tables) if self.hypotheses is not None else []
+        about = instruct(self.model, state.knowledge, taught, scored)
+        if isinstance(self._sleeping, Sleeper) and self._sleeping.listed in about and self.hypotheses is None:
+            state.model_posterior, state.knowledge.adopted = None, np.full(state.n_agents, -1)
+        return state
+
+    def tell(self, state: AgentState, states: Ints) -> AgentState:
+        """Before a trial, let agents that reason about hypotheses know the states that no action sets.
+
+        Args:
+            state: at the beginning of a trial.
+            states: ``(n_agents, n_factors)`` integers; agents with a -1 among the factors that no action sets are not told
+                anything. Set factors are ignored.
+        """
+        state = state.copy()
+        self._tell(state, np.asarray(states))
+        return state
+
+    def _tell(self, state: AgentState, states: Ints) -> None:
+        if not self.reasons_jointly:
+            raise ValueError("states can be told to agents that reason jointly (Agent(..., inference='models'))")
+        if state.t != 0:
+            raise ValueError(f"states can be told before a trial; this one is at time {state.t}")
+        states = np.atleast_2d(np.asarray(states))
+        wanted = (state.n_agents, self.model.num_factors)
+        if states.shape != wanted or not np.issubdtype(states.dtype, np.integer):
+            raise ValueError(
+                f"states must be integers of shape {wanted} (agents, factors); got {states.dtype} of shape {states.shape}"
+            )
+        too_large = states >= np.array(self.model.num_states)
+        if too_large.any():
+            k, f = (int(i) for i in np.argwhere(too_large)[0])
+            limit = self.model.num_states[f] - 1
+            raise ValueError(f"states[{k}, {f}] must lie in 0..{limit}, or be -1; got {int(states[k, f])}")
+        state.belief = self._believing.told(state.belief, states)  # type: ignore[attr-defined]
+
+    def experiments(self, state: AgentState) -> Ints:
+        """For agents that reason about hypotheses, the states ``(n_agents, n_factors)`` from which a trial would teach most
+        about them.
+
+        -1 for agents who have adopted one or have nothing left to learn, and for factors that actions set.
+        """
+        if not self.reasons_jointly:
+            raise ValueError("experiments need agents that reason jointly (Agent(..., inference='models'))")
+        return self._believing.experiments(state.belief)  # type: ignore[attr-defined,no-any-return]
+
+    def hindsight(self, state: AgentState) -> list[Sequence[Floats]]:
+        """Beliefs about every time of the trial so far, given all of it: per time the marginals of every factor ``(n_agents,
+        S_f)``.
+
+        Raises:
+            ValueError: if the agents do not remember the trial (``Agent(..., remember=True)``, or smooth learning).
+        """
+        if not state.memory.moments:
+            raise ValueError("hindsight needs agents that remember the trial (Agent(..., remember=True)), and an observation")
+        beliefs = self._believing.hindsight(state.memory, state.knowledge)
+        return [self._believing.marginals(b) for b in beliefs]
+
+    def foreseen(self, state: AgentState) -> Sequence[Floats]:
+        """Marginals of every factor ``(n_agents, S_f)`` after what was done last, before the next observation."""
+        unseen = [np.full(state.n_agents, -1)] * self.model.num_modalities
+        percept = self._believing.perceive(state.belief.copy(), state.knowledge, state.controls, unseen)
+        return self._believing.marginals(percept.belief)
+
+    def prior_counts(self, state: AgentState, modality: int | str) -> Floats:
+        """Counts that agents go on from, as if before any data: the reduced ones of agents that have slept; tensors
+        ``(n_agents, n_outcomes, n_states_0, ...)``.
+        """
+        m = self.model.modality(modality)
+        if m not in self.model.learned_modalities:
+            raise ValueError(f"modality {m} is known to the agent (its pA is None): it has no counts")
+        if state.sleep is None or m not in state.sleep.prior:
+            own = self._own_counts.get(m)
+            return np.repeat(self.model.pA[m][None], state.n_agents, axis=0) if own is None else own.copy()  # type: ignore[index]
+        return layouts_of(self.model)[m].tensor(state.sleep.prior[m])
+
+    def posterior_counts(self, state: AgentState, modality: int | str) -> Floats:
+        """Counts of a learned modality as tensors ``(n_agents, n_outcomes, n_states_0, ...)``."""
+        return state.counts(self.model.modality(modality))
+
+
+def _way(inference: str | None, hypotheses: HypothesisSpace | None, reasoning: Reasoning | None) -> str:
+    """The way of believing that is meant."""
+    if inference is None:
+        return "models" if hypotheses is not None or reasoning is not None else "exact"
+    if inference == "joint":
+        warnings.warn(
+            "inference='joint' of Agent is now called 'factorised' (one distribution per factor between observations); what is "
+            "exact is 'exact'",
+            DeprecationWarning,
+            stacklevel=3,
+        )
+    name = ALIASES.get(inference, inference)
+    if name not in WAYS:
+        raise ValueError(f"inference of Agent must be one of {[*WAYS, *ALIASES]}; got {inference!r}")
+    if reasoning is not None and name not in ("models", "paths"):
+        # what was an extra of other ways of believing is now a way of its own
+        return "models"
+    return name
+
+
+def _own(model: POMDP, own: Mapping[str, Any]) -> tuple[dict[int, Floats], dict[int, Floats]]:
+    """What agents do not share, checked: log preferences and counts by modality."""
+    preferences: dict[int, Floats] = {}
+    counts: dict[int, Floats] = {}
+    for key, value in own.items():
+        kind, _, rest = str(key).partition("[")
+        if kind not in ("C", "pA") or not rest.endswith("]"):
+            raise ValueError(f"own of Agent must have keys like 'C[0]' or 'pA[feedback]'; got {key!r}")
+        name = rest[:-1]
+        m = model.modality(int(name) if name.isdigit() else name)
+        array = checks.float_array(value, f"own[{key!r}] of Agent")
+        if kind == "C":
+            if array.ndim != 2 or array.shape[1] != model.num_outcomes[m]:
+                raise ValueError(f"own[{key!r}] of Agent must have shape (agents, {model.num_outcomes[m]}); got {array.shape}")
+            if np.isnan(array).any() or (array == np.inf).any() or (array == -np.inf).all(axis=1).any():
+                raise ValueError(f"own[{key!r}] of Agent must hold log preferences below infinity, some of them finite")
+            preferences[m] = array
+            continue
+        if model.pA[m] is None:  # type: ignore[index]
+            raise ValueError(f"own[{key!r}] of Agent needs counts to replace: pA[{m}] of the model is None")
+        shape = model.A[m].shape
+        if array.ndim != len(shape) + 1 or array.shape[1:] != shape:
+            raise ValueError(f"own[{key!r}] of Agent must have shape (agents, *{shape}); got {array.shape}")
+        if not np.isfinite(array).all() or (array < 0).any() or not (array.sum(axis=1) > 0).all():
+            raise ValueError(f"own[{key!r}] of Agent must hold finite counts >= 0, some in every column")
+        counts[m] = array
+    return preferences, counts

@@ -1,0 +1,195 @@
+"""Which parts an agent is made of: the registry of ways of believing, and of planning with them.
+
+A new way of believing is a line in `WAYS`: a function that makes a `Mind` of an `Order`.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from activebmr.agent.bank import ByPosterior
+from activebmr.agent.selection import Comparing, NoHypotheses, ScoredByCounts
+from activebmr.agent.settings import Learning, Selection
+from activebmr.arrays import Floats
+from activebmr.dirichlet import LOG_FLOOR
+from activebmr.inference.by_factors import ByFactors
+from activebmr.inference.exact import Exact, check_size
+from activebmr.inference.joint_belief import joint_of, marginals_of
+from activebmr.inference.models.reasoner import joint_size
+from activebmr.inference.models.settings import Reasoning
+from activebmr.inference.models.shared import SharedEvidence
+from activebmr.inference.paths import PathSettings
+from activebmr.inference.protocol import Believing
+from activebmr.inference.tables import CountTable, KnownTable
+from activebmr.model.components import components_of
+from activebmr.model.hypotheses import HypothesisSpace
+from activebmr.model.pomdp import POMDP
+from activebmr.planning.along_paths import AlongPaths, PathPlanning
+from activebmr.planning.joint import JointPlanning
+from activebmr.planning.marginal import MarginalPlanning
+from activebmr.planning.models import ReasonedPlanning
+from activebmr.planning.paths import PathInference
+from activebmr.planning.planner import Planner
+from activebmr.planning.preferences import Preferences
+from activebmr.planning.protocol import Planning
+
+__all__ = ["ALIASES", "WAYS", "Mind", "Order"]
+
+ALIASES = {"joint": "factorised", "message-passing": "paths"}
+"""Former names of ways of believing; the first is deprecated."""
+
+
+@dataclass(frozen=True, eq=False)
+class Order:
+    """What an agent is to be made of: the arguments of `Agent`, checked one by one but not together."""
+
+    model: POMDP
+    hypotheses: HypothesisSpace | None
+    planner: Planner
+    learning: Learning
+    selection: Selection
+    reasoning: Reasoning | None
+    paths: PathSettings | None
+    trial_length: int | None
+    rounds: int
+    tables: list[KnownTable | CountTable]
+    introspects: bool
+    own: Mapping[int, Floats]
+
+    def preferences(self) -> Preferences:
+        """SPM's search knows no preference below -32 nats; all else takes them as they are."""
+        return Preferences(self.model, LOG_FLOOR if self.planner.search == "states" else None, self.own)
+
+
+@dataclass(frozen=True, eq=False)
+class Mind:
+    """Parts that fit together."""
+
+    believing: Believing
+    planning: Planning
+    comparing: Comparing
+
+
+def _soft(order: Order) -> Comparing:
+    if order.hypotheses is None:
+        return NoHypotheses(curious=order.selection.curious and order.introspects)
+    return ScoredByCounts(order.model, order.hypotheses, order.selection)
+
+
+def _exact(order: Order) -> Mind:
+    believing = Exact(order.model)
+    components = believing.components
+    if order.planner.search == "states":
+        states = MarginalPlanning(order.model, order.planner, "factorised", order.preferences(), order.trial_length)
+        return Mind(believing, _Converted(states, lambda b: marginals_of(components, b)), _soft(order))
+    gain = None
+    if order.hypotheses is not None:
+        scores = MarginalPlanning(order.model, order.planner, "factorised", Preferences(order.model), order.trial_length)
+        gain = lambda b, *rest: scores.model_gain(marginals_of(components, b), *rest)  # noqa: E731
+    planning = JointPlanning(
+        order.model, order.planner, order.tables, order.preferences(), order.trial_length, model_gain=gain
+    )
+    return Mind(believing, planning, _soft(order))
+
+
+class _Converted:
+    """A way of planning for beliefs that have to be turned into another form first."""
+
+    def __init__(self, planning: Planning, convert: Callable[..., object]) -> None:
+        self._planning, self._convert = planning, convert
+
+    def evaluate(self, belief, knowledge, agents, t, model_posterior, curious):  # type: ignore[no-untyped-def]
+        return self._planning.evaluate(self._convert(belief), knowledge, agents, t, model_posterior, curious)
+
+
+def _by_factors(name: str) -> Callable[[Order], Mind]:
+    def make(order: Order) -> Mind:
+        believing = ByFactors(order.model, name, order.rounds)
+        model, planner, comparing = order.model, order.planner, _soft(order)
+        marginal = lambda p: MarginalPlanning(order.model, planner, name, p, order.trial_length)  # noqa: E731
+        if planner.search == "states" or not _fits(model):
+            if planner.search != "states" and planner.depth > 0:
+                raise ValueError(
+                    "search of Planner must be 'states' for this model: its coupled factors have too many joint states for exact "
+                    "beliefs, which a search over outcomes needs"
+                )
+            return Mind(believing, marginal(order.preferences()), comparing)
+        gain = None
+        if order.hypotheses is not None:
+            gain = marginal(Preferences(model)).model_gain
+        components = components_of(model)
+        planning = JointPlanning(
+            model,
+            planner,
+            order.tables,
+            order.preferences(),
+            order.trial_length,
+            joint=lambda b: joint_of(components, b),
+            model_gain=gain,
+        )
+        return Mind(believing, planning, comparing)
+
+    return make
+
+
+def _fits(model: POMDP) -> bool:
+    try:
+        for c in components_of(model):
+            check_size(model, c)
+    except ValueError:
+        return False
+    return True
+
+
+def _models(order: Order) -> Mind:
+    if order.hypotheses is None:
+        raise ValueError("reasoning of Agent needs hypotheses to reason about; got None")
+    settings = order.reasoning or Reasoning()
+    size = joint_size(order.model, len(order.hypotheses.distinct()[0]))
+    if size > settings.max_size:
+        warnings.warn(
+            f"the joint posterior of {len(order.hypotheses)} hypotheses and the states would hold {size} numbers per agent, "
+            f"more than max_size={settings.max_size}: beliefs are kept as factor marginals instead",
+            stacklevel=5,
+        )
+        return _by_factors("sequential")(order)
+    rate = order.learning.rate
+    believing = SharedEvidence(order.model, order.hypotheses, order.selection.offset, settings, rate)  # type: ignore[arg-type]
+    scored = order.planner.model_gain == "plug-in"
+    comparing = ByPosterior(believing, order.hypotheses, order.selection, order.learning, scored)
+    acting = JointPlanning(order.model, order.planner, order.tables, order.preferences(), order.trial_length)
+    planning: Planning = ReasonedPlanning(
+        believing.reasoner, order.planner, settings, order.preferences(), order.trial_length, acting
+    )
+    return Mind(believing, planning, comparing)
+
+
+def _paths(order: Order) -> Mind:
+    planner = order.planner
+    if planner.depth > 0:
+        raise ValueError(f"depth of Planner must be 0 for message passing, which looks one step ahead; got {planner.depth}")
+    if order.reasoning is not None or (order.hypotheses is not None and "model" in planner.gains):
+        raise ValueError("message passing must go without reasoning and without the gain about models: it knows neither")
+    if order.selection.curious:
+        raise ValueError("curious of Selection must be False for message passing: its preferences are always in force")
+    gains = [g for g in planner.gains if g != "model"]
+    settings = PathSettings.curiosity() if order.paths is None else order.paths
+    preferences = Preferences(order.model, LOG_FLOOR if settings.quirks else None, order.own)
+    gamma = planner.gamma
+    inference = PathInference(order.model, order.trial_length, gains, gamma, preferences.at, settings)
+    return Mind(AlongPaths(order.model, inference), PathPlanning(inference, planner), _soft(order))
+
+
+WAYS: dict[str, Callable[[Order], Mind]] = {
+    "exact": _exact,
+    "factorised": _by_factors("factorised"),
+    "sequential": _by_factors("sequential"),
+    "mean-field": _by_factors("mean-field"),
+    "paths": _paths,
+    "models": _models,
+}
+"""Ways of believing, by name."""
+
+

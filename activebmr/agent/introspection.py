@@ -1,0 +1,96 @@
+"""Sleep: between trials, agents look for simpler models of what they have seen, and may dream of it.
+
+After a trial the counts that an agent has gathered are handed to a space of reduced models (`activebmr.reduction.search`).
+What it goes on with is the reduced prior, and the evidence under it. Every introspection starts from the prior that the agent
+began life with and from all that it has seen since, so what was adopted too early can be given up again. Dreams let it live
+through remembered trials once more, or through trials that it makes up, with the reduced prior in mind: what was seen is then
+credited to the states that the new model says it came from. Source: Friston et al. (2017), "Active inference, curiosity and
+insight".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from activebmr.model.pomdp import POMDP
+from activebmr.reduction.search.alternatives import Alternatives
+from activebmr.reduction.search.protocol import ModelSpace
+
+__all__ = ["Introspection"]
+
+DREAMS = (None, "remembered", "generated")
+
+
+@dataclass(frozen=True, eq=False)
+class Introspection:
+    """When agents look for simpler models, among which, and whether they dream.
+
+    Attributes:
+        spaces: the space of reduced models, per modality (name or index) whose counts are learned; a space alone if there is
+            only one.
+        after: every how many trials, a whole number >= 1; or the trials after which, counted from 0.
+        dream: ``None``, ``"remembered"`` or ``"generated"``: what an agent lives through whenever its prior has changed.
+        dreams: how many trials: the last ones remembered, None for all of them; or how many it makes up (16 if None).
+        evidence: whose beliefs say in which states things were seen. ``"own"``: the agent's, who may see what it has come to
+            believe in (SPM). ``"unbiased"``: those that the model it was born with has, learning from the same trials; a
+            wrong insight is then refuted by what follows, at the price of perceiving every trial twice.
+    """
+
+    spaces: ModelSpace | Mapping[int | str, ModelSpace]
+    after: int | Sequence[int] = 1
+    dream: str | None = None
+    dreams: int | None = None
+    evidence: str = "own"
+
+    def __post_init__(self) -> None:
+        if isinstance(self.after, (int, np.integer)) and not isinstance(self.after, bool):
+            if self.after < 1:
+                raise ValueError(f"after of Introspection must be a whole number >= 1, or a list of trials; got {self.after}")
+        else:
+            trials = np.asarray(self.after, dtype=None if np.size(self.after) else np.intp)
+            if trials.ndim != 1 or not np.issubdtype(trials.dtype, np.integer) or (trials < 0).any():
+                raise ValueError(
+                    f"after of Introspection must be a whole number >= 1, or trials counted from 0; got {self.after!r}"
+                )
+            object.__setattr__(self, "after", tuple(int(t) for t in trials))
+        if self.dream not in DREAMS:
+            raise ValueError(f"dream of Introspection must be one of {list(DREAMS)}; got {self.dream!r}")
+        if self.evidence not in ("own", "unbiased"):
+            raise ValueError(f"evidence of Introspection must be 'own' or 'unbiased'; got {self.evidence!r}")
+        whole = isinstance(self.dreams, (int, np.integer)) and not isinstance(self.dreams, bool)
+        if self.dreams is not None and (not whole or self.dreams < 1):
+            raise ValueError(f"dreams of Introspection must be a whole number >= 1, or None; got {self.dreams!r}")
+
+    def of(self, model: POMDP) -> dict[int, ModelSpace]:
+        """The spaces by index of modality, checked against a model.
+
+        Raises:
+            TypeError: if something else than a space is given.
+            ValueError: if a modality does not exist or has no counts.
+        """
+        learned = model.learned_modalities
+        if isinstance(self.spaces, Mapping):
+            spaces = {model.modality(m): space for m, space in self.spaces.items()}
+        elif len(learned) == 1:
+            spaces = {learned[0]: self.spaces}
+        else:
+            raise ValueError(f"spaces of Introspection must be keyed by modality: the model learns {list(learned)}")
+        for m, space in spaces.items():
+            if m not in learned:
+                raise ValueError(f"spaces of Introspection must speak about modalities with counts, {list(learned)}; got {m}")
+            if not callable(getattr(space, "reduce", None)):
+                raise TypeError(f"spaces of Introspection must be ModelSpaces (with reduce); got {type(space).__name__}")
+            if isinstance(space, Alternatives) and space.table.shape != model.A[m].shape:
+                raise ValueError(
+                    f"models about modality {m} must have the shape of pA[{m}], {model.A[m].shape}; got {space.table.shape}"
+                )
+        return spaces
+
+    def due(self, trial: int) -> bool:
+        """Whether to introspect after this trial (counted from 0)."""
+        if isinstance(self.after, tuple):
+            return trial in self.after
+        return (trial + 1) % int(self.after) == 0  # type: ignore[call-overload,no-any-return]

@@ -1,0 +1,32 @@
+"""Types of arrays, and the few operations on them that every floor shares; a row's numbers never depend on the other rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Bools", "Floats", "Ints", "sample", "softmax", "standard_error"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.intp]
+Bools = NDArray[np.bool_]
+
+
+def softmax(x: Floats, axis: int = -1) -> Floats:
+    """exp(x) / sum(exp(x)), safe for large numbers and for -inf."""
+    # contiguous, so that sums run in the same order whatever the array came from
+    shifted = np.exp(np.ascontiguousarray(x - x.max(axis=axis, keepdims=True)))
+    return shifted / shifted.sum(axis=axis, keepdims=True)
+
+
+def sample(probabilities: Floats, uniform: Floats) -> Ints:
+    """First index whose cumulative probability exceeds uniform x total, row by row; ``uniform`` in [0, 1), ``(rows,)``."""
+    cumulative = np.cumsum(probabilities, axis=1)
+    return (cumulative <= (uniform * cumulative[:, -1])[:, None]).sum(axis=1).clip(max=probabilities.shape[1] - 1)
+
+
+def standard_error(values: NDArray[Any]) -> float:
+    """Standard error of the mean, nan for fewer than two values."""
+    return float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")

@@ -1,0 +1,5 @@
+"""The command ``activebmr``."""
+
+from activebmr.cli.command import main
+
+__all__ = ["main"]

@@ -1,0 +1,392 @@
+"""The command `activebmr`: list paradigms, run them, replay recordings, draw results again.
+
+Everything a user can get wrong is checked before any long work and told in one line on standard error (exit status 2). Whatever
+takes long to import is imported inside the functions that need it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from activebmr.cli import prune as prune_cli
+from activebmr.cli.problems import Problem, make_folder
+from activebmr.cli.report import console, report_replay, report_run, truth_sentence
+from activebmr.simulation.registry import ParadigmModule, draw_figures, load_paradigm, options_of, paradigm_names, unknown
+
+if TYPE_CHECKING:
+    from activebmr.simulation.paradigm import Paradigm
+    from activebmr.simulation.result import Result
+
+MAX_SEED = 2**63 - 1
+INTERRUPTED = 130
+
+app = typer.Typer(
+    help="Active inference with Bayesian model reduction: agents that reason about the structure of their world.",
+    epilog="\b\nBegin with:\n  activebmr list\n  activebmr run three-ball",
+    add_completion=False,
+    rich_markup_mode=None,  # plain help reads well in narrow terminals and in files
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(prune_cli.app, name="prune")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status: 0, 1 (trouble at the end), 2 (wrong input) or 130 (Ctrl-C)."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, ValueError):
+            stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        command = typer.main.get_command(app)
+        return command.main(args=words or ["--help"], prog_name="activebmr", standalone_mode=False) or 0
+    except Problem as problem:
+        return _complain(problem, problem.status)
+    except (typer.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # what typer and click say about options
+            raise
+        return _complain(error.format_message(), 2)
+
+
+def _complain(message: object, status: int) -> int:
+    print(f"error: {' '.join(str(message).split())}", file=sys.stderr)
+    return status
+
+
+# --- options ---------------------------------------------------------------------------------------------------------------
+def _option(text: str, metavar: str | None = None, default: str | bool = True) -> Any:
+    return typer.Option(help=text, metavar=metavar, show_default=default)
+
+
+ParadigmName = Annotated[str, typer.Argument(metavar="PARADIGM", help="Name of the paradigm; see 'activebmr list'.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="An option of the paradigm's own, see 'activebmr list'; can be repeated.", metavar="NAME=VALUE"),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors, and show no progress bar.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from activebmr import __version__
+
+        typer.echo(f"activebmr {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None: ...
+
+
+@app.command("list", epilog="\b\nExample:\n  activebmr list")
+def list_paradigms() -> None:
+    """List the paradigms, their rules and their schemes.
+
+    A paradigm is an experiment; a scheme is a way in which its agents reason. Other packages can add paradigms through the
+    entry-point group 'activebmr.paradigms'.
+    """
+    from rich.table import Table
+
+    screen = console()
+    names = paradigm_names()
+    if not names:
+        raise Problem("no paradigm is installed (is activebmr itself installed, as with 'pip install -e .'?)")
+    for name in names:
+        try:
+            module = load_paradigm(name)
+            rules = _rules_sentence(module)
+        except Exception as error:  # a broken plug-in must not hide the others
+            screen.print(f"{name}: not usable: {error}\n")
+            continue
+        screen.print(f"{name}: {module.DESCRIPTION}\n{rules}")
+        table = Table.grid(padding=(0, 2))
+        for scheme, sentence in module.SCHEMES.items():
+            table.add_row(f"  {scheme}" + (" (default)" if scheme == module.DEFAULT_SCHEME else ""), sentence)
+        screen.print("schemes (--scheme):")
+        screen.print(table)
+        for option, values in options_of(module).items():
+            screen.print(f"option (--set {option}=...): {', '.join(values)}; the first by default")
+        screen.print()
+
+
+def _rules_sentence(module: ParadigmModule) -> str:
+    own = module.paradigm(module.DEFAULT_SCHEME, None)
+    if own.hypotheses is None:
+        return "rules: none to be found"
+    return f"rules (--true-rule): 0 to {len(own.hypotheses) - 1}; by default {truth_sentence(own)}"
+
+
+@app.command(epilog="\b\nExample:\n  activebmr run three-ball --scheme paper --scheme paper-states --agents 128 --jobs -1")
+def run(
+    paradigm: ParadigmName,
+    scheme: Annotated[
+        list[str] | None,
+        _option(
+            "How the agents reason, see 'activebmr list'; repeat it to compare schemes with the first one, or say 'all'.",
+            "NAME",
+            "the paradigm's own",
+        ),
+    ] = None,
+    true_rule: Annotated[
+        str | None,
+        _option(
+            "The rule that holds in the world: its index, counted from 0 ('activebmr list' says how many there are), or "
+            "'random' for another one per agent.",
+            "N|random",
+            "the paradigm's own",
+        ),
+    ] = None,
+    agents: Annotated[int, _option("Agents per scheme, 1 or more.", "N")] = 64,
+    trials: Annotated[int, _option("Trials of every agent, 1 or more.", "N")] = 32,
+    seed: Annotated[int, _option("Seed of all random numbers, 0 or more; agent k has the same in all schemes.", "N")] = 0,
+    jobs: Annotated[
+        int,
+        _option("Processes, 1 or more (at most one per core is used), or -1 for all cores. The numbers stay the same.", "N"),
+    ] = 1,
+    out: Annotated[
+        Path | None,
+        _option(
+            "Folder for result.npz and figures, made if need be; an earlier run's are replaced.", "DIR", "results/PARADIGM"
+        ),
+    ] = None,
+    settings: Settings = None,
+    no_figures: Annotated[bool, typer.Option("--no-figures", help="Draw no figures.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Simulate a paradigm under one or more schemes.
+
+    Shows a progress bar, ends with a table (which agents found the rule, how fast, and how well they scored) and writes
+    result.npz and figures. Ctrl-C keeps the agents that have finished, and the same command goes on from there.
+    """
+    module = _module(paradigm)
+    schemes = _build(module, _scheme_names(module, scheme), _rule(true_rule), _settings(module, settings))
+    _in_range("--agents", agents, 1)
+    _in_range("--trials", trials, 1)
+    _in_range("--seed", seed, 0, MAX_SEED)
+    jobs = _processes(jobs)
+    _fits_memory(schemes, agents, trials)
+    folder = make_folder(out if out is not None else Path("results") / module.NAME, ("unfinished",), ("result.npz",))
+    result = _simulate(schemes, agents, trials, seed, jobs, folder, progress=not quiet and sys.stderr.isatty())
+    if not quiet:
+        report_run(result, schemes[0], folder / "result.npz", getattr(module, "table", None))
+    if result.settings["interrupted"]:
+        raise typer.Exit(INTERRUPTED)
+    if not no_figures:
+        _draw(module, result, folder, quiet)
+
+
+def _simulate(schemes: list[Paradigm], agents: int, trials: int, seed: int, jobs: int, folder: Path, progress: bool) -> Result:
+    """Simulate, save, and after Ctrl-C say what was kept."""
+    from activebmr.simulation.simulate import discard_checkpoint, simulate
+
+    target, unfinished = folder / "result.npz", folder / "unfinished"
+    try:
+        result = simulate(schemes, agents, trials, seed, jobs=jobs, progress=progress, checkpoint=unfinished)
+    except KeyboardInterrupt:
+        kept = any(unfinished.glob("*/*.npz"))
+        note = f"finished parts are in {unfinished}; the same command goes on from there" if kept else "nothing to keep"
+        print(f"interrupted before any agent had finished{' under all schemes' * (len(schemes) > 1)}: {note}", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
+    _save(result.save, target)
+    if result.settings["interrupted"]:
+        print(f"interrupted: {result.sizes['agent']} of {agents} agents had finished and are in {target}", file=sys.stderr)
+        print(f"the same command goes on from there; 'activebmr plot {target}' draws what there is", file=sys.stderr)
+    else:
+        discard_checkpoint(unfinished)
+    return result
+
+
+@app.command(
+    "replay",
+    epilog="\b\nExample:\n  activebmr replay three-ball participant7.npz --scheme paper --out paper7.npz",
+)
+def replay_recording(
+    paradigm: ParadigmName,
+    recording: Annotated[Path, typer.Argument(metavar="RECORDING", help="The .npz file that says what happened, see above.")],
+    out: Annotated[Path, _option("File to write; its folder is made if need be, an old file is replaced.", "OUT.npz")],
+    scheme: Annotated[str | None, _option("How the agent reasons; see 'activebmr list'.", "NAME", "the paradigm's own")] = None,
+    true_rule: Annotated[
+        str | None,
+        _option("The rule that held, counted from 0; only kl_to_truth and knowing agents need it.", "N", "the paradigm's own"),
+    ] = None,
+    settings: Settings = None,
+    quiet: Quiet = False,
+) -> None:
+    """Say what an agent would have thought during a recording.
+
+    This is how recorded participants are analysed: the agent perceives, learns, plans and selects models as always, but the
+    world and the actions are the recording's. The probability that a scheme gave to what was really done says how well it
+    explains a person.
+
+    RECORDING is a .npz file with three arrays of integers, all counted from 0:
+
+    \b
+    states    (trial, factor, time)    states of the world; the agent does not see them
+    controls  (trial, factor, time)    what was done between time t and t+1; at the last time not used
+    outcomes  (trial, modality, time)  what was observed
+
+    OUT.npz holds, with axes (trial, time, policy), neg_efe, its terms utility, state_info_gain, param_info_gain and
+    model_info_gain, and q_pi, the posterior over policies; with (trial, time, ...) the beliefs qs_<factor> and model_posterior;
+    with (trial, ...) the counts pA_<modality>, log_odds, kl_to_truth and adopted_model (-1 for none).
+    """
+    from activebmr import __version__
+    from activebmr.behaviour.replay import load_recording, replay
+    from activebmr.files import write_npz
+
+    module = _module(paradigm)
+    names = _scheme_names(module, [scheme] if scheme is not None else None)
+    agent = _build(module, names, _rule(true_rule, False), _settings(module, settings))[0]
+    with _checked():
+        recorded = load_recording(recording)
+    if out.exists() and recording.samefile(out):
+        raise Problem(f"--out must be another file than the recording {recording}")
+    make_folder(out.parent, (), (out.name,))
+    with _checked():
+        arrays = replay(agent, **recorded)
+    made_by = {"paradigm": agent.name, "scheme": agent.scheme, "version": __version__}
+    truth = -1 if agent.truth is None else int(agent.truth)
+    _save(lambda path: write_npz(path, arrays | made_by | {"true_model": truth}), out)
+    if not quiet:
+        report_replay(agent, arrays, recorded["controls"], out)
+
+
+@app.command(epilog="\b\nExample:\n  activebmr plot results/three-ball/result.npz --out figures")
+def plot(
+    result: Annotated[Path, typer.Argument(metavar="RESULT", help="A result.npz that 'activebmr run' wrote.")],
+    out: Annotated[Path | None, _option("Folder for the figures, made if need be.", "DIR", "the folder of RESULT")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Draw the figures of a result again."""
+    from activebmr.simulation.result import Result
+
+    with _checked():
+        loaded = Result.load(result)
+        name = loaded.settings.get("paradigm")
+    if not isinstance(name, str):
+        raise Problem(f"settings of {result} must name the paradigm; they do not")
+    module = _module(name)
+    if not hasattr(module, "figures"):
+        raise Problem(f"the paradigm {name} draws no figures")
+    _draw(module, loaded, make_folder(out if out is not None else result.parent), quiet)
+
+
+# --- checks ----------------------------------------------------------------------------------------------------------------
+@contextmanager
+def _checked() -> Iterator[None]:
+    try:
+        yield
+    except (OSError, TypeError, ValueError) as error:
+        raise Problem(error) from error
+
+
+def _module(name: str) -> ParadigmModule:
+    with _checked():
+        return load_paradigm(name)
+
+
+def _scheme_names(module: ParadigmModule, wanted: list[str] | None) -> list[str]:
+    known = list(module.SCHEMES)
+    names = wanted or [module.DEFAULT_SCHEME]
+    if "all" in names and "all" not in known:
+        return known
+    for name in names:
+        if name not in known:
+            raise Problem(unknown(f"scheme of {module.NAME}", name, known))
+    return list(dict.fromkeys(names))
+
+
+def _rule(text: str | None, random: bool = True) -> int | str | None:
+    if text is None or (random and text == "random"):
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        expected = "a whole number (counted from 0)" + " or 'random'" * random
+        raise Problem(f"--true-rule must be {expected}; got {text!r}") from None
+
+
+def _settings(module: ParadigmModule, given: list[str] | None) -> dict[str, str]:
+    """Options of the paradigm's own, NAME=VALUE."""
+    known, out = options_of(module), {}
+    for text in given or []:
+        name, sign, value = text.partition("=")
+        if not sign:
+            raise Problem(f"--set must look like NAME=VALUE; got {text!r}")
+        if name not in known:
+            raise Problem(unknown(f"option of {module.NAME}", name, list(known)))
+        if value not in known[name]:
+            raise Problem(f"--set {name} must be one of {', '.join(known[name])}; got {value!r}")
+        out[name] = value
+    return out
+
+
+def _build(module: ParadigmModule, schemes: list[str], rule: int | str | None, settings: dict[str, str]) -> list[Paradigm]:
+    with _checked():
+        own = [module.paradigm(s, None, **settings) for s in schemes]
+        if rule is None:
+            return own
+        if own[0].hypotheses is None:
+            raise Problem(f"--true-rule must not be given for {module.NAME}: it has no rules")
+        if isinstance(rule, int):
+            _in_range("--true-rule", rule, 0, len(own[0].hypotheses) - 1)
+        return [module.paradigm(s, rule, **settings) for s in schemes]
+
+
+def _in_range(option: str, value: int, low: int, high: int | None = None) -> None:
+    if value < low or (high is not None and value > high):
+        span = f"{low} or more" if high is None else f"{low} to {high}"
+        raise Problem(f"{option} must be {span}; got {value}")
+
+
+def _processes(jobs: int) -> int:
+    if jobs != -1 and jobs < 1:
+        raise Problem(f"--jobs must be 1 or more, or -1 for all cores; got {jobs}")
+    if jobs == 1:
+        return 1
+    from joblib import cpu_count
+
+    return int(cpu_count()) if jobs == -1 else min(jobs, max(2, int(cpu_count())))
+
+
+def _fits_memory(schemes: list[Paradigm], agents: int, trials: int) -> None:
+    """Refuse a run whose measures (three times, while they are put together) would not fit this machine's memory."""
+    models = max(len(s.hypotheses) if s.hypotheses is not None else 0 for s in schemes)
+    needed = 3 * 8 * len(schemes) * agents * trials * (models + 8)
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return
+    if 0 < memory < needed:
+        size = f"about {needed / 2**30:.3g} GiB of memory; this machine has {memory / 2**30:.3g}"
+        raise Problem(f"--agents {agents} and --trials {trials} need {size}: use fewer, or several runs with other seeds")
+
+
+# --- what is written -------------------------------------------------------------------------------------------------------
+def _save(write: Any, target: Path) -> None:
+    try:
+        write(target)
+    except OSError as error:
+        raise Problem(f"{target} could not be written: {error}", 1) from error
+
+
+def _draw(module: ParadigmModule, result: Result, folder: Path, quiet: bool) -> None:
+    os.environ.setdefault("MPLBACKEND", "Agg")
+    try:
+        paths = draw_figures(module, result, folder)
+    except Exception as error:  # the result is safe; say so in a line
+        raise Problem(f"the figures could not be drawn: {type(error).__name__}: {error}", 1) from error
+    if paths and not quiet:
+        names = ", ".join(p.name for p in paths)
+        console().print(f"figures: {folder}: {names}", soft_wrap=True)

@@ -1,0 +1,35 @@
+"""What goes wrong at the command line, in one line each."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+__all__ = ["Problem", "make_folder"]
+
+
+class Problem(Exception):
+    """Something to tell the user in one line, with the exit status that goes with it."""
+
+    def __init__(self, message: object, status: int = 2) -> None:
+        super().__init__(" ".join(str(message).split()))
+        self.status = status
+
+
+def make_folder(folder: Path, folders: tuple[str, ...] = (), files: tuple[str, ...] = ()) -> Path:
+    """Make a folder for the output and find out, by writing there, whether it can be used for these folders and files."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".activebmr-") as file:
+            file.write(b"can this be written?")
+            file.flush()
+        in_the_way = [folder / n for n in files if (folder / n).exists() and not (folder / n).is_file()]
+        in_the_way += [folder / n for n in folders if (folder / n).exists() and not (folder / n).is_dir()]
+    except (FileExistsError, NotADirectoryError):
+        raise Problem(f"--out {folder} cannot be used: a file is in the way") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise Problem(f"--out {folder} cannot be used: nothing can be written there ({reason})") from None
+    if in_the_way:
+        raise Problem(f"--out cannot be used: {in_the_way[0]} is in the way")
+    return folder

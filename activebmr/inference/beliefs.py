@@ -1,0 +1,140 @@
+"""`Belief`: factorised beliefs of a batch, which remembers what is certain and which joint states have mass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from activebmr.arrays import Floats, Ints
+from activebmr.model.layout import Dynamics
+from activebmr.ragged import Ragged, cross, from_marginals
+
+__all__ = ["SUPPORT", "Belief"]
+
+SUPPORT = 1e-16
+"""Joint states whose factors have smaller marginal probabilities cannot move a float64 sum."""
+
+
+class Belief(Sequence[Floats]):
+    """Marginals ``(rows, S_f)`` of every factor; a sequence of arrays to the outside.
+
+    A factor whose state is certain in every row is kept as that state ``known[f]`` ``(rows,)``; its marginals are made when
+    asked for.
+    """
+
+    def __init__(
+        self, marginals: Sequence[Floats | None], known: Sequence[Ints | None] | None = None, sizes: Sequence[int] = ()
+    ):
+        self._marginals: list[Floats | None] = list(marginals)
+        self.known: list[Ints | None] = [None] * len(self._marginals) if known is None else list(known)
+        self.sizes = tuple(sizes) or tuple(q.shape[1] for q in self._marginals if q is not None)
+        self.rows = next(len(x) for x in (*self._marginals, *self.known) if x is not None)
+        self._joints: dict[tuple[tuple[int, ...], float], Ragged] = {}
+
+    @classmethod
+    def of(cls, beliefs: Belief | Sequence[Floats]) -> Belief:
+        """``beliefs`` itself, or a list of marginals as a Belief."""
+        return beliefs if isinstance(beliefs, Belief) else cls(list(beliefs))
+
+    @classmethod
+    def start(cls, initial: Sequence[Floats], rows: int) -> Belief:
+        """The prior over initial states, the same in every row."""
+        known = [np.full(rows, int(d.argmax())) if (d == 1).any() else None for d in initial]
+        marginals = [None if k is not None else np.repeat(d[None], rows, axis=0) for d, k in zip(initial, known, strict=True)]
+        return cls(marginals, known, [len(d) for d in initial])
+
+    def __len__(self) -> int:
+        return len(self._marginals)
+
+    def __getitem__(self, factor: int) -> Floats:  # type: ignore[override]
+        q = self._marginals[factor]
+        if q is None:
+            known = self.known[factor]
+            assert known is not None
+            q = self._marginals[factor] = np.eye(self.sizes[factor])[known]
+        return q
+
+    def __iter__(self) -> Iterator[Floats]:
+        return (self[f] for f in range(len(self)))
+
+    def copy(self) -> Belief:
+        return self
+
+    def take(self, rows: Ints) -> Belief:
+        """Some rows, in any order and number."""
+        return Belief(
+            [None if q is None else q[rows] for q in self._marginals],
+            [None if k is None else k[rows] for k in self.known],
+            self.sizes,
+        )
+
+    def replaced(self, factors: Sequence[int], marginals: Sequence[Floats]) -> Belief:
+        """A copy with new marginals of some factors."""
+        if not factors:
+            return self
+        fresh, known = list(self._marginals), list(self.known)
+        for f, q in zip(factors, marginals, strict=True):
+            fresh[f], known[f] = q, None
+        return Belief(fresh, known, self.sizes)
+
+    def joint(self, factors: tuple[int, ...], threshold: float = SUPPORT) -> Ragged:
+        """Product of the marginals of some factors where all exceed the threshold; indices flat in C order of ``factors``."""
+        if len(factors) == 1:
+            return self.support(factors[0], threshold)
+        key = factors, threshold
+        if key not in self._joints:
+            if not factors:
+                self._joints[key] = Ragged(np.arange(self.rows + 1), np.zeros(self.rows, dtype=np.intp), np.ones(self.rows))
+            else:
+                *rest, last = factors
+                before, after = self.joint(tuple(rest), threshold), self.support(last, threshold)
+                self._joints[key] = cross(before, after, stride_a=self.sizes[last])
+        return self._joints[key]
+
+    def support(self, factor: int, threshold: float = SUPPORT) -> Ragged:
+        """States of one factor whose probability exceeds the threshold."""
+        key = (-1, factor), threshold
+        if key not in self._joints:
+            known = self.known[factor]
+            if known is None:
+                self._joints[key] = from_marginals(self[factor], threshold)
+            else:
+                self._joints[key] = Ragged(np.arange(self.rows + 1), known, np.ones(self.rows))
+        return self._joints[key]
+
+    def likely(self, factor: int, cutoff: float) -> Ragged:
+        """States of one factor whose probability exceeds the cut-off, or half the largest where that is less."""
+        known = self.known[factor]
+        if known is not None or self.sizes[factor] * cutoff < 1.0:
+            return self.support(factor, cutoff)
+        q = self[factor]
+        return from_marginals(np.where(q > np.minimum(cutoff, 0.5 * q.max(axis=1, keepdims=True)), q, -1.0), 0.0)
+
+    def in_hindsight(self, then: Belief, dynamics: Dynamics) -> Belief:
+        """Beliefs about an earlier moment of a trial, from these (its end) for factors that stay as they are, else from
+        ``then``.
+        """
+        kept = [kind == "fixed" for kind in dynamics.kind]
+        return Belief(
+            [(self if keep else then)._marginals[f] for f, keep in enumerate(kept)],
+            [(self if keep else then).known[f] for f, keep in enumerate(kept)],
+            self.sizes,
+        )
+
+    def predict(self, dynamics: Dynamics, controls: Ints) -> Belief:
+        """Beliefs one step later under controls ``(rows, n_factors)``."""
+        rows = np.arange(self.rows)
+        marginals, known = list(self._marginals), list(self.known)
+        for f, kind in enumerate(dynamics.kind):
+            if kind == "set":
+                target = dynamics.target[f]
+                assert target is not None
+                marginals[f], known[f] = None, target[controls[:, f]]
+            elif kind == "general":
+                marginals[f], known[f] = dynamics.after(list(self), f)[rows, controls[:, f]], None
+        out = Belief(marginals, known, self.sizes)
+        if "general" not in dynamics.kind:  # what is fixed keeps the lists already made
+            kept = {f for f, k in enumerate(dynamics.kind) if k == "fixed"}
+            out._joints = {key: j for key, j in self._joints.items() if set(key[0]) - {-1} <= kept}
+        return out

@@ -1,0 +1,72 @@
+"""Beliefs that are kept as one distribution per factor, renewed by one of three filters.
+
+- ``"factorised"``: exact for each observation (`activebmr.inference.factorised`);
+- ``"sequential"``: one modality after the other (`activebmr.inference.sequential`);
+- ``"mean-field"``: fixed-point iteration (`activebmr.inference.mean_field`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from activebmr.arrays import Bools, Floats, Ints
+from activebmr.inference.beliefs import Belief
+from activebmr.inference.factorised import infer_factorised
+from activebmr.inference.knowledge import Knowledge, Memory, Percept
+from activebmr.inference.looking_up import columns_of, unknown_factors
+from activebmr.inference.mean_field import ROUNDS, infer_mean_field
+from activebmr.inference.protocol import recalled
+from activebmr.inference.sequential import NEGLIGIBLE, infer_sequential
+from activebmr.model.layout import dynamics_of, layouts_of
+from activebmr.model.pomdp import POMDP
+
+__all__ = ["CERTAINTY", "INFERENCE", "ByFactors"]
+
+INFERENCE: dict[str, Callable[..., tuple[Belief, Floats, Bools]]] = {
+    "factorised": infer_factorised,
+    "sequential": infer_sequential,
+    "mean-field": infer_mean_field,
+}
+"""Filters by name: each takes (model, tables, agents, beliefs, outcomes, rounds) to (beliefs, log evidence, impossible)."""
+
+CERTAINTY = {"sequential": NEGLIGIBLE, "factorised": 0.0}
+"""Where only one joint state exceeds this (factor by factor), a scheme's posterior is that state whatever is observed."""
+
+
+class ByFactors:
+    """See `activebmr.inference.protocol.Believing`; ``filter`` is ``"factorised"``, ``"sequential"`` or ``"mean-field"``."""
+
+    at_once = True
+
+    def __init__(self, model: POMDP, filter: str, rounds: int = ROUNDS) -> None:
+        self.model, self._infer, self._rounds = model, INFERENCE[filter], rounds
+
+    def begin(self, knowledge: Knowledge) -> Belief:
+        return Belief.start(self.model.D, knowledge.n_agents)  # type: ignore[arg-type]
+
+    def perceive(self, belief: Belief, knowledge: Knowledge, controls: Ints | None, outcomes: Sequence[np.ndarray]) -> Percept:
+        if controls is not None:
+            belief = belief.predict(dynamics_of(self.model), controls)
+        belief, evidence, impossible = self._infer(
+            self.model, knowledge.tables, np.arange(belief.rows), belief, outcomes, self._rounds
+        )
+        return Percept(belief, evidence, impossible)
+
+    def marginals(self, belief: Belief) -> Sequence[Floats]:
+        return belief
+
+    def places(self, belief: Belief, modality: int) -> tuple[Ints, Ints, Floats]:
+        layout = layouts_of(self.model)[modality]
+        factors = unknown_factors(layout, belief)
+        joint = belief.joint(factors)
+        return joint.row, columns_of(layout, belief, factors, joint), joint.weight
+
+    def hindsight(self, memory: Memory, knowledge: Knowledge) -> Sequence[Belief]:
+        """The end of the trial for factors that stay as they are; what was believed at the time for the others."""
+        last, dynamics = memory.moments[-1].belief, dynamics_of(self.model)
+        return [last.in_hindsight(moment.belief, dynamics) for moment in memory.moments]
+
+    def recall(self, memory: Memory, knowledge: Knowledge) -> Sequence[Belief]:
+        return recalled(self, memory, knowledge)

@@ -1,0 +1,234 @@
+"""Exact beliefs: one filter per component of coupled factors, in log space, and exact smoothing over a trial.
+
+    predict   q(s') = sum_s B(s' | s, u) q(s)
+    update    log q(s) += sum_m log A_m(o_m | s);  log evidence = log of the normaliser
+    smooth    p(s_t | o_1:T) = q_t(s) sum_s' B(s' | s, u_t) p(s' | o_1:T) / q_t+1(s' before its outcome)
+
+Within a component nothing is approximated. Minus the log evidence, summed over a trial, is -log p(o_1:T | u_1:T). Likelihoods
+that are learned count with their expected value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from activebmr.arrays import Floats, Ints
+from activebmr.dirichlet import LOG_FLOOR
+from activebmr.inference.joint_belief import JointBelief
+from activebmr.inference.knowledge import Knowledge, Memory, Percept
+from activebmr.inference.marginals import Marginals
+from activebmr.inference.protocol import recalled
+from activebmr.inference.smoothing import moved, smooth
+from activebmr.inference.tables import CountTable, KnownTable
+from activebmr.model.components import Component, components_of
+from activebmr.model.layout import layouts_of
+from activebmr.model.motion import size_of_motion
+from activebmr.model.pomdp import POMDP
+from activebmr.model.reading import Reading
+
+__all__ = ["LARGEST", "Exact", "check_size"]
+
+Tables = Sequence[KnownTable | CountTable]
+
+LARGEST = 2**22
+"""Hidden joint states of one component beyond which exact beliefs are refused."""
+_LARGEST_MOTION = 2**27  # numbers in the transitions of one component
+_NO_MASS = 1e-16  # less probable states cannot move a float64 sum
+
+
+class _Lookup:
+    """Log likelihoods of one modality in the states of its component."""
+
+    def __init__(self, component: Component, modality: int) -> None:
+        self.modality = modality
+        self.known_offset, self.hidden_offset = component.columns(modality)
+        self.telling = modality in component.telling
+        if not self.telling:
+            self.hidden_offset = self.hidden_offset[:1]
+        self.n_states = layouts_of(component.model)[modality].n_states
+        self._table: KnownTable | None = None
+        self._log: Floats = np.zeros(0)
+
+    def log_likelihood(self, table: KnownTable | CountTable, agents: Ints, known: Ints, outcome: np.ndarray) -> Floats:
+        """``(rows, n_hidden)``, or ``(rows, 1)`` of a modality that tells nothing about hidden states; 0 where nothing was
+        seen.
+        """
+        column = self.known_offset[known][:, None] + self.hidden_offset
+        if table.learned:
+            column = column + (agents * self.n_states)[:, None]
+        if outcome.ndim == 2:
+            return self._soft(table, column, outcome)
+        missing = outcome < 0
+        if isinstance(table, KnownTable):
+            if self._table is not table:
+                with np.errstate(divide="ignore"):
+                    self._log, self._table = np.log(table.likelihood[:, :-1]), table
+            log = self._log[column, outcome[:, None]]
+        else:
+            with np.errstate(divide="ignore"):
+                log = np.log(table.likelihood[column, outcome[:, None]])
+        if missing.any():
+            log[missing] = 0.0
+        return log
+
+    @staticmethod
+    def _soft(table: KnownTable | CountTable, column: Ints, outcome: Floats) -> Floats:
+        chance = table.likelihood[column, :-1]
+        seen = chance[..., 0] * outcome[:, None, 0]
+        for o in range(1, chance.shape[2]):
+            seen += chance[..., o] * outcome[:, None, o]
+        with np.errstate(divide="ignore"):
+            log = np.log(seen)
+        log[~(outcome > 0).any(axis=1)] = 0.0
+        return log
+
+
+class Exact:
+    """Exact filtering and smoothing, see `activebmr.inference.protocol.Believing`.
+
+    Raises:
+        ValueError: if a component has more hidden joint states, or transitions, than can be held; the message names the
+            factors, the size and the ways of believing that do without.
+    """
+
+    at_once = True
+
+    def __init__(self, model: POMDP) -> None:
+        self.model = model
+        self.components = components_of(model)
+        for c in self.components:
+            check_size(model, c)
+        self._lookups = [[_Lookup(c, m) for m in c.modalities] for c in self.components]
+        self._places = {}
+        for i, c in enumerate(self.components):
+            for m in c.modalities:
+                reading = Reading(c, [m])
+                self._places[m] = i, reading, reading.columns(m)
+        self._initial = []
+        for c in self.components:
+            with np.errstate(divide="ignore"):
+                self._initial.append(np.log(c.initial))
+
+    def begin(self, knowledge: Knowledge) -> JointBelief:
+        return self.start(knowledge.n_agents)
+
+    def start(self, n_agents: int) -> JointBelief:
+        """The prior over initial states."""
+        known = [np.full(n_agents, c.start) for c in self.components]
+        log = [np.repeat(x[None], n_agents, axis=0) for x in self._initial]
+        return JointBelief(known, log)
+
+    def predict(self, belief: JointBelief, controls: Ints) -> JointBelief:
+        """Beliefs one step later under controls ``(rows, n_factors)``."""
+        known, log, q = [], [], []
+        for i, c in enumerate(self.components):
+            here = belief.known[i]
+            known.append(c.known_next[c.known_code(controls), here] if c.known else here)
+            if c.motion.still:
+                log.append(belief.log[i])
+                q.append(belief._q[i])
+                continue
+            after = moved(c, belief.q(i), c.hidden_code(controls), here)
+            with np.errstate(divide="ignore"):
+                log.append(np.log(after))
+            q.append(after)
+        return JointBelief(known, log, q)
+
+    def update(self, belief: JointBelief, tables: Tables, agents: Ints, outcomes: Sequence[np.ndarray]) -> Percept:
+        """Bayes' rule for the outcomes of all modalities: integers ``(rows,)``, -1 for unseen, or probabilities of outcomes
+        ``(rows, O_m)``.
+
+        Where the beliefs hold an observation impossible, likelihoods of 0 count as e^-32: the states that it contradicts least
+        remain, and the row is reported.
+        """
+        logs, qs = [], []
+        evidence, impossible = np.zeros(belief.rows), np.zeros(belief.rows, dtype=bool)
+        for i, lookups in enumerate(self._lookups):
+            if not lookups:
+                logs.append(belief.log[i])
+                qs.append(belief._q[i])
+                continue
+            total = belief.log[i]
+            parts = [
+                x.log_likelihood(tables[x.modality], agents, belief.known[i], outcomes[x.modality]) for x in lookups
+            ]
+            for part in parts:
+                total = total + part
+            log, q, seen = _normalised(total)
+            bad = seen == -np.inf
+            if bad.any():
+                floored = belief.log[i][bad]
+                for part in parts:
+                    floored = floored + np.maximum(part[bad], LOG_FLOOR)
+                log[bad], q[bad], seen[bad] = _normalised(floored)
+                impossible |= bad
+            evidence += seen
+            logs.append(log)
+            qs.append(q)
+        return Percept(JointBelief(belief.known, logs, qs), evidence, impossible)
+
+    def perceive(
+        self, belief: JointBelief, knowledge: Knowledge, controls: Ints | None, outcomes: Sequence[np.ndarray]
+    ) -> Percept:
+        if controls is not None:
+            belief = self.predict(belief, controls)
+        return self.update(belief, knowledge.tables, np.arange(belief.rows), outcomes)
+
+    def told(self, belief: JointBelief, states: Ints) -> JointBelief:
+        """Beliefs of agents that know the states ``(n_agents, n_factors)`` of all hidden factors; rows with a -1 among those of
+        a component are not told about it.
+        """
+        logs = list(belief.log)
+        for i, c in enumerate(self.components):
+            knows = (states[:, list(c.hidden)] >= 0).all(axis=1) if c.hidden else np.zeros(len(states), dtype=bool)
+            if knows.any():
+                at = np.ravel_multi_index([states[knows, f] for f in c.hidden], c.hidden_sizes)
+                logs[i] = logs[i].copy()
+                logs[i][knows] = np.where(np.arange(c.n_hidden) == at[:, None], 0.0, -np.inf)
+        return JointBelief(belief.known, logs)
+
+    def recall(self, memory: Memory, knowledge: Knowledge) -> Sequence[JointBelief]:
+        return recalled(self, memory, knowledge)
+
+    def marginals(self, belief: JointBelief) -> Marginals:
+        return Marginals(self.components, belief)
+
+    def places(self, belief: JointBelief, modality: int) -> tuple[Ints, Ints, Floats]:
+        i, reading, columns = self._places[modality]
+        q = reading.seen(belief.q(i)[:, None])[:, 0]
+        rows, hidden = np.nonzero(q > _NO_MASS)
+        return rows, columns[reading.known_of[belief.known[i]][rows], hidden], q[rows, hidden]
+
+    def hindsight(self, memory: Memory, knowledge: Knowledge) -> Sequence[JointBelief]:
+        moments = memory.moments
+        controls = [m.controls for m in moments[1:] if m.controls is not None]
+        smoothed = smooth(self.model, [m.belief for m in moments], controls)
+        return [smoothed.at(t) for t in range(len(moments))]
+
+
+def _normalised(total: Floats) -> tuple[Floats, Floats, Floats]:
+    """Log probabilities, probabilities and the log of the normaliser; all -inf where nothing is possible."""
+    top = total.max(axis=1)
+    shift = np.where(top == -np.inf, 0.0, top)[:, None]
+    q = np.exp(total - shift)
+    mass = q.sum(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        evidence = shift[:, 0] + np.log(mass)
+        q /= mass[:, None]
+        log = total - evidence[:, None]
+    return log, q, evidence
+
+
+def check_size(model: POMDP, c: Component) -> None:
+    """Raise ValueError if exact beliefs about a component are too large to be held."""
+    names = [model.labels["factor"][f] for f in c.hidden]
+    transitions = 0.0 if c.motion.still else size_of_motion(model, c.known, c.hidden)
+    own = all(set(model.B_dependencies[f]) <= {f, *c.known} for f in c.hidden)  # type: ignore[index]
+    if c.n_hidden > LARGEST or (transitions > _LARGEST_MOTION and not own):
+        size = f"{c.n_hidden:.3g} joint states" + ("" if own else f" and {transitions:.3g} transitions")
+        raise ValueError(
+            f"inference of Agent must not be 'exact' for this model: its factors {names} are coupled, and their joint beliefs "
+            f"would hold {size}; choose 'sequential' or 'mean-field', which keep one distribution per factor"
+        )

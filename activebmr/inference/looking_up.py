@@ -1,0 +1,144 @@
+"""What ways of believing that keep one distribution per factor share: which columns of a likelihood joint states read, which rows
+saw nothing, and whether an observation is impossible.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from math import prod
+
+import numpy as np
+
+from activebmr.arrays import Bools, Floats, Ints
+from activebmr.dirichlet import LOG_FLOOR
+from activebmr.inference.beliefs import Belief
+from activebmr.inference.tables import CountTable, KnownTable
+from activebmr.model.layout import Layout, layouts_of
+from activebmr.model.pomdp import POMDP
+from activebmr.ragged import Ragged
+
+__all__ = [
+    "FLOOR",
+    "Outcomes",
+    "Tables",
+    "columns_of",
+    "coupled",
+    "impossible",
+    "likelihood_of",
+    "marginals_of",
+    "unknown_factors",
+    "unseen",
+]
+
+Outcomes = Sequence[np.ndarray]
+"""Per modality integer outcomes ``(rows,)``, -1 for unseen, or probabilities of outcomes ``(rows, O_m)``, all 0 for unseen."""
+Tables = Sequence[KnownTable | CountTable]
+
+FLOOR = float(np.exp(LOG_FLOOR))
+"""Least likelihood that beliefs go on with, e^-32 (SPM)."""
+
+_AT_ONCE = 2**22  # joint states that are judged at a time
+
+
+def unknown_factors(layout: Layout, belief: Belief) -> tuple[int, ...]:
+    """Factors of a layout whose state is not certain in every row, in the order kept."""
+    return tuple(f for f in layout.strides if belief.known[f] is None)
+
+
+def columns_of(layout: Layout, belief: Belief, factors: tuple[int, ...], joint: Ragged) -> Ints:
+    """Columns (as kept by a layout) of the entries of a joint over ``factors``; the layout's other factors must be known."""
+    index: Ints
+    if factors == layout.still:
+        index = joint.index * layout.n_slab
+    else:
+        index = np.zeros(len(joint.index), dtype=np.intp)
+        states = np.unravel_index(joint.index, [belief.sizes[f] for f in factors]) if factors else ()
+        for f, state in zip(factors, states, strict=True):
+            if f in layout.strides:
+                index += state * layout.strides[f]
+    for f, stride in layout.strides.items():
+        if f not in factors:
+            known = belief.known[f]
+            assert known is not None
+            index = index + (known if joint.single else known[joint.row]) * stride
+    return index
+
+
+def likelihood_of(table: KnownTable | CountTable, agents: Ints, joint: Ragged, columns: Ints, outcome: np.ndarray) -> Floats:
+    """Likelihood of each entry's joint state given its row's outcome (linear in soft outcomes, as in SPM); what it is for rows
+    that saw nothing does not matter.
+    """
+    index = columns if not table.learned else columns + (agents if joint.single else agents[joint.row]) * table.n_states
+    if outcome.ndim == 1:
+        seen = outcome if joint.single else outcome[joint.row]
+        return table.likelihood.reshape(-1)[index * (table.n_outcomes + 1) + seen]
+    rows, soft = table.likelihood[index], outcome[joint.row]
+    total = rows[:, 0] * soft[:, 0]
+    for o in range(1, table.n_outcomes):
+        total += rows[:, o] * soft[:, o]
+    return total
+
+
+def marginals_of(joint: Ragged, posterior: Floats, sizes: Sequence[int]) -> list[Floats]:
+    """Marginals of each factor of a joint distribution whose indices are flat in C order."""
+    out, stride, total = [], 1, prod(sizes)
+    for size in sizes[::-1]:
+        state = joint.index if stride == 1 else joint.index // stride
+        if stride * size != total:
+            state = state % size
+        cell = state + joint.row * size
+        out.append(np.bincount(cell, weights=posterior, minlength=joint.rows * size).reshape(joint.rows, size))
+        stride *= size
+    return out[::-1]
+
+
+def unseen(outcome: np.ndarray) -> Bools | None:
+    """Rows that saw no outcome of a modality; None if all did."""
+    missing = outcome < 0 if outcome.ndim == 1 else ~outcome.any(axis=1)
+    return missing if missing.any() else None
+
+
+@lru_cache(maxsize=256)
+def coupled(model: POMDP, unknown: tuple[int, ...]) -> tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]:
+    """Unknown factors that modalities couple, with these modalities: what one observation says about different groups is
+    independent. Modalities of known factors alone are a group with no factors.
+    """
+    groups: list[tuple[set[int], list[int]]] = []
+    for m, deps in enumerate(model.A_dependencies):  # type: ignore[arg-type]
+        factors, modalities = set(deps) & set(unknown), [m]
+        apart = []
+        for other in groups:
+            if other[0] & factors or not (other[0] or factors):
+                factors, modalities = factors | other[0], other[1] + modalities
+            else:
+                apart.append(other)
+        groups = [*apart, (factors, modalities)]
+    return tuple((tuple(sorted(factors)), tuple(sorted(modalities))) for factors, modalities in groups)
+
+
+def impossible(model: POMDP, tables: Tables, agents: Ints, belief: Belief, outcomes: Outcomes, suspects: Bools) -> Bools:
+    """Of the ``suspects`` ``(rows,)`` those to whose beliefs the observation had probability 0. Where too many joint states would
+    have to be looked at, a suspect is guilty.
+    """
+    out = np.zeros(belief.rows, dtype=bool)
+    rows = np.flatnonzero(suspects)
+    unknown = tuple(f for f in range(len(belief)) if belief.known[f] is None)
+    for factors, modalities in coupled(model, unknown):
+        size = prod(belief.sizes[f] for f in factors)
+        if size > _AT_ONCE:
+            out[rows] = True
+            continue
+        step = _AT_ONCE // size
+        for part in (rows[a : a + step] for a in range(0, len(rows), step)):
+            here = belief.take(part)
+            joint = here.joint(factors, 0.0)
+            possible = np.ones(len(joint.index), dtype=bool)
+            for m in modalities:
+                outcome = outcomes[m][part]
+                columns = columns_of(layouts_of(model)[m], here, factors, joint)
+                missing = unseen(outcome)
+                positive = likelihood_of(tables[m], agents[part], joint, columns, outcome) > 0
+                possible &= positive if missing is None else positive | missing[joint.row]
+            out[part] |= np.bincount(joint.row[possible], minlength=len(part)) == 0
+    return out

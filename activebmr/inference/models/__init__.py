@@ -1,0 +1,1 @@
+"""Exact reasoning about hypotheses and hidden states together."""

@@ -1,0 +1,45 @@
+"""`Reasoning`: settings of exact reasoning about hypotheses and states together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["Reasoning"]
+
+
+@dataclass(frozen=True)
+class Reasoning:
+    """Settings of joint reasoning.
+
+    Attributes:
+        max_size: largest number of hypotheses x joint states per agent for which the joint posterior is kept; beyond it the
+            agent falls back to factor marginals, and says so in a warning.
+        lookahead: further steps that the gain is expected over, 0 for none. Each step multiplies the work by the
+            policies and outcomes worth looking into.
+        evidence: what the posterior over hypotheses is carried from trial to trial by: ``"joint"``, exactly, by the joint
+            posterior itself; or ``"counts"``, by model reduction of the counts that the trial added (agents who have adopted a
+            hypothesis always use the counts).
+        outcome_cutoff: outcomes less probable than this are not looked into.
+        discount: what a gain one step later is worth, in (0, 1]; a little below 1, so that nothing is put off for ever that can
+            be learned now.
+    """
+
+    max_size: int = 1_000_000
+    lookahead: int = 0
+    outcome_cutoff: float = 1e-12
+    discount: float = 0.99
+    evidence: str = "joint"
+
+    def __post_init__(self) -> None:
+        for name in ("max_size", "lookahead"):
+            value = getattr(self, name)
+            if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 0:
+                raise ValueError(f"{name} of Reasoning must be a whole number >= 0; got {value!r}")
+        if not 0 <= self.outcome_cutoff < 1:
+            raise ValueError(f"outcome_cutoff of Reasoning must lie in [0, 1); got {self.outcome_cutoff}")
+        if self.evidence not in ("joint", "counts"):
+            raise ValueError(f"evidence of Reasoning must be 'joint' or 'counts'; got {self.evidence!r}")
+        if not 0 < self.discount <= 1:
+            raise ValueError(f"discount of Reasoning must lie in (0, 1]; got {self.discount}")

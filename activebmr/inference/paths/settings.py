@@ -1,0 +1,104 @@
+"""`PathSettings`: how beliefs along paths climb, and how policies and their precision follow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+__all__ = ["ITERATIONS", "TIME_CONSTANT", "PathSettings"]
+
+ITERATIONS = 16
+"""Of SPM's scheme, after every outcome."""
+TIME_CONSTANT = 4.0
+"""Of SPM's gradient descent, and of the reset of the first moment's prior."""
+
+STALL = float(np.exp(-8.0))
+
+
+@dataclass(frozen=True)
+class PathSettings:
+    """Settings of message passing along paths.
+
+    The numbers by default are the plain mathematics; `spm` and `curiosity` are what SPM's ``spm_MDP_VB_X`` does, deviations
+    included.
+
+    Attributes:
+        policies: ``"ahead"``, policies are sequences of moves from now on, whenever that is (pymdp); or ``"trial"``, each is
+            the sequence of all moves of a trial, ``trial_length - 1`` steps, and is carried on with or given up.
+        messages: ``"marginal"``, a moment hears the log of what its neighbours' beliefs lead one to expect, each with half the
+            weight (Parr et al. 2019); or ``"mean-field"``, the expected logs, so that free energy is a bound of the log
+            evidence.
+        iterations: sweeps over all moments and factors after every outcome, >= 1.
+        tau: time constant of the ascent in sweeps, >= 1; 1 goes all the way at once.
+        erp: divides the logarithm of the beliefs that an ascent starts from, >= 1; 1 leaves them as they are. Where it starts
+            from indifference after every outcome, as it does unless policies are SPM's of a whole trial, this concerns the
+            prior over the first moment's states at the first outcome.
+        stall: if given, policies whose evidence has risen by no more than this in a sweep stand still until the fifth (SPM).
+        zeta: policies of a trial with a probability below exp(-zeta) of the best one's are dropped, > 0.
+        beta: rate of the gamma prior over the precision of policies, whose expectation is then inferred after every outcome; >
+            0. None: the precision is the agent's ``gamma``.
+        eta: learning rate of the counts kept by `PathCounts`, >= 0.
+        quirks: whether SPM's deviations are reproduced: at the ends of a path free energy weighs the likelihood as often as
+            there are factors, or half as often; expected free energy counts the moment that has just been observed; a
+            policy's past is what it would have done, not what was done; what is to come speaks to the past; novelty is the
+            product of marginals with (1/a - 1/a0) / 2, that of transitions is transposed and looked up under the number of
+            the policy; the rate of the precision is carried from outcome to outcome; initial states are learned at rate 1.
+
+    Example:
+        >>> PathSettings.spm(tau=12.0, zeta=6.0)
+    """
+
+    policies: str = "ahead"
+    messages: str = "marginal"
+    iterations: int = 32
+    tau: float = 1.0
+    erp: float = 4.0
+    stall: float | None = None
+    zeta: float = float("inf")
+    beta: float | None = None
+    eta: float = 1.0
+    quirks: bool = False
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("policies", ("ahead", "trial")), ("messages", ("marginal", "mean-field"))):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} of PathSettings must be one of {list(allowed)}; got {getattr(self, name)!r}")
+        if isinstance(self.iterations, bool) or int(self.iterations) != self.iterations or self.iterations < 1:
+            raise ValueError(f"iterations of PathSettings must be a whole number >= 1; got {self.iterations!r}")
+        for name in ("tau", "erp"):
+            if not 1 <= getattr(self, name) < np.inf:
+                raise ValueError(f"{name} of PathSettings must be at least 1 and finite; got {getattr(self, name)}")
+        if not self.zeta > 0:
+            raise ValueError(f"zeta of PathSettings must be > 0; got {self.zeta}")
+        if self.beta is not None and not 0 < self.beta < np.inf:
+            raise ValueError(f"beta of PathSettings must be > 0 and finite, or None; got {self.beta}")
+        if self.stall is not None and not self.stall >= 0:
+            raise ValueError(f"stall of PathSettings must be >= 0, or None; got {self.stall}")
+        if not 0 <= self.eta < np.inf:
+            raise ValueError(f"eta of PathSettings must be >= 0 and finite; got {self.eta}")
+        if self.policies == "ahead" and np.isfinite(self.zeta):
+            raise ValueError("zeta of PathSettings drops policies of a whole trial: it needs policies='trial'")
+        if self.quirks and self.messages != "marginal":
+            raise ValueError(f"messages of PathSettings must be 'marginal' with SPM's quirks; got {self.messages!r}")
+        if self.stall is not None and not self.quirks:
+            raise ValueError("stall of PathSettings is one of SPM's quirks: it needs quirks=True")
+
+    @classmethod
+    def spm(cls, **changes: Any) -> PathSettings:
+        """``spm_MDP_VB_X`` with policies of a whole trial (its field V), its defaults: Friston et al. (2016, 2017)."""
+        spm = {"policies": "trial", "iterations": ITERATIONS, "tau": TIME_CONSTANT, "stall": STALL, "zeta": 3.0, "beta": 1.0}
+        return cls(**{**spm, "quirks": True, **changes})
+
+    @classmethod
+    def curiosity(cls, **changes: Any) -> PathSettings:
+        """``spm_MDP_VB_X`` with moves from now on (its field U) at a fixed precision: "Active inference, curiosity and
+        insight" (2017).
+        """
+        return cls(**{"iterations": ITERATIONS, "tau": TIME_CONSTANT, "stall": STALL, "quirks": True, **changes})
+
+    @property
+    def own_past(self) -> bool:
+        """Whether every policy has a past of its own, as if it had been followed from the start (SPM)."""
+        return self.quirks and self.policies == "trial"

@@ -1,0 +1,393 @@
+"""`POMDP`: the generative model of an agent, checked and labelled when it is built."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from activebmr import checks
+from activebmr.checks import float_array, frozen
+from activebmr.dirichlet import as_counts, mean
+from activebmr.model.policies import policy_sequences
+
+__all__ = ["POMDP"]
+
+_TOLERANCE = 1e-6
+
+
+def _columns(value: Any, name: str, what: str) -> NDArray[np.float64]:
+    """Probabilities over axis 0, checked. Columns that miss a sum of 1 by more than float64's rounding are normalised.
+
+    How much they may miss it is what rounding can do to numbers of their own precision: 1e-6, or more for long columns in
+    single precision.
+    """
+    array = float_array(value, name)
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} must be finite; it holds {array[~np.isfinite(array)][0]}")
+    if array.size and array.min() < 0:
+        at = tuple(int(i) for i in np.unravel_index(array.argmin(), array.shape))
+        raise ValueError(f"{name} must not be negative; entry {at} is {array.min():.6g}")
+    totals, count = array.sum(axis=0), len(array)
+    wrong = np.abs(totals - 1.0) > max(_TOLERANCE, count * _precision(value))
+    if wrong.any():
+        at = tuple(int(i) for i in np.argwhere(np.atleast_1d(wrong))[0]) if totals.ndim else ()
+        column = f"column {at}" if at else "it"
+        raise ValueError(f"{name} must sum to 1 over {what} (axis 0); {column} sums to {float(totals[at]):.6g}")
+    inexact = np.abs(totals - 1.0) > 4 * count * np.finfo(np.float64).eps
+    return np.where(inexact, array / totals, array) if inexact.any() else array
+
+
+def _precision(value: Any) -> float:
+    dtype = np.asarray(value).dtype
+    return float(np.finfo(dtype).eps) if dtype.kind == "f" else 0.0
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class POMDP:
+    """A partially observed Markov decision process with Dirichlet counts over its likelihood.
+
+    Arrays follow pymdp's layout. ``S_f``, ``U_f`` are the numbers of states and controls of factor f, ``O_m`` the number of
+    outcomes of modality m. Lists may be given as lists of anything that numpy turns into arrays; they are copied and frozen.
+
+    Attributes:
+        A: per modality the likelihood ``(O_m, S_d0, S_d1, ...)``, columns sum to 1 (within the rounding of their own precision;
+            then they are normalised); axes after the first follow ``A_dependencies[m]``. ``None`` where ``pA[m]`` is given:
+            then A is the mean of the counts.
+        B: per factor the transitions ``(S_f, S_d0, ..., U_f)``, columns sum to 1; the middle axes follow ``B_dependencies[f]``.
+        C: per modality the log preferences ``(O_m,)`` or, if they change over time, ``(T, O_m)`` (the last row holds from
+            then on); ``None`` is indifference. Only differences matter: they are normalised with log softmax.
+        D: per factor the probabilities of the initial states ``(S_f,)``; ``None`` is uniform.
+        E: per factor the prior over controls ``(U_f,)``, or one vector over policies ``(n_policies,)``; ``None`` is uniform.
+        pA: per modality ``None`` (the likelihood is known) or Dirichlet counts of the shape of ``A[m]``, which the agent
+            learns. A zero is structural: the agent never learns that outcome. Their mean is what the agent expects, so that
+            an ``A[m]`` beside them must be that mean within 1e-6.
+        A_dependencies: per modality the factors that its likelihood depends on, in the order of its axes; by default all.
+        B_dependencies: per factor the factors that its transitions depend on; by default the factor itself.
+        policies: controls ``(n_policies, length, n_factors)``, or ``(n_policies, n_factors)`` for policies of one step. By
+            default all sequences of ``policy_length`` steps, last factor and last step fastest.
+        policy_length: length of the default policies, in steps.
+        labels: names for people. Keys ``"factor"`` and ``"modality"`` (lists of names), ``"states"``, ``"outcomes"`` and
+            ``"controls"`` (dicts from the name of a factor or modality to a list of names). What is left out is numbered.
+
+    Raises:
+        ValueError: naming the array, the rule and the value, when shapes, sums, signs, indices or labels do not fit, or
+            entries are masked.
+        TypeError: likewise, when they are no real numbers, or indices no whole numbers.
+
+    Example:
+        ``POMDP(A=[np.eye(2)], B=[np.stack([np.eye(2), np.eye(2)[::-1]], axis=2)], C=[[0, 1]])``: two places that are seen, to
+        stay at or to leave, of which the second is liked better.
+    """
+
+    A: Sequence[Any]
+    B: Sequence[Any]
+    C: Sequence[Any] | None = None
+    D: Sequence[Any] | None = None
+    E: Any = None
+    pA: Sequence[Any] | None = None
+    A_dependencies: Sequence[Sequence[int]] | None = None
+    B_dependencies: Sequence[Sequence[int]] | None = None
+    policies: Any = None
+    policy_length: int = 1
+    labels: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        put = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731 (the dataclass is frozen)
+        put("B", self._checked_b())
+        put("A_dependencies", self._checked_dependencies("A_dependencies", self.A_dependencies, len(self.A)))
+        put("pA", self._per_modality("pA", self.pA))
+        put("A", self._checked_a())
+        self._check_pa()
+        put("C", self._checked_c())
+        put("D", self._checked_d())
+        default = self.policies is None
+        put("policies", self._checked_policies())
+        if not default and self.policies.shape[0] == np.prod(self.num_controls, dtype=float) ** self.policies.shape[1]:
+            default = np.array_equal(self.policies, policy_sequences(self.num_controls, self.policies.shape[1]))
+        put("_default_policies", default)
+        put("policy_length", int(self.policies.shape[1]))
+        put("E", self._checked_e())
+        put("labels", self._checked_labels())
+
+    # --- sizes and names -------------------------------------------------------------------------------------------------
+    @cached_property
+    def num_states(self) -> tuple[int, ...]:
+        """Number of states of each factor."""
+        return tuple(int(b.shape[0]) for b in self.B)
+
+    @cached_property
+    def num_controls(self) -> tuple[int, ...]:
+        """Number of controls of each factor; 1 for a factor that no action moves."""
+        return tuple(int(b.shape[-1]) for b in self.B)
+
+    @cached_property
+    def num_outcomes(self) -> tuple[int, ...]:
+        """Number of outcomes of each modality."""
+        return tuple(int(a.shape[0]) for a in self.A)
+
+    @property
+    def num_factors(self) -> int:
+        return len(self.B)
+
+    @property
+    def num_modalities(self) -> int:
+        return len(self.A)
+
+    @cached_property
+    def controlled_factors(self) -> tuple[int, ...]:
+        """Factors with more than one control."""
+        return tuple(f for f, n in enumerate(self.num_controls) if n > 1)
+
+    @cached_property
+    def learned_modalities(self) -> tuple[int, ...]:
+        """Modalities whose likelihood has Dirichlet counts."""
+        return tuple(m for m, counts in enumerate(self.pA) if counts is not None)
+
+    @cached_property
+    def first_controls(self) -> NDArray[np.intp]:
+        """Controls of the first step of every policy ``(n_policies, n_factors)``."""
+        return self.policies[:, 0]
+
+    @cached_property
+    def log_policy_prior(self) -> NDArray[np.float64]:
+        """log E of every policy ``(n_policies,)``: the sum of the log priors of its controls."""
+        if isinstance(self.E, tuple):
+            with np.errstate(divide="ignore"):
+                logs = [np.log(e) for e in self.E]
+            return sum(logs[f][self.policies[:, :, f]].sum(axis=1) for f in range(self.num_factors))
+        with np.errstate(divide="ignore"):
+            return np.log(self.E)
+
+    def factor(self, name: str | int) -> int:
+        """Index of a factor given by name or index."""
+        return self._index("factor", name, self.num_factors)
+
+    def modality(self, name: str | int) -> int:
+        """Index of a modality given by name or index."""
+        return self._index("modality", name, self.num_modalities)
+
+    def _index(self, kind: str, name: str | int, count: int) -> int:
+        if isinstance(name, str):
+            if name not in self.labels[kind]:
+                raise ValueError(f"{kind} must be one of {list(self.labels[kind])}; got {name!r}")
+            return self.labels[kind].index(name)
+        return checks.whole_number(name, kind, 0, count - 1)
+
+    def __repr__(self) -> str:
+        def sizes(numbers: tuple[int, ...], one: str, several: str) -> str:
+            few = ", ".join(str(n) for n in numbers[:8]) + (", ..." if len(numbers) > 8 else "")
+            return f"{len(numbers)} {one if len(numbers) == 1 else several} ({few})"
+
+        parts = [
+            sizes(self.num_states, "factor", "factors") + " of states",
+            sizes(self.num_outcomes, "modality", "modalities") + " of outcomes",
+            f"{len(self.policies)} {'policy' if len(self.policies) == 1 else 'policies'} of {self.policy_length} "
+            f"{'step' if self.policy_length == 1 else 'steps'}",
+            f"{len(self.learned_modalities)} learned" if self.learned_modalities else "nothing learned",
+        ]
+        return f"POMDP({'; '.join(parts)})"
+
+    def with_(self, **changes: Any) -> POMDP:
+        """A copy with some fields replaced, checked anew; policies that were made by default are made again to fit, and
+        likelihoods that are the mean of counts follow the counts.
+        """
+        if "pA" in changes and "A" not in changes:
+            counts = changes["pA"] or ()
+            held = [i < len(counts) and counts[i] is not None for i in range(self.num_modalities)]
+            changes["A"] = [None if new else a for a, new in zip(self.A, held, strict=True)]
+        if self._default_policies and "policies" not in changes and changes.keys() & {"policy_length", "B"}:
+            changes["policies"] = None
+        if "B" in changes and "E" not in changes and isinstance(self.E, tuple) and all((e == e[0]).all() for e in self.E):
+            changes["E"] = None
+        return replace(self, **changes)
+
+    # --- validation ------------------------------------------------------------------------------------------------------
+    def _per_modality(self, name: str, values: Sequence[Any] | None) -> tuple[Any, ...]:
+        count = len(self.A)
+        if values is None:
+            return (None,) * count
+        if len(values) != count:
+            raise ValueError(f"{name} must have one entry per modality ({count}); got {len(values)}")
+        return tuple(None if v is None else frozen(as_counts(v, f"{name}[{m}]")) for m, v in enumerate(values))
+
+    def _checked_dependencies(self, name: str, given: Any, count: int) -> tuple[tuple[int, ...], ...]:
+        factors = len(self.B)
+        if given is None:
+            given = [list(range(factors))] * count
+        if len(given) != count:
+            raise ValueError(f"{name} must have {count} entries; got {len(given)}")
+        for i, deps in enumerate(given):
+            whole = all(checks.is_whole(d) and 0 <= d < factors for d in deps)
+            if not whole or len(deps) == 0 or len({int(d) for d in deps}) != len(deps):
+                raise ValueError(f"{name}[{i}] must list distinct factors in 0..{factors - 1}; got {list(deps)}")
+        return tuple(tuple(int(d) for d in deps) for deps in given)
+
+    def _checked_b(self) -> tuple[NDArray[np.float64], ...]:
+        if len(self.B) == 0:
+            raise ValueError("B of POMDP must have at least one factor; got none")
+        arrays = [float_array(b, f"B[{f}] of POMDP") for f, b in enumerate(self.B)]
+        given = [[f] for f in range(len(arrays))] if self.B_dependencies is None else self.B_dependencies
+        deps = self._checked_dependencies("B_dependencies", given, len(arrays))
+        object.__setattr__(self, "B_dependencies", deps)
+        for f, b in enumerate(arrays):
+            if b.ndim != len(deps[f]) + 2:
+                raise ValueError(
+                    f"B[{f}] of POMDP must have {len(deps[f]) + 2} axes (next state, {len(deps[f])} states, control); "
+                    f"got {b.ndim}"
+                )
+            wanted = (b.shape[0], *(arrays[d].shape[0] for d in deps[f]))
+            if b.shape[:-1] != wanted or 0 in b.shape:
+                raise ValueError(f"B[{f}] of POMDP must have shape {wanted} + (controls,); got {b.shape}")
+        return tuple(frozen(_columns(b, f"B[{f}] of POMDP", "next states")) for f, b in enumerate(self.B))
+
+    def _checked_a(self) -> tuple[NDArray[np.float64], ...]:
+        if len(self.A) == 0:
+            raise ValueError("A of POMDP must have at least one modality; got none")
+        out = []
+        for m, a in enumerate(self.A):
+            if a is None and self.pA[m] is None:
+                raise ValueError(f"A[{m}] of POMDP must be given where pA[{m}] is None")
+            given = a
+            a = mean(self.pA[m]) if a is None else float_array(a, f"A[{m}] of POMDP")
+            wanted = tuple(self.num_states[f] for f in self.A_dependencies[m])
+            if a.ndim < 2 or a.shape[1:] != wanted:
+                raise ValueError(
+                    f"A[{m}] of POMDP must have shape (outcomes,) + {wanted}, the states it depends on; got {a.shape}"
+                )
+            out.append(frozen(a if given is None else _columns(given, f"A[{m}] of POMDP", "outcomes")))
+        return tuple(out)
+
+    def _check_pa(self) -> None:
+        for m, counts in enumerate(self.pA):
+            if counts is None:
+                continue
+            if counts.shape != self.A[m].shape:
+                raise ValueError(f"pA[{m}] of POMDP must have the shape of A[{m}], {self.A[m].shape}; got {counts.shape}")
+            empty = ~(counts.sum(axis=0) > 0)
+            if empty.any():
+                at = tuple(int(i) for i in np.argwhere(empty)[0])
+                raise ValueError(f"pA[{m}] of POMDP must have some count in every column; column {at} has none")
+            expected = mean(counts)
+            apart = np.abs(self.A[m] - expected)
+            if apart.max() > _TOLERANCE:
+                at = tuple(int(i) for i in np.unravel_index(apart.argmax(), apart.shape))
+                raise ValueError(
+                    f"A[{m}] of POMDP must be the mean of pA[{m}], or None; at {at} A is {self.A[m][at]:.6g} and the mean of "
+                    f"the counts {expected[at]:.6g}"
+                )
+
+    def _checked_c(self) -> tuple[NDArray[np.float64], ...]:
+        given = (None,) * self.num_modalities if self.C is None else self.C
+        if len(given) != self.num_modalities:
+            raise ValueError(f"C of POMDP must have one entry per modality ({self.num_modalities}); got {len(given)}")
+        out = []
+        for m, (c, n) in enumerate(zip(given, self.num_outcomes, strict=True)):
+            c = np.zeros(n) if c is None else float_array(c, f"C[{m}] of POMDP")
+            if c.ndim not in (1, 2) or c.shape[-1] != n or 0 in c.shape:
+                raise ValueError(f"C[{m}] of POMDP must have shape ({n},) or (time, {n}); got {c.shape}")
+            if np.isnan(c).any() or (c == np.inf).any():
+                raise ValueError(f"C[{m}] of POMDP must hold log preferences below infinity; got {c}")
+            if (c == -np.inf).all(axis=-1).any():
+                raise ValueError(f"C[{m}] of POMDP must leave some outcome possible; got {c}")
+            out.append(frozen(c))
+        return tuple(out)
+
+    def _checked_d(self) -> tuple[NDArray[np.float64], ...]:
+        given = (None,) * self.num_factors if self.D is None else self.D
+        if len(given) != self.num_factors:
+            raise ValueError(f"D of POMDP must have one entry per factor ({self.num_factors}); got {len(given)}")
+        out = []
+        for f, (d, n) in enumerate(zip(given, self.num_states, strict=True)):
+            d = np.full(n, 1.0 / n) if d is None else d
+            if float_array(d, f"D[{f}] of POMDP").shape != (n,):
+                raise ValueError(f"D[{f}] of POMDP must have shape ({n},); got {np.shape(d)}")
+            out.append(frozen(_columns(d, f"D[{f}] of POMDP", "states")))
+        return tuple(out)
+
+    def _checked_policies(self) -> NDArray[np.intp]:
+        checks.whole_number(self.policy_length, "policy_length", least=1)
+        if self.policies is None:
+            count = float(np.prod(self.num_controls, dtype=float)) ** int(self.policy_length)
+            if count > 1e6:
+                raise ValueError(
+                    f"policy_length={self.policy_length} makes {count:.3g} policies; list the ones you want in policies"
+                )
+            return frozen(policy_sequences(self.num_controls, int(self.policy_length)), np.intp)
+        if isinstance(self.policies, np.ma.MaskedArray):
+            raise ValueError("policies must not be masked")
+        raw = np.asarray(self.policies)
+        if raw.ndim == 2:
+            raw = raw[:, None, :]
+        if raw.ndim != 3 or raw.shape[2] != self.num_factors or 0 in raw.shape:
+            raise ValueError(
+                f"policies must have shape (policies, steps, {self.num_factors} factors); got {np.shape(self.policies)}"
+            )
+        if not np.issubdtype(raw.dtype, np.integer):
+            raise TypeError(f"policies must hold integers (indices of controls); got {raw.dtype}")
+        for f, n in enumerate(self.num_controls):
+            bad = (raw[:, :, f] < 0) | (raw[:, :, f] >= n)
+            if bad.any():
+                p, h = (int(i) for i in np.argwhere(bad)[0])
+                raise ValueError(
+                    f"policies[{p}, {h}, {f}] must lie in 0..{n - 1}, the controls of factor {f}; got {int(raw[p, h, f])}"
+                )
+        return frozen(raw, np.intp)
+
+    def _checked_e(self) -> Any:
+        if self.E is None:
+            return tuple(frozen(np.full(n, 1.0 / n)) for n in self.num_controls)
+        if isinstance(self.E, np.ndarray) and self.E.ndim == 1 and self.E.dtype != object:
+            if self.E.shape != (len(self.policies),):
+                raise ValueError(f"E as a vector must have one entry per policy ({len(self.policies)}); got {self.E.shape}")
+            return frozen(_columns(self.E, "E of POMDP", "policies"))
+        if len(self.E) != self.num_factors:
+            raise ValueError(
+                f"E of POMDP must have one entry per factor ({self.num_factors}), or be an array over policies; "
+                f"got {len(self.E)}"
+            )
+        out = []
+        for f, (e, n) in enumerate(zip(self.E, self.num_controls, strict=True)):
+            e = np.full(n, 1.0 / n) if e is None else e
+            if float_array(e, f"E[{f}] of POMDP").shape != (n,):
+                raise ValueError(f"E[{f}] of POMDP must have shape ({n},), the controls of factor {f}; got {np.shape(e)}")
+            out.append(frozen(_columns(e, f"E[{f}] of POMDP", "controls")))
+        return tuple(out)
+
+    def _checked_labels(self) -> dict[str, Any]:
+        given = dict(self.labels)
+        known = ("factor", "modality", "states", "outcomes", "controls")
+        unknown = sorted(set(given) - set(known))
+        if unknown:
+            raise ValueError(f"labels of POMDP must have keys among {list(known)}; got {unknown[0]!r}")
+        out: dict[str, Any] = {
+            "factor": self._names("factor", given, self.num_factors),
+            "modality": self._names("modality", given, self.num_modalities),
+        }
+        for key, owner, sizes in (
+            ("states", "factor", self.num_states),
+            ("outcomes", "modality", self.num_outcomes),
+            ("controls", "factor", self.num_controls),
+        ):
+            inner = dict(given.get(key, {}))
+            strange = sorted(set(inner) - set(out[owner]))
+            if strange:
+                raise ValueError(f"labels[{key!r}] must be keyed by names of {owner} {out[owner]}; got {strange[0]!r}")
+            out[key] = {}
+            for name, n in zip(out[owner], sizes, strict=True):
+                names = [str(s) for s in inner.get(name, range(n))]
+                if len(names) != n:
+                    raise ValueError(f"labels[{key!r}][{name!r}] must have {n} names; got {len(names)}")
+                out[key][name] = names
+        return out
+
+    @staticmethod
+    def _names(kind: str, given: Mapping[str, Any], count: int) -> list[str]:
+        names = [str(n) for n in given.get(kind, [f"{kind}_{i}" for i in range(count)])]
+        if len(names) != count or len(set(names)) != count:
+            raise ValueError(f"labels[{kind!r}] must be {count} different names; got {names}")
+        return names

@@ -1,0 +1,129 @@
+"""Likelihoods of a component as planning reads them: what outcomes are possible in each known state, and how probable.
+
+A *block* holds modalities that inform together. For every joint state of the known factors that it depends on it lists the
+joint outcomes that can occur there at all (slots), with their probabilities in every joint state of the hidden factors; further
+columns hold minus the entropy of the outcomes and their expected log preference. Whatever policies do, what they may show
+follows from one product of a belief with such a table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from activebmr.arrays import Floats, Ints
+from activebmr.inference.tables import CountTable, KnownTable
+from activebmr.model.components import Component
+from activebmr.model.layout import layouts_of
+from activebmr.model.reading import Reading
+
+__all__ = ["LARGEST", "Block", "Own", "Silent", "Tables", "TooLarge", "joint_outcomes"]
+
+LARGEST = 2**22
+"""Numbers in a table of joint outcomes beyond which modalities inform separately."""
+
+Tables = Sequence[KnownTable | CountTable]
+
+
+class TooLarge(Exception):
+    """A table of joint outcomes would hold too many numbers (the argument)."""
+
+
+def joint_outcomes(tables: Tables, reading: Reading, modalities: Sequence[int]) -> tuple[Floats, Ints]:
+    """Joint outcomes of known modalities that can occur in each known state: probabilities ``(n_known, n_hidden, n_slots)``
+    and, per slot, each modality's outcome ``(n_known, n_slots, n_modalities)``.
+
+    Raises:
+        TooLarge: if the table would hold more than `LARGEST` numbers.
+    """
+    chance = np.ones((reading.n_known, reading.n_hidden, 1))
+    which = np.zeros((reading.n_known, 1, 0), dtype=np.intp)
+    for m in modalities:
+        table = tables[m]
+        own = table.likelihood[reading.columns(m), :-1]  # (n_known, n_hidden, O)
+        if chance.size * own.shape[2] > LARGEST:
+            raise TooLarge(chance.size * own.shape[2])
+        chance = (chance[..., None] * own[..., None, :]).reshape(*own.shape[:2], -1)
+        fresh = np.broadcast_to(np.arange(own.shape[2])[None, None, :, None], (*which.shape[:2], own.shape[2], 1))
+        which = np.concatenate([np.repeat(which[:, :, None], own.shape[2], axis=2), fresh], axis=3)
+        which = which.reshape(reading.n_known, -1, which.shape[3])
+        # leave out what cannot be; where fewer outcomes are possible, slots of probability 0 fill up
+        possible = (chance > 0).any(axis=1)
+        width = int(possible.sum(axis=1).max())
+        order = np.argsort(~possible, axis=1, kind="stable")[:, :width]
+        chance = np.take_along_axis(chance, order[:, None, :], axis=2)
+        which = np.take_along_axis(which, order[:, :, None], axis=1)
+    return np.ascontiguousarray(chance), which
+
+
+class Block:
+    """Known modalities that inform together (or a single one).
+
+    Attributes:
+        modalities: the modalities.
+        chance: probabilities of the slots ``(n_known, n_hidden, n_slots)``.
+        outcome: outcome of each modality in each slot ``(n_known, n_slots, n_modalities)``.
+    """
+
+    def __init__(
+        self, component: Component, tables: Tables, modalities: Sequence[int], reading: Reading | None = None
+    ) -> None:
+        self.modalities = tuple(modalities)
+        self.reading = Reading(component, modalities) if reading is None else reading
+        self.chance, self.outcome = joint_outcomes(tables, self.reading, modalities)
+        columns = [self.reading.columns(m) for m in modalities]
+        ambiguity = np.zeros(self.chance.shape[:2])
+        for m, c in zip(modalities, columns, strict=True):
+            ambiguity += tables[m].likelihood[c, -1]
+        self._base = np.concatenate([self.chance, ambiguity[..., None]], axis=2)
+        self.n_slots = self.chance.shape[2]
+        self._worth: dict[bytes, Floats] = {}
+
+    def table(self, wanted: Sequence[Sequence[Floats]]) -> Floats:
+        """Slots, minus their entropy, and their expected log preference by each list of preferences (per modality)."""
+        key = b"".join(w[m].tobytes() for w in wanted for m in self.modalities)
+        if key not in self._worth:
+            worth = []
+            for preferences in wanted:
+                value = np.zeros(self.outcome.shape[:2])
+                for i, m in enumerate(self.modalities):
+                    value += preferences[m][self.outcome[:, :, i]]
+                # what cannot occur costs nothing, also where it is never wanted
+                gain = np.where(self.chance > 0, value[:, None, :], 0.0) * self.chance
+                worth.append(gain.sum(axis=2))
+            columns = [self._base, *(w[..., None] for w in worth)]
+            self._worth[key] = np.ascontiguousarray(np.concatenate(columns, axis=2))
+            if len(self._worth) > 64:
+                self._worth.pop(next(iter(self._worth)))
+        return self._worth[key]
+
+
+class Silent:
+    """A modality that depends on known factors alone (or on none): it tells nothing, but may be preferred."""
+
+    def __init__(self, component: Component, tables: Tables, modality: int) -> None:
+        self.modality = modality
+        self.reading = Reading(component, [modality])
+        self.column = self.reading.columns(modality)[:, 0]
+        self.chance = tables[modality].likelihood[self.column, :-1]
+
+    def worth(self, preference: Floats) -> Floats:
+        """Expected log preference in each known state of the block ``(n_known,)``."""
+        return (np.where(self.chance > 0, preference, 0.0) * self.chance).sum(axis=1)
+
+
+class Own:
+    """A modality whose likelihood differs between agents, because each has learned its own."""
+
+    def __init__(self, component: Component, modality: int, reading: Reading | None = None) -> None:
+        self.modality = modality
+        self.reading = Reading(component, [modality]) if reading is None else reading
+        self.columns = self.reading.columns(modality)  # (n_known, n_hidden)
+        self.n_states = layouts_of(component.model)[modality].n_states
+
+    def at(self, agents: Ints, known: Ints) -> Ints:
+        """Positions in the agents' tables of all hidden states, for rows at known states ``(rows, n)``: ``(rows, n,
+        n_hidden)``.
+        """
+        return np.asarray(agents[:, None, None] * self.n_states + self.columns[known])

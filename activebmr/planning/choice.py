@@ -1,0 +1,136 @@
+"""From what policies are worth to what is done: the posterior over policies, ties, and the probabilities of actions."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from activebmr.arrays import Floats, Ints, sample
+from activebmr.model.pomdp import POMDP
+
+__all__ = ["TIE", "Actions", "log_policy_probabilities", "policy_probabilities", "tied"]
+
+TIE = 1e-9
+"""Share of the spread of all values (or of 1 nat) within which two values count as equal."""
+
+
+def tied(worth: Floats) -> Floats:
+    """Values ``(rows, n)`` in which those that only rounding tells from the best are as good as it."""
+    best = worth.max(axis=1, keepdims=True)
+    finite = worth > -np.inf
+    if finite.all():
+        least = worth.min(axis=1, keepdims=True)
+    else:
+        least = np.where(finite, worth, np.inf).min(axis=1, keepdims=True)
+        least = np.minimum(least, best)
+    with np.errstate(invalid="ignore"):
+        near = worth >= best - TIE * np.maximum(best - least, 1.0)
+    return np.where(near, best, worth)
+
+
+def policy_probabilities(worth: Floats, precision: Floats | float, log_prior: Floats | float = 0.0) -> Floats:
+    """softmax(precision x worth + log prior) ``(rows, n)``; an infinite precision leaves the prior among the best.
+
+    Args:
+        worth: values ``(rows, n)``.
+        precision: >= 0, for all rows or ``(rows, 1)``.
+        log_prior: ``(n,)`` or 0.
+    """
+    p = np.exp(_scores(worth, precision, log_prior))
+    return np.asarray(p / p.sum(axis=1, keepdims=True))
+
+
+def log_policy_probabilities(worth: Floats, precision: Floats | float, log_prior: Floats | float = 0.0) -> Floats:
+    """Logs of `policy_probabilities`, also of those that are too small for a number of their own; -inf for what cannot be."""
+    scores = _scores(worth, precision, log_prior)
+    return np.asarray(scores - np.log(np.exp(scores).sum(axis=1, keepdims=True)))
+
+
+def _scores(worth: Floats, precision: Floats | float, log_prior: Floats | float) -> Floats:
+    """precision x worth + log prior ``(rows, n)``, less the best of each row's."""
+    best = worth.max(axis=1, keepdims=True)
+    # where everything is out of the question nothing tells policies apart
+    shifted = worth - np.where(best == -np.inf, 0.0, best)
+    if np.isinf(best).any():
+        shifted = np.where(best == -np.inf, 0.0, shifted)
+    infinite = np.isinf(precision)
+    if not np.any(infinite):
+        with np.errstate(invalid="ignore"):
+            score = precision * shifted
+        if np.any(np.asarray(precision) == 0.0):
+            score = np.where(np.asarray(precision) == 0.0, 0.0, score)
+    else:
+        sharp = np.where(tied(shifted) >= 0.0, 0.0, -np.inf)
+        with np.errstate(invalid="ignore"):
+            score = np.where(infinite, sharp, np.where(infinite, 0.0, precision) * shifted)
+    score = score + log_prior
+    top = score.max(axis=1, keepdims=True)
+    if np.isinf(top).any():  # the prior excludes the best: then it alone counts
+        score = np.where(np.isinf(top), np.zeros_like(score) + log_prior, score)
+        top = score.max(axis=1, keepdims=True)
+    return np.ascontiguousarray(score - top)
+
+
+class Actions:
+    """The combinations of controls that policies begin with.
+
+    Attributes:
+        controls: the distinct ones ``(n_actions, n_factors)``, in the order of the first policy that begins with each.
+        action: which of them each policy begins with ``(n_policies,)``.
+        first: first policy that begins with each ``(n_actions,)``.
+    """
+
+    def __init__(self, model: POMDP) -> None:
+        self.num_controls = model.num_controls
+        _, first, same = np.unique(model.first_controls, axis=0, return_index=True, return_inverse=True)
+        order = np.argsort(first)
+        rank = np.empty_like(order)
+        rank[order] = np.arange(len(order))
+        self.first, self.action = first[order], rank[same.reshape(-1)]
+        self.controls = model.first_controls[self.first]
+        self.each = len(self.first) == len(self.action)  # every policy is an action
+        member = np.zeros((len(self.action), len(self.first)))
+        member[np.arange(len(self.action)), self.action] = 1.0
+        self._member = member
+
+    def probabilities(self, policies: Floats) -> Floats:
+        """Of every combination ``(rows, n_actions)``, from those of the policies."""
+        if self.each:
+            return policies
+        return np.asarray(np.matmul(policies[:, None], self._member)[:, 0])
+
+    def per_factor(self, actions: Floats) -> list[Floats]:
+        """Of every control of each factor ``(rows, U_f)``, from those of the combinations."""
+        out = []
+        for f, n in enumerate(self.num_controls):
+            member = (self.controls[:, f][:, None] == np.arange(n)).astype(np.float64)
+            out.append(np.asarray(np.matmul(actions[:, None], member)[:, 0]))
+        return out
+
+    def marginal(self, policies: Floats, alpha: Floats | float | None) -> list[Floats]:
+        """Probabilities of each factor's controls when they are drawn one factor at a time (pymdp): softmax(alpha log q(u_f)),
+        q(u_f) summed over the policies that begin with it; the first of the best if alpha is None.
+        """
+        out = []
+        for q in self.per_factor(self.probabilities(policies)):
+            with np.errstate(divide="ignore"):
+                log = np.log(q)
+            if alpha is None:
+                out.append(np.eye(q.shape[1])[tied(q).argmax(axis=1)])
+            else:
+                out.append(policy_probabilities(log, alpha))
+        return out
+
+    def draw_marginal(self, marginal: list[Floats], uniform: Floats) -> Ints:
+        """Controls ``(rows, n_factors)``, each factor's by itself, from one uniform number a row."""
+        controls, u = np.zeros((len(uniform), len(marginal)), dtype=np.intp), uniform
+        for f, p in enumerate(marginal):
+            if p.shape[1] == 1:
+                continue
+            controls[:, f] = sample(p, u)
+            # what is left of the number within its interval is uniform again
+            upper = np.cumsum(p, axis=1)
+            at = controls[:, f][:, None]
+            high = np.take_along_axis(upper, at, axis=1)[:, 0]
+            share = np.take_along_axis(p, at, axis=1)[:, 0]
+            u = np.clip((u * upper[:, -1] - (high - share)) / np.where(share > 0, share, 1.0), 0.0, np.nextafter(1.0, 0.0))
+        return controls

@@ -1,0 +1,236 @@
+"""Criteria for removing a structure: a score for each, in nats, at least 0 where it should go.
+
+Bayesian model reduction compares the model with one in which the structure's noise has another prior, from the posterior alone
+(`log_evidence_ratio`: posterior, prior, reduced prior -> ln p(data | reduced) - ln p(data | full), positive where the reduced
+model is better; the prior is uniform on the interval of log theta). `BMRS_N` squeezes the prior to a point at theta = e^-20;
+`BMRS_U` to values of theta that low-precision numbers cannot tell from 0. The baselines have thresholds of their own, or only
+rank. Sources: Wright, Igel & Selvan (2024), arXiv 2406.01345, eq. 9 to 13; Savage-Dickey for the point.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from activebmr.pruning.structures.noise import TruncatedLogNormal, log_mass, log_scaled_mass
+
+__all__ = ["BMRS_N", "BMRS_U", "Criterion", "L2Norm", "MeanBelow", "RandomRank", "ReducedNormal", "ReducedUniform", "SNRBelow"]
+__all__ += ["RELEASED_ODDS", "criterion_named", "log_evidence_ratio"]
+
+RELEASED_ODDS = 0.5 * math.log(2 * math.pi)
+"""Log prior odds that make `BMRS_N` the rule of the authors' released code, which leaves 2 pi out of its normal density: 0.919
+nats in favour of removal. Structures that the data do not need drift to the prior, where the exact evidence ratio approaches 0
+from below, so the exact rule (log prior odds 0) removes nothing, while the released one removes them all.
+"""
+
+
+@dataclass(frozen=True)
+class ReducedNormal:
+    """Reduced prior N(mean, sd^2) over x = log theta, truncated to the posterior's interval."""
+
+    mean: float
+    sd: float
+
+
+@dataclass(frozen=True)
+class ReducedUniform:
+    """Reduced prior that is uniform on an interval of x = log theta within the posterior's."""
+
+    low: float
+    high: float
+
+
+def log_evidence_ratio(posterior: TruncatedLogNormal, reduced: ReducedNormal | ReducedUniform) -> Tensor:
+    """ln p(data | reduced prior) - ln p(data | uniform prior) of each structure, nats, float64 (Wright et al. 2024, eq. 9).
+
+    Raises:
+        ValueError: if the reduced prior lies outside the posterior's interval.
+    """
+    a, b, mu = posterior.low, posterior.high, posterior.mu
+    if isinstance(reduced, ReducedUniform):
+        if not a <= reduced.low < reduced.high <= b:
+            raise ValueError(f"reduced prior must lie within [{a}, {b}]; got [{reduced.low}, {reduced.high}]")
+        return math.log((b - a) / (reduced.high - reduced.low)) + posterior.log_share(reduced.low, reduced.high)
+    if not (a <= reduced.mean <= b and reduced.sd > 0):
+        raise ValueError(f"reduced prior must have a mean within [{a}, {b}] and sd > 0; got {reduced}")
+    sigma, m, s = posterior.sigma, reduced.mean, reduced.sd
+    total = torch.sqrt(sigma**2 + s**2)
+    own = [torch.tensor((end - m) / s, dtype=torch.float64, device=mu.device) for end in (a, b)]
+    # the product of both densities is a normal one again; its mass in the interval
+    product = [((end - mu) * s / sigma + (end - m) * sigma / s) / total for end in (a, b)]
+    flip = posterior.bounds[0] > 0  # mirrored where the posterior's mean lies below the interval, so that it never does
+    (alpha, beta), (pa, pb) = (
+        (torch.where(flip, -high, low), torch.where(flip, -low, high)) for low, high in (posterior.bounds, product)
+    )
+    near = torch.where(flip, *own)  # the end of the interval that is nearer to that mean
+    inside = log_mass(pa, pb) - log_mass(alpha, beta) - 0.5 * ((mu - m) / total) ** 2
+    # both means lie outside: (mu / sigma)^2, which may have 19 digits, cancels between all three
+    outside = (beta < 0) & (pb < 0)
+    if outside.any():
+        low, high = torch.full_like(mu, -2.0), torch.full_like(mu, -1.0)
+        masses = [
+            log_scaled_mass(torch.where(outside, x, low), torch.where(outside, y, high)) for x, y in ((pa, pb), (alpha, beta))
+        ]
+        inside = torch.where(outside, masses[0] - masses[1] - 0.5 * near**2, inside)
+    return math.log(b - a) - log_mass(*own) - 0.5 * math.log(2 * math.pi) - torch.log(total) + inside
+
+
+class Criterion(Protocol):
+    """How structures are judged.
+
+    Attributes:
+        name: as reports call it.
+        decides: whether a score of at least 0 says that a structure should go; otherwise scores only rank.
+    """
+
+    name: str
+    decides: bool
+
+    def scores(self, posterior: TruncatedLogNormal, weights: Tensor | None = None) -> Tensor:
+        """Score of each structure of a layer ``(n,)``, float64: the higher, the rather it goes.
+
+        Args:
+            posterior: over the noise of the layer.
+            weights: incoming weights of each structure ``(n, n_in)``; only `L2Norm` needs them.
+        """
+        ...
+
+
+def _checked(scores: Tensor, posterior: TruncatedLogNormal, name: str) -> Tensor:
+    """The scores, if they and what they judge are numbers: a posterior without width has a score, and yet is no posterior."""
+    for what, x in (("scores of", scores), ("mu judged by", posterior.mu), ("log sigma judged by", posterior.log_sigma)):
+        if not torch.isfinite(x).all():
+            bad = x[~torch.isfinite(x)][0].item()
+            raise ValueError(f"{what} {name} must be finite; got {bad} (has training diverged?)")
+    return scores
+
+
+@dataclass(frozen=True)
+class BMRS_N:  # noqa: N801 (the paper's name)
+    """Reduced prior squeezed to a point: N(low end, sd^2). Removes a structure iff ratio + log prior odds >= 0.
+
+    Attributes:
+        log_prior_odds: nats in favour of removal before any data; 0 is the exact rule, `RELEASED_ODDS` the released code's.
+        sd: width of the point, in log theta.
+    """
+
+    log_prior_odds: float = 0.0
+    sd: float = 1e-6
+    name: str = "bmrs-n"
+    decides: bool = True
+
+    @classmethod
+    def released(cls) -> BMRS_N:
+        """The rule of the authors' released code; see `RELEASED_ODDS`."""
+        return cls(RELEASED_ODDS)
+
+    def scores(self, posterior: TruncatedLogNormal, weights: Tensor | None = None) -> Tensor:
+        """Log evidence ratio plus log prior odds; see `Criterion.scores`."""
+        ratio = log_evidence_ratio(posterior, ReducedNormal(posterior.low, self.sd))
+        return _checked(ratio + self.log_prior_odds, posterior, self.name)
+
+
+@dataclass(frozen=True)
+class BMRS_U:  # noqa: N801
+    """Reduced prior uniform in log theta between 2^-p2 and 2^-p1. Removes a structure iff ratio + log prior odds >= 0.
+
+    With p2 = 23, the precision of float32, and p1 = 8 or 4, that of bfloat16 or of 4 bits. A posterior that has collapsed below
+    2^-p2 has no mass there, and the paper's rule keeps it; ``from_end=True`` begins the interval at its lower end instead.
+    """
+
+    p1: float = 8.0
+    p2: float = 23.0
+    log_prior_odds: float = 0.0
+    from_end: bool = False
+    decides: bool = True
+
+    @property
+    def name(self) -> str:
+        return f"bmrs-u{self.p1:g}"
+
+    def scores(self, posterior: TruncatedLogNormal, weights: Tensor | None = None) -> Tensor:
+        """Log evidence ratio plus log prior odds; see `Criterion.scores`."""
+        low = posterior.low if self.from_end else -self.p2 * math.log(2)
+        ratio = log_evidence_ratio(posterior, ReducedUniform(low, -self.p1 * math.log(2)))
+        return _checked(ratio + self.log_prior_odds, posterior, self.name)
+
+
+@dataclass(frozen=True)
+class MeanBelow:
+    """Baseline: E[theta] below a threshold."""
+
+    threshold: float = 0.1
+    name: str = "mean"
+    decides: bool = True
+
+    def scores(self, posterior: TruncatedLogNormal, weights: Tensor | None = None) -> Tensor:
+        """Log of threshold / E[theta]; see `Criterion.scores`."""
+        return _checked(math.log(self.threshold) - posterior.log_moment(1), posterior, self.name)
+
+
+@dataclass(frozen=True)
+class SNRBelow:
+    """Baseline: signal-to-noise ratio below a threshold (Neklyudov et al. 2017)."""
+
+    threshold: float = 1.0
+    name: str = "snr"
+    decides: bool = True
+
+    def scores(self, posterior: TruncatedLogNormal, weights: Tensor | None = None) -> Tensor:
+        """Log of threshold / SNR; see `Criterion.scores`."""
+        return _checked(math.log(self.threshold) - torch.log(posterior.snr()), posterior, self.name)
+
+
+@dataclass(frozen=True)
+class L2Norm:
+    """Baseline that only ranks: small norm of the incoming weights first."""
+
+    name: str = "l2"
+    decides: bool = False
+
+    def scores(self, posterior: TruncatedLogNormal, weights: Tensor | None = None) -> Tensor:
+        """Minus the norm of the incoming weights; see `Criterion.scores`."""
+        if weights is None:
+            raise ValueError("weights must be given for the criterion l2")
+        return _checked(-weights.double().flatten(1).norm(dim=1), posterior, self.name)
+
+
+@dataclass(frozen=True)
+class RandomRank:
+    """Baseline that only ranks: by chance, the same for the same seed."""
+
+    seed: int = 0
+    name: str = "random"
+    decides: bool = False
+
+    def scores(self, posterior: TruncatedLogNormal, weights: Tensor | None = None) -> Tensor:
+        """Uniform random numbers below 0; see `Criterion.scores`."""
+        generator = torch.Generator().manual_seed(self.seed)
+        return -torch.rand(posterior.mu.shape, generator=generator, dtype=torch.float64)
+
+
+_NAMED: dict[str, Criterion] = {
+    "l2": L2Norm(),
+    "mean": MeanBelow(),
+    "snr": SNRBelow(),
+    "bmrs-n": BMRS_N.released(),
+    "bmrs-n-exact": BMRS_N(name="bmrs-n-exact"),
+    "bmrs-u8": BMRS_U(8.0),
+    "bmrs-u4": BMRS_U(4.0),
+    "random": RandomRank(),
+}
+
+
+def criterion_named(name: str) -> Criterion:
+    """A criterion by the name that reports use; ``bmrs-n`` is the released rule (`RELEASED_ODDS`), ``bmrs-n-exact`` the exact.
+
+    Raises:
+        ValueError: if there is none of that name.
+    """
+    if name not in _NAMED:
+        raise ValueError(f"criterion must be one of {list(_NAMED)}; got {name!r}")
+    return _NAMED[name]

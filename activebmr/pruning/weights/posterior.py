@@ -1,0 +1,325 @@
+"""Gaussian posteriors over the weights of a network: one flat vector of means, one of variances, one of priors.
+
+Whatever hands over (mean, variance, prior variance) can be pruned: `MeanField` has them as parameters for an optimiser,
+`NaturalGaussian` as IVON keeps them, `WeightPosterior` itself takes them from anywhere (a Laplace approximation, an ensemble).
+Removed weights are fixed at their prior's mean (0; for the gains of normalisation layers 1), and stay there: their gradients
+are cut, and they are in no sum any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from activebmr.gaussian import removal_evidence
+
+__all__ = ["MeanField", "NaturalGaussian", "WeightPosterior", "parameters_of", "set_frozen"]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a parameter lies in the flat vector."""
+
+    start: int
+    stop: int
+    shape: tuple[int, ...]
+    layer: str
+
+
+def parameters_of(net: nn.Module, names: list[str] | None = None) -> dict[str, nn.Parameter]:
+    """Parameters that a posterior can go on, by name: all floating-point ones that learn, or those named.
+
+    Raises:
+        TypeError: if ``net`` is no module.
+        ValueError: if there is none, a name is unknown, parameters are tied, or batch normalisation is in the way.
+    """
+    if not isinstance(net, nn.Module):
+        raise TypeError(f"net must be a torch.nn.Module; got {type(net).__name__}")
+    _no_ties(net)
+    for name, module in net.named_modules():
+        if isinstance(module, nn.modules.batchnorm._NormBase) and module.track_running_stats:
+            raise ValueError(
+                "net must have no normalisation with running statistics, which belong to no single draw of the weights; "
+                f"{name!r} is a {type(module).__name__}: fold it into the layer before it, or use GroupNorm or LayerNorm"
+            )
+    known = {n: p for n, p in net.named_parameters() if (p.requires_grad or _is_frozen(net, n)) and p.is_floating_point()}
+    if names is not None:
+        for name in names:
+            if name not in known:
+                raise ValueError(f"names must be parameters that learn, of {list(known)}; got {name!r}")
+        known = {n: p for n, p in known.items() if n in set(names)}
+    if not known:
+        raise ValueError("net must have parameters that learn; it has none")
+    kinds = {(p.dtype, p.device) for p in known.values()}
+    if len(kinds) > 1:
+        raise ValueError(f"parameters must have one type and lie on one device; got {sorted(map(str, kinds))}")
+    for name, p in known.items():
+        if not torch.isfinite(p).all():
+            raise ValueError(f"parameters must be finite; {name!r} holds {p[~torch.isfinite(p)][0].item()}")
+    return known
+
+
+@torch.no_grad()
+def set_frozen(net: nn.Module, names: Iterable[str], frozen: bool) -> None:
+    """Stop parameters from learning, because a posterior does in their place, or let them learn again.
+
+    The module that owns a parameter remembers it, so that a posterior on a larger or smaller part of the network can tell it
+    from a parameter that the user has frozen.
+    """
+    for name in names:
+        net.get_parameter(name).requires_grad_(not frozen)
+        owner, _, own = name.rpartition(".")
+        held = net.get_submodule(owner).__dict__.setdefault("_activebmr_frozen", set())
+        held.add(own) if frozen else held.discard(own)
+
+
+def _is_frozen(net: nn.Module, name: str) -> bool:
+    owner, _, own = name.rpartition(".")
+    return own in net.get_submodule(owner).__dict__.get("_activebmr_frozen", ())
+
+
+def _no_ties(net: nn.Module) -> None:
+    seen: dict[int, str] = {}
+    for name, p in net.named_parameters(remove_duplicate=False):
+        if p.data_ptr() and p.data_ptr() in seen:
+            raise ValueError(f"parameters must not be tied; {name!r} is the same tensor as {seen[p.data_ptr()]!r}")
+        seen[p.data_ptr()] = name
+
+
+class _GaussianKL(torch.autograd.Function):
+    """Divergence of N(mean, sd^2) from N(prior mean, 1 / precision), summed, with its gradients in closed form.
+
+    ``precision`` and ``left`` are 0 for weights that are gone; ``logs`` is the sum of log prior variances less 1.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, mean: Tensor, log_sd: Tensor, prior_mean: Tensor, precision: Tensor, left: Tensor, logs: Tensor
+    ) -> Tensor:
+        variance = torch.exp(2 * log_sd).mul_(precision)
+        apart = mean - prior_mean
+        pull = apart * precision
+        ctx.save_for_backward(pull, variance, left)
+        return 0.5 * (variance.sum() + torch.dot(apart, pull) + logs) - torch.dot(log_sd, left)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        pull, variance, left = ctx.saved_tensors
+        return pull * grads[0], (variance - left) * grads[0], None, None, None, None
+
+
+class WeightPosterior(nn.Module):
+    """Independent Gaussians over n weights, with the means and variances given.
+
+    Args:
+        parameters: by name, whose shapes count and whose values are the first means.
+        prior_variance: of every weight, > 0: a number, or by parameter name.
+        prior_mean: by parameter name; 0 for those that are missing.
+        variance: ``(n,)`` > 0, if it is known.
+
+    Attributes:
+        places: by parameter name its slice of the flat vectors, its shape, and its layer (its name without the last part).
+        mean, variance: of the posterior ``(n,)``; removed weights are at their prior's mean, with variance 0.
+        prior_mean, prior_variance: ``(n,)``.
+        alive: which weights are left ``(n,)``.
+    """
+
+    prior_mean: Tensor
+    prior_variance: Tensor
+    alive: Tensor
+
+    def __init__(
+        self,
+        parameters: Mapping[str, Tensor],
+        prior_variance: float | Mapping[str, float] = 1.0,
+        prior_mean: Mapping[str, float] | None = None,
+        variance: Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        self.places: dict[str, Place] = {}
+        self._memory: dict[str, Any] = {}
+        n = 0
+        for name, p in parameters.items():
+            self.places[name] = Place(n, n + p.numel(), tuple(p.shape), name.rpartition(".")[0])
+            n += p.numel()
+        start = torch.cat([p.detach().reshape(-1) for p in parameters.values()])
+        self.register_buffer("prior_mean", torch.zeros_like(start))
+        self.register_buffer("prior_variance", torch.ones_like(start))
+        self.register_buffer("alive", torch.ones(n, dtype=torch.bool, device=start.device))
+        for name in prior_variance if isinstance(prior_variance, Mapping) else ():
+            if name not in self.places:
+                raise ValueError(f"prior_variance must name parameters of {list(self.places)}; got {name!r}")
+        for name, place in self.places.items():
+            value = prior_variance if isinstance(prior_variance, (int, float)) else prior_variance.get(name, 1.0)
+            if not 0 < value < float("inf"):
+                raise ValueError(f"prior_variance must be a finite number > 0; got {value} for {name!r}")
+            self.prior_variance[place.start : place.stop] = value
+            self.prior_mean[place.start : place.stop] = (prior_mean or {}).get(name, 0.0)
+        self._start(start, variance)
+
+    def _start(self, mean: Tensor, variance: Tensor | None) -> None:
+        self.register_buffer("_mean", mean.clone())
+        self.register_buffer("_variance", self._checked_variance(mean, variance))
+
+    def _checked_variance(self, mean: Tensor, variance: Tensor | None) -> Tensor:
+        given = self.prior_variance.clone() if variance is None else torch.as_tensor(variance, dtype=mean.dtype).reshape(-1)
+        if given.shape != mean.shape or not bool((given > 0).all()) or not bool(torch.isfinite(given).all()):
+            raise ValueError(f"variance must hold {len(mean)} finite numbers > 0; got shape {tuple(given.shape)}")
+        return given
+
+    # --- what subclasses may keep elsewhere ------------------------------------------------------------------------------
+    def raw_mean(self) -> Tensor:
+        """Means ``(n,)``, whatever is removed."""
+        return self._mean  # type: ignore[return-value]
+
+    def raw_variance(self) -> Tensor:
+        """Variances ``(n,)``, whatever is removed."""
+        return self._variance  # type: ignore[return-value]
+
+    # --- as others see it ------------------------------------------------------------------------------------------------
+    @property
+    def mean(self) -> Tensor:
+        return self.raw_mean() if self.is_whole else torch.where(self.alive, self.raw_mean(), self.prior_mean)
+
+    @property
+    def variance(self) -> Tensor:
+        return self.raw_variance() if self.is_whole else self.raw_variance() * self.alive
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing has been removed."""
+        return self._remembered("whole", lambda: bool(self.alive.all()))
+
+    def _remembered(self, key: str, find: Callable[[], Any]) -> Any:
+        """What depends on priors and on what is left alone, found anew only when one of them has been written to."""
+        p = self.prior_variance
+        versions = self.alive._version, p._version, p.dtype, p.device
+        if self._memory.get("versions") != versions:
+            self._memory = {"versions": versions}
+        if key not in self._memory:
+            self._memory[key] = find()
+        return self._memory[key]
+
+    @property
+    def n(self) -> int:
+        return len(self.alive)
+
+    @property
+    def n_removed(self) -> int:
+        return int(self.n - self.alive.sum())
+
+    def split(self, flat: Tensor) -> dict[str, Tensor]:
+        """Views of a flat vector ``(n,)`` by parameter name, in their shapes."""
+        parts = flat.split([p.stop - p.start for p in self.places.values()])
+        return {name: part.view(p.shape) for (name, p), part in zip(self.places.items(), parts, strict=True)}
+
+    @property
+    def layers(self) -> dict[str, list[tuple[int, int]]]:
+        """By layer the slices of the flat vector that belong to it."""
+        found: dict[str, list[tuple[int, int]]] = {}
+        for place in self.places.values():
+            found.setdefault(place.layer, []).append((place.start, place.stop))
+        return found
+
+    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+        """One draw of all weights ``(n,)``."""
+        mean = self.mean.detach()
+        noise = torch.randn(self.n, generator=generator, dtype=mean.dtype, device=mean.device)
+        return mean + noise * self.variance.detach().sqrt()
+
+    def kl(self) -> Tensor:
+        """Divergence from the prior of the weights that are left, nats (a scalar, in the weights' type)."""
+        return self._kl(self.raw_mean(), 0.5 * self.raw_variance().log())
+
+    def _kl(self, mean: Tensor, log_sd: Tensor) -> Tensor:
+        precision = self._remembered("precision", lambda: self.alive / self.prior_variance)
+        left, logs = self._remembered(
+            "logs",
+            lambda: (self.alive.to(mean.dtype), (self.prior_variance.double().log() - 1)[self.alive].sum().to(mean.dtype)),
+        )
+        return _GaussianKL.apply(mean, log_sd, self.prior_mean, precision, left, logs)
+
+    @torch.no_grad()
+    def removal_evidence(self) -> Tensor:
+        """Log evidence ratio of removing each weight ``(n,)``, nats, float64; -inf for those that are gone."""
+        found = removal_evidence(self.raw_mean() - self.prior_mean, self.raw_variance(), self.prior_variance)
+        if not torch.isfinite(found[self.alive]).all():
+            at = int((self.alive & ~torch.isfinite(found)).nonzero()[0])
+            values = self.raw_mean()[at].item(), self.raw_variance()[at].item()
+            raise ValueError(f"evidence must be finite; weight {at} has mean {values[0]}, variance {values[1]}: diverged?")
+        return torch.where(self.alive, found, torch.full_like(found, -torch.inf))
+
+    @torch.no_grad()
+    def remove(self, mask: Tensor) -> int:
+        """Fix weights ``(n,)`` at their prior's mean for good; returns how many were new."""
+        if mask.shape != self.alive.shape or mask.dtype != torch.bool:
+            raise ValueError(f"mask must be bool of shape {tuple(self.alive.shape)}; got {mask.dtype} {tuple(mask.shape)}")
+        new = int((mask & self.alive).sum())
+        self.alive &= ~mask
+        return new
+
+
+class MeanField(WeightPosterior):
+    """Means and log standard deviations as parameters, for any optimiser (Blundell et al. 2015)."""
+
+    def _start(self, mean: Tensor, variance: Tensor | None) -> None:
+        given = self._checked_variance(mean, variance)
+        self.location = nn.Parameter(mean.clone())
+        self.log_sd = nn.Parameter(0.5 * given.clone().log())
+
+    def raw_mean(self) -> Tensor:
+        return self.location
+
+    def raw_variance(self) -> Tensor:
+        return (2 * self.log_sd).exp()
+
+    def kl(self) -> Tensor:
+        return self._kl(self.location, self.log_sd)
+
+
+class NaturalGaussian(WeightPosterior):
+    """The posterior that IVON keeps: N(mean, 1 / (n_examples (hessian + delta))), delta = 1 / (n_examples x prior variance).
+
+    Args:
+        parameters, prior_variance, prior_mean: see `WeightPosterior`.
+        n_examples: training examples: how many times the mean loss counts.
+        hessian: first value of the diagonal Hessian of the mean loss, > 0.
+    """
+
+    hessian: Tensor
+
+    def __init__(
+        self,
+        parameters: Mapping[str, Tensor],
+        prior_variance: float | Mapping[str, float] = 1.0,
+        prior_mean: Mapping[str, float] | None = None,
+        *,
+        n_examples: int,
+        hessian: float = 0.1,
+    ) -> None:
+        if not n_examples >= 1:
+            raise ValueError(f"n_examples must be >= 1; got {n_examples}")
+        if not 0 < hessian < float("inf"):
+            raise ValueError(f"hessian must be a finite number > 0; got {hessian}")
+        self._first = float(hessian)
+        super().__init__(parameters, prior_variance, prior_mean)
+        self.n_examples = n_examples
+        self.draw: tuple[Tensor, Tensor] | None = None
+
+    def _start(self, mean: Tensor, variance: Tensor | None) -> None:
+        self.location = nn.Parameter(mean.clone())
+        self.register_buffer("hessian", torch.full_like(mean, self._first))
+
+    def raw_mean(self) -> Tensor:
+        return self.location.detach()
+
+    def precision(self) -> Tensor:
+        """Of the posterior, per example ``(n,)``: hessian + delta."""
+        return self.hessian + 1 / (self.n_examples * self.prior_variance)
+
+    def raw_variance(self) -> Tensor:
+        return 1 / (self.n_examples * self.precision())

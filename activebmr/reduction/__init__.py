@@ -1,0 +1,21 @@
+"""Bayesian model reduction: evidence of alternative priors from counts, without fitting again; and searches among them."""
+
+from activebmr.arrays import softmax
+from activebmr.reduction.evidence import (
+    bayesian_model_average,
+    log_evidence_ratio,
+    log_odds,
+    log_odds_of_scores,
+    model_posterior,
+    reduced_posterior,
+)
+
+__all__ = [
+    "bayesian_model_average",
+    "log_evidence_ratio",
+    "log_odds",
+    "log_odds_of_scores",
+    "model_posterior",
+    "reduced_posterior",
+    "softmax",
+]

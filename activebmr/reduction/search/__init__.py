@@ -1,0 +1,1 @@
+"""Searches among reduced models."""

@@ -1,0 +1,1 @@
+"""Worlds, paradigms, simulations and their results."""

@@ -1,0 +1,96 @@
+"""Finished batches on disk: what an interrupted simulation goes on from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from activebmr.arrays import Ints
+from activebmr.files import read_npz, write_npz
+from activebmr.simulation.paradigm import Paradigm
+from activebmr.simulation.result import DIMENSIONS
+
+__all__ = ["Checkpoint", "discard_checkpoint"]
+
+
+class Checkpoint:
+    """Finished batches on disk, in a folder of their own per set of settings."""
+
+    def __init__(self, folder: str | Path, schemes: list[Paradigm], settings: dict[str, Any]) -> None:
+        # the number of agents is left out: asking for more agents later goes on from the ones there are
+        key = json.dumps({k: v for k, v in settings.items() if k != "n_agents"}, sort_keys=True)
+        digest = hashlib.sha256(key.encode())
+        for scheme in schemes:
+            _digest(digest, scheme)
+        self.folder = Path(folder) / digest.hexdigest()[:16]
+
+    def _path(self, scheme: int, agents: Ints) -> Path:
+        return self.folder / f"{scheme}-{agents[0]}-{agents[-1]}.npz"
+
+    def load(self, scheme: int, agents: Ints) -> dict[str, NDArray[Any]] | None:
+        path = self._path(scheme, agents)
+        try:
+            return read_npz(path, "checkpoint", list(DIMENSIONS)) if path.is_file() else None
+        except ValueError:
+            return None  # cut off while it was written: do that batch again
+
+    def save(self, scheme: int, agents: Ints, measures: dict[str, NDArray[Any]]) -> None:
+        write_npz(self._path(scheme, agents), measures)
+
+
+def _digest(digest: Any, paradigm: Paradigm) -> None:
+    """Feed everything that makes a paradigm's numbers, beyond its settings, into a hash."""
+    for model in (paradigm.model, paradigm.agent.model):
+        for part in (model.A, model.B, model.C, model.D, model.E, model.pA, [model.policies]):
+            for array in part:
+                digest.update(
+                    b"none" if array is None else np.ascontiguousarray(array).tobytes() + str(np.shape(array)).encode()
+                )
+        digest.update(repr((model.A_dependencies, model.B_dependencies)).encode())
+    for space in (paradigm.hypotheses, paradigm.agent.hypotheses):
+        if space is not None:
+            digest.update(repr(space.names).encode() + space.prior.tobytes())
+            for m, table in sorted(space.tables.items()):
+                digest.update(str(m).encode() + table.columns.tobytes() + table.assignment.tobytes())
+    for m, space in paradigm.agent.spaces.items():
+        digest.update(repr((m, type(space).__name__)).encode())
+        _digest_value(digest, space)
+    digest.update(repr((paradigm.candidates, paradigm.agent.trial_length)).encode())
+    digest.update(repr(sorted((m, tuple(map(float, worth))) for m, worth in paradigm.score.items())).encode())
+
+
+def _digest_value(digest: Any, value: Any) -> None:
+    """Feed settings, arrays and what holds them into a hash."""
+    if isinstance(value, np.ndarray):
+        digest.update(str(value.shape).encode() + np.ascontiguousarray(value).tobytes())
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            _digest_value(digest, item)
+    elif isinstance(value, dict):
+        for key in sorted((k for k in value if not str(k).startswith("_")), key=str):  # what is worked out on the way
+            digest.update(str(key).encode())
+            _digest_value(digest, value[key])
+    elif hasattr(value, "__dict__"):
+        _digest_value(digest, vars(value))
+    else:
+        digest.update(repr(value).encode())
+
+
+def discard_checkpoint(folder: str | Path) -> None:
+    """Remove the finished batches that `simulate` kept in a folder, and the folder if nothing else is in it."""
+    for kept in Path(folder).glob("*"):
+        if re.fullmatch("[0-9a-f]{16}", kept.name) and kept.is_dir():
+            for path in kept.iterdir():
+                if re.fullmatch(r"\.?\d+-\d+-\d+\.npz(\.\d+\.part)?", path.name):
+                    path.unlink(missing_ok=True)
+            with suppress(OSError):
+                kept.rmdir()
+    with suppress(OSError):
+        Path(folder).rmdir()

@@ -1,0 +1,170 @@
+"""`Paradigm`: an experiment under one scheme, and how a result describes it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from activebmr import checks
+from activebmr.agent.agent import Agent
+from activebmr.arrays import Ints
+from activebmr.checks import is_whole
+from activebmr.model.hypotheses import HypothesisSpace
+from activebmr.model.pomdp import POMDP
+
+__all__ = ["Paradigm", "describe", "is_whole", "stream"]
+
+
+@dataclass(frozen=True, repr=False)
+class Paradigm:
+    """An experiment under one scheme: who acts, in what world, for how long, and what counts as success.
+
+    Attributes:
+        name: name of the paradigm.
+        scheme: name of the way its agents reason.
+        agent: the agents.
+        model: the world's model (transitions, initial states, likelihoods that no hypothesis speaks about).
+        trial_length: observations per trial.
+        hypotheses: structures that the world may have; None if it is the model itself.
+        truth: the true hypothesis (index or name), or ``"random"`` for another one per agent. Kept as an index.
+        score: per modality (index or name) the worth of its outcomes ``{modality: (worth of outcome 0, ...)}``; positive ones
+            are wins and negative ones losses. Kept by index.
+        settings: further settings, kept with the result.
+        candidates: hypotheses (indices or names) that a random truth is drawn from, each as likely as any other; by default all
+            that differ.
+        preparation: what agents that reason jointly know of the states that no action sets before a trial: ``None`` nothing,
+            ``"told"`` all of it, or ``"chosen"``: they set them, to learn most about the hypotheses, until one is adopted.
+    """
+
+    name: str
+    scheme: str
+    agent: Agent
+    model: POMDP
+    trial_length: int
+    hypotheses: HypothesisSpace | None = None
+    truth: int | str | None = None
+    score: dict[Any, Sequence[float]] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+    preparation: str | None = None
+    candidates: Sequence[Any] | None = None
+
+    def __post_init__(self) -> None:
+        put = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731 (the dataclass is frozen)
+        put("trial_length", checks.whole_number(self.trial_length, "trial_length", least=1))
+        if (self.hypotheses is None) != (self.truth is None):
+            raise ValueError("hypotheses and truth must be given together, or neither of them")
+        if self.hypotheses is not None:
+            put("hypotheses", self.hypotheses.resolved(self.model))
+            if self.truth != "random":
+                put("truth", self._hypothesis(self.truth, "truth must be 'random'"))
+        if self.candidates is not None:
+            if len(self.candidates) == 0:
+                raise ValueError("candidates must be hypotheses; got none")
+            put("candidates", [self._hypothesis(c, "candidates must be names of hypotheses") for c in self.candidates])
+        put("score", {self._modality(m): worth for m, worth in self.score.items()})
+        self._check_fit()
+
+    def _hypothesis(self, given: Any, rule: str) -> int:
+        names = () if self.hypotheses is None else self.hypotheses.names
+        if isinstance(given, str) and given in names:
+            return names.index(given)
+        if not is_whole(given) or not 0 <= given < len(names):
+            raise ValueError(f"{rule} or lie in 0..{len(names) - 1}; got {given!r}")
+        return int(given)
+
+    def _modality(self, given: Any) -> int:
+        names = self.model.labels["modality"]
+        if isinstance(given, str) and given in names:
+            return int(names.index(given))
+        if not is_whole(given) or not 0 <= given < len(names):
+            raise ValueError(
+                f"score must be keyed by names of modalities or by modalities in 0..{len(names) - 1}; got {given!r}"
+            )
+        return int(given)
+
+    def __repr__(self) -> str:
+        about = f"{self.name!r}, {self.scheme!r}; trials of {self.trial_length}; {self.model!r}"
+        return f"Paradigm({about}{'' if self.hypotheses is None else f'; {len(self.hypotheses)} hypotheses'})"
+
+    def _check_fit(self) -> None:
+        if self.preparation not in (None, "told", "chosen"):
+            raise ValueError(f"preparation must be None, 'told' or 'chosen'; got {self.preparation!r}")
+        if self.preparation is not None and not self.agent.reasons_jointly:
+            raise ValueError(
+                f"preparation {self.preparation!r} needs an agent that reasons jointly (Agent(..., reasoning=...))"
+            )
+        mind, world = self.agent.model, self.model
+        for name in ("num_states", "num_outcomes", "num_controls"):
+            if getattr(mind, name) != getattr(world, name):
+                raise ValueError(
+                    f"agent must have a model with the {name} of the world, {getattr(world, name)}; got {getattr(mind, name)}"
+                )
+        names = self.agent.model_names
+        if names and self.hypotheses is not None and names != self.hypotheses.names:
+            raise ValueError("agent must reason about the hypotheses of the world, in their order; its names differ")
+        for m, worth in self.score.items():
+            if len(worth) != world.num_outcomes[m]:
+                raise ValueError(f"score[{m}] must hold the worth of {world.num_outcomes[m]} outcomes; got {list(worth)}")
+
+    def truths(self, seed: int, agents: Ints) -> Ints | None:
+        """The true hypothesis of each agent; a random one depends on the seed and the agent's number alone."""
+        if self.hypotheses is None:
+            return None
+        if self.truth != "random":
+            return np.full(len(agents), int(self.truth))  # type: ignore[arg-type]
+        # hypotheses that agree everywhere are one: each distinct one is as likely as any other
+        distinct = self.hypotheses.distinct()[0] if self.candidates is None else self.candidates
+        draws = [distinct[stream(seed, int(k), 1).integers(len(distinct))] for k in agents]
+        return np.array(draws, dtype=np.intp)
+
+
+def stream(seed: int, agent: int, purpose: int) -> np.random.Generator:
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(agent, purpose)))
+
+
+def describe(paradigm: Paradigm) -> dict[str, Any]:
+    """Everything that tells one scheme from another, as JSON holds it."""
+    agent = paradigm.agent
+    parts = {name: dict(vars(getattr(agent, name))) for name in ("planner", "learning", "selection")}
+    own: dict[str, Any] = {
+        "reasoning": None if agent.reasoning is None else dict(vars(agent.reasoning)),
+        "reasons_jointly": agent.reasons_jointly,
+        "preparation": paradigm.preparation,
+    }
+    if agent.introspection is not None:
+        sleep = agent.introspection
+        own["introspection"] = {
+            "after": sleep.after,
+            "dream": sleep.dream,
+            "dreams": sleep.dreams,
+            "evidence": sleep.evidence,
+        } | {
+            f"pA[{m}]": {"space": type(space).__name__}
+            | {k: v for k, v in getattr(space, "__dict__", {}).items() if isinstance(v, _SIMPLE)}
+            for m, space in agent.spaces.items()
+        }
+    own |= {"inference": agent.inference, "hypotheses": len(agent.hypotheses) if agent.hypotheses is not None else 0}
+    own |= {**parts, "trial_length": paradigm.trial_length}
+    # a paradigm's setting may have the name of one of the agent's: both are told
+    return _plain(own | {f"paradigm_{k}" if k in own else k: v for k, v in paradigm.settings.items()})
+
+
+_SIMPLE = (str, int, float, bool, tuple, type(None))
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON holds it everywhere: arrays become lists, infinities and what JSON does not know strings."""
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not np.isfinite(value):
+        return str(value)
+    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)

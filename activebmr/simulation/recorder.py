@@ -1,0 +1,86 @@
+"""`Recorder`: every step of some agents, as named arrays; and how far what they learned is from the truth."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from activebmr.agent.state import AgentState, StepInfo, TrialInfo
+from activebmr.arrays import Floats, Ints
+from activebmr.dirichlet import safe_log
+from activebmr.inference.tables import CountTable
+from activebmr.model.layout import layouts_of
+from activebmr.model.pomdp import POMDP
+from activebmr.simulation.worlds import ModelProcess
+
+__all__ = ["Recorder", "divergence_from"]
+
+
+class Recorder:
+    """Keeps every step of some agents: `simulate(..., trace=True)` and `replay` hand its arrays out."""
+
+    def __init__(self, model: POMDP) -> None:
+        self.model = model
+        self.steps: list[dict[str, NDArray[Any]]] = []
+        self.trials: list[dict[str, NDArray[Any]]] = []
+
+    def step(self, info: StepInfo, outcomes: Ints, states: Ints) -> None:
+        names = self.model.labels["factor"]
+        row = {f"qs_{name}": q for name, q in zip(names, info.qs, strict=True)}
+        for name in ("free_energy", "neg_efe", "utility", "state_info_gain", "param_info_gain", "model_info_gain", "q_pi"):
+            row[name] = getattr(info, name)
+        row |= {"confidence": info.confidence, "policy": info.policy, "controls": info.controls}
+        row |= {"outcomes": outcomes, "states": states}
+        if info.model_posterior is not None:
+            row["model_posterior"] = info.model_posterior
+        self.steps.append(row)
+
+    def trial(self, info: TrialInfo, divergence: Floats) -> None:
+        """Fold the steps since the last trial into one and add what the trial changed."""
+        names = dict.fromkeys(name for step in self.steps for name in step)
+        folded = {name: np.stack([_held(name, s, self.steps) for s in self.steps], axis=1) for name in names}
+        self.steps.clear()
+        for m, counts in info.counts.items():
+            name = self.model.labels["modality"][m]
+            folded[f"pA_{name}"] = layouts_of(self.model)[m].tensor(counts)
+        if info.log_odds is not None:
+            folded["log_odds"] = info.log_odds
+        folded["kl_to_truth"] = divergence
+        self.trials.append(folded)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """All records: axes (agent, trial, ...), and (agent, trial, time, ...) for what changes within a trial; nan where a
+        trial has none of a thing.
+        """
+        names = dict.fromkeys(name for trial in self.trials for name in trial)
+        return {name: np.stack([_held(name, t, self.trials) for t in self.trials], axis=1) for name in names}
+
+
+def _held(name: str, row: dict[str, NDArray[Any]], rows: list[dict[str, NDArray[Any]]]) -> NDArray[Any]:
+    """What a row holds under a name, or nan in the shape that others have."""
+    return row[name] if name in row else np.full(next(r[name] for r in rows if name in r).shape, np.nan)
+
+
+def divergence_from(state: AgentState, process: ModelProcess) -> Floats:
+    """KL divergence of the agents' learned likelihoods from the world's, nats ``(n_agents,)``: summed over the columns that
+    some policy can lead to.
+    """
+    total = np.zeros(state.n_agents)
+    for m, table in enumerate(state.tables):
+        if not isinstance(table, CountTable):
+            continue
+        expected = table.likelihood.reshape(state.n_agents, table.n_states, -1)
+        certain, visited = process.certain(m), table.layout.visited(process.model)
+        if certain is not None:
+            # one outcome per column: only its own probability counts (flat indices: sums run in one order in any batch)
+            width = table.n_outcomes + 1
+            at = np.arange(state.n_agents * table.n_states).reshape(state.n_agents, -1) * width + certain[:, table.layout.order]
+            at = np.ascontiguousarray(at[:, visited])
+            total -= safe_log(table.likelihood.reshape(-1)[at]).sum(axis=1)
+        else:
+            truth = process.likelihood(m)[:, table.layout.order]
+            gap = (truth * (safe_log(truth) - safe_log(expected[..., :-1])))[:, visited]
+            total += np.ascontiguousarray(gap).reshape(state.n_agents, -1).sum(axis=1)
+    return np.maximum(total, 0.0)

@@ -1,0 +1,316 @@
+"""`simulate`: run the agents of a paradigm, in batches, on any number of cores, with the same numbers whatever the batches."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from activebmr.arrays import Floats, Ints
+from activebmr.simulation.checkpoints import Checkpoint, discard_checkpoint
+from activebmr.simulation.paradigm import Paradigm, describe, is_whole, stream
+from activebmr.simulation.recorder import Recorder, divergence_from
+from activebmr.simulation.result import DIMENSIONS, Result
+from activebmr.simulation.worlds import ModelProcess
+
+__all__ = ["Paradigm", "Recorder", "discard_checkpoint", "simulate"]
+
+BATCH = 64
+"""Agents that are simulated together: enough to spread Python's overhead, few enough for their tables to stay in cache."""
+
+_TRIALS_AHEAD = 16  # trials for which random numbers are drawn at once
+
+_DISCOVERED = 1.0  # nats of divergence from the true likelihood, summed over columns, at which the truth counts as unknown
+
+
+def trial_draws(agents: Ints, seed: int, length: int, n_uniforms: int) -> Iterator[Floats]:
+    """For trial after trial the uniform random numbers of each agent ``(n_agents, length, n_uniforms + 1)``, the action's
+    last.
+    """
+    streams = [stream(seed, int(k), 0) for k in agents]
+    while True:
+        ahead = np.stack([s.random((_TRIALS_AHEAD, length, n_uniforms + 1)) for s in streams])
+        yield from ahead.swapaxes(0, 1)
+
+
+def run_batch(
+    paradigm: Paradigm,
+    agents: Ints,
+    n_trials: int,
+    seed: int,
+    trace: bool = False,
+    tick: Callable[[int], None] | None = None,
+) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
+    """Simulate some agents (by number) through all trials: measures with axes (agent, trial), and the trace if wanted."""
+    agent, length = paradigm.agent, paradigm.trial_length
+    truths = paradigm.truths(seed, agents)
+    process = ModelProcess(paradigm.model, paradigm.hypotheses, truths)
+    draws = trial_draws(agents, seed, length, process.n_uniforms)
+    state = agent.init(len(agents))
+    measures = _empty(len(agents), n_trials, len(agent.model_names))
+    dreams = [stream(seed, int(k), 2) for k in agents]
+    recorder = Recorder(paradigm.model) if trace else None
+    for i in range(n_trials):
+        uniforms = next(draws)
+        controls: Ints | None = None
+        for t in range(length):
+            world = uniforms[:, t, :-1]
+            if controls is None:
+                chosen = agent.experiments(state) if paradigm.preparation == "chosen" else None
+                states, outcomes = process.reset(world, chosen)
+                known = states if paradigm.preparation == "told" else chosen
+                if known is not None:
+                    agent._tell(state, known)
+            else:
+                states, outcomes = process.step(controls, world)
+            info = agent._advance(state, list(outcomes.T), uniforms[:, t, -1], None)
+            controls = info.controls
+            measures["confidence"][:, i] += info.confidence
+            measures["free_energy"][:, i] += info.free_energy
+            for m, worth in paradigm.score.items():
+                value = np.asarray(worth)[outcomes[:, m]]
+                measures["wins"][:, i] += value > 0
+                measures["losses"][:, i] += value < 0
+                measures["score"] += value
+            if recorder is not None:
+                recorder.step(info, outcomes, states)
+        divergence = divergence_from(state, process)
+        done = agent._conclude(state, dreams)
+        measures["kl_to_truth"][:, i] = divergence
+        if done.model_posterior is not None and truths is not None:
+            measures["model_posterior"][:, i] = done.model_posterior
+            measures["log_odds"][:, i], measures["best_model"][:, i] = done.log_odds, done.best_model
+            measures["true_model_posterior"][:, i] = done.model_posterior[np.arange(len(agents)), truths]
+            changed = state.adopted != measures["adopted_model"]
+            measures["adopted_model"] = state.adopted.copy()
+            measures["adoption_trial"] = np.where(changed, i, measures["adoption_trial"])
+        if recorder is not None:
+            recorder.trial(done, divergence)
+        if tick is not None:
+            tick(len(agents))
+    measures["discovery_trials"] = (measures["kl_to_truth"] > _DISCOVERED).sum(axis=1)
+    return measures, recorder.arrays() if recorder is not None else {}
+
+
+def _empty(n_agents: int, n_trials: int, n_models: int) -> dict[str, NDArray[Any]]:
+    shape = (n_agents, n_trials)
+    measures: dict[str, NDArray[Any]] = {name: np.zeros(shape) for name in ("confidence", "free_energy", "kl_to_truth")}
+    measures |= {name: np.zeros(shape, dtype=np.int32) for name in ("wins", "losses")}
+    measures |= {name: np.full(shape, np.nan) for name in ("log_odds", "true_model_posterior")}
+    measures |= {"best_model": np.full(shape, -1, dtype=np.int32), "model_posterior": np.full((*shape, n_models), np.nan)}
+    measures |= {name: np.full(n_agents, -1) for name in ("adopted_model", "adoption_trial")}
+    measures["score"] = np.zeros(n_agents)
+    return measures
+
+
+def simulate(
+    paradigm: Paradigm | Sequence[Paradigm],
+    n_agents: int = 64,
+    n_trials: int = 32,
+    seed: int = 0,
+    *,
+    jobs: int = 1,
+    progress: bool = False,
+    trace: bool = False,
+    checkpoint: str | Path | None = None,
+) -> Result:
+    """Simulate a paradigm under one or more schemes.
+
+    Agent k of every scheme lives through the same random numbers, so schemes can be compared in pairs, and its numbers depend
+    neither on how many agents there are, nor on ``jobs``.
+
+    Args:
+        paradigm: one paradigm, or several schemes of one.
+        n_agents: agents per scheme, >= 1.
+        n_trials: trials of each agent, >= 1.
+        seed: whole number >= 0.
+        jobs: processes to use, >= 1, or -1 for all cores.
+        progress: show a progress bar on standard error.
+        trace: keep every step in ``result.trace`` (memory grows with everything).
+        checkpoint: folder where finished batches are kept, so that an interrupted run can go on from there. Call
+            `discard_checkpoint` once the result is saved.
+
+    Returns:
+        the measures. After Ctrl-C, those of the agents that had finished under all schemes (``settings["interrupted"]`` is
+        true).
+
+    Raises:
+        ValueError, TypeError: on arguments out of range.
+        KeyboardInterrupt: if interrupted before any agent had finished.
+    """
+    schemes = [paradigm] if isinstance(paradigm, Paradigm) else list(paradigm)
+    _check(schemes, n_agents, n_trials, seed, jobs)
+    size = BATCH if jobs == 1 else max(1, min(BATCH, -(-n_agents // _cores(jobs))))
+    batches = [np.arange(a, min(a + size, n_agents)) for a in range(0, n_agents, size)]
+    work = [(s, b) for b in range(len(batches)) for s in range(len(schemes))]
+    settings = _settings(schemes, n_agents, n_trials, seed)
+    store = Checkpoint(checkpoint, schemes, settings) if checkpoint is not None and not trace else None
+    done: dict[tuple[int, int], Any] = {}
+    interrupted = False
+    with _progress(progress, len(schemes) * n_agents * n_trials) as tick:
+        for s, b in work:
+            found = store.load(s, batches[b]) if store else None
+            if found is not None:
+                done[s, b] = found, {}
+                tick(len(batches[b]) * n_trials)
+        todo = [(s, b, schemes[s], batches[b], n_trials, seed, trace) for s, b in work if (s, b) not in done]
+        try:
+            for s, b, outcome in _run(todo, jobs, tick):
+                done[s, b] = outcome
+                if store:
+                    store.save(s, batches[b], outcome[0])
+        except KeyboardInterrupt:
+            interrupted = True
+    complete = [b for b in range(len(batches)) if all((s, b) in done for s in range(len(schemes)))]
+    if not complete:
+        raise KeyboardInterrupt
+    result = _assemble(schemes, seed, settings | {"interrupted": interrupted}, done, [(b, batches[b]) for b in complete])
+    return result
+
+
+def _check(schemes: list[Paradigm], n_agents: int, n_trials: int, seed: int, jobs: int) -> None:
+    if not schemes or not all(isinstance(s, Paradigm) for s in schemes):
+        raise TypeError(f"paradigm must be a Paradigm or a list of them; got {schemes!r}")
+    if len({s.scheme for s in schemes}) != len(schemes):
+        raise ValueError(f"schemes must differ; got {[s.scheme for s in schemes]}")
+    if len({(s.name, s.truth) for s in schemes}) != 1:
+        raise ValueError("schemes to compare must belong to one paradigm with one truth")
+    for name, value, least in (("n_agents", n_agents, 1), ("n_trials", n_trials, 1), ("seed", seed, 0)):
+        if not is_whole(value) or value < least:
+            raise ValueError(f"{name} must be a whole number >= {least}; got {value!r}")
+        if value >= 2**63:
+            raise ValueError(f"{name} must be below 2^63; got {value}")
+    if not is_whole(jobs) or not (jobs == -1 or jobs >= 1):
+        raise ValueError(f"jobs must be a whole number >= 1, or -1 for all cores; got {jobs!r}")
+
+
+def _cores(jobs: int) -> int:
+    if jobs > 0:
+        return jobs
+    from joblib import cpu_count
+
+    return int(cpu_count())
+
+
+def _run(todo: list[tuple[Any, ...]], jobs: int, tick: Callable[[int], None]) -> Iterator[tuple[int, int, Any]]:
+    if jobs == 1 or len(todo) == 1:
+        for s, b, *arguments in todo:
+            yield s, b, run_batch(*arguments, tick=tick)
+        return
+    from joblib import Parallel, delayed
+
+    pool = Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1)
+    with _deaf_to_interrupts():
+        outcomes = pool(delayed(_job)(*arguments) for arguments in todo)
+    for s, b, outcome in outcomes:
+        tick(outcome[0]["wins"].size)
+        yield s, b, outcome
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Processes started in here ignore Ctrl-C, which a terminal sends to them too: their parent decides what becomes of
+    them.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may set signal handlers, and only it is interrupted
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _job(s: int, b: int, *arguments: Any) -> tuple[int, int, Any]:
+    return s, b, run_batch(*arguments)
+
+
+def _settings(schemes: list[Paradigm], n_agents: int, n_trials: int, seed: int) -> dict[str, Any]:
+    from activebmr import __version__
+
+    return {
+        "paradigm": schemes[0].name,
+        "schemes": {s.scheme: describe(s) for s in schemes},
+        "truth": schemes[0].truth,
+        "n_agents": int(n_agents),
+        "n_trials": int(n_trials),
+        "seed": int(seed),
+        "version": __version__,
+    }
+
+
+def _assemble(
+    schemes: list[Paradigm],
+    seed: int,
+    settings: dict[str, Any],
+    done: dict[tuple[int, int], Any],
+    batches: list[tuple[int, Ints]],
+) -> Result:
+    def gather(part: int, name: str) -> NDArray[Any]:
+        """One measure of all batches; each batch's share is dropped once it is copied, so that nothing is held twice for
+        long.
+        """
+        shares = [[done[s, b][part].pop(name, None) for b, _ in batches] for s in range(len(schemes))]
+        held = [x for row in shares for x in row if x is not None]
+        shape = max((x.shape[1:] for x in held), key=len)
+        if name == "model_posterior":  # schemes without hypotheses report none, or nothing at all in a trace
+            shape = (*shape[:-1], max(x.shape[-1] for x in held))
+        whole = np.empty((len(schemes), len(agents), *shape), dtype=held[0].dtype)
+        if any(x is None or x.shape[1:] != shape for row in shares for x in row):
+            whole.fill(np.nan)
+        for s, row in enumerate(shares):
+            at = 0
+            for x, (_, who) in zip(row, batches, strict=True):
+                if x is not None and x.shape[1:] == shape:
+                    whole[s, at : at + len(who)] = x
+                at += len(who)
+            row.clear()
+        return whole
+
+    agents = np.concatenate([a for _, a in batches])
+    arrays: dict[str, Any] = {name: gather(0, name) for name in DIMENSIONS}
+    space = schemes[0].hypotheses
+    truths = schemes[0].truths(seed, agents)
+    arrays |= {
+        "scheme": np.array([s.scheme for s in schemes]),
+        "model_names": np.array(space.descriptions if space is not None else [], dtype=str),
+        "model_class": space.distinct()[1] if space is not None else np.zeros(0, dtype=np.intp),
+        "true_model": -1 if truths is None else (truths if schemes[0].truth == "random" else truths[0]),
+        "agent": agents,
+        "seed": seed,
+        "version": settings["version"],
+        "settings": json.dumps(settings | {"n_agents": len(agents)}),
+    }
+    # in the order of the recorder; what a scheme does not record is nan
+    traced = dict.fromkeys(name for s in range(len(schemes)) for name in done[s, batches[0][0]][1])
+    return Result(arrays, {name: gather(1, name) for name in traced})
+
+
+@contextmanager
+def _progress(show: bool, total: int) -> Iterator[Callable[[int], None]]:
+    if not show:
+        yield lambda n: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns: Iterable[Any] = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("agent-trials"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("simulating", total=total)
+        yield lambda n: bar.advance(task, n)
