@@ -5,7 +5,8 @@ __version__ = "0.1.0"
 from activebmr.agent.agent import Agent, Learning, Selection
 from activebmr.agent.introspection import Introspection
 from activebmr.agent.state import AgentState, StepInfo, TrialInfo
-from activebmr.behaviour.replay import load_recording, replay
+from activebmr.behaviour.recordings import load_recording
+from activebmr.behaviour.replay import replay
 from activebmr.inference.models.settings import Reasoning
 from activebmr.model.hypotheses import ColumnTable, HypothesisSpace
 from activebmr.model.pomdp import POMDP

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Bools", "Floats", "Ints", "sample", "softmax", "standard_error"]
+__all__ = ["Bools", "Floats", "Ints", "sample", "sample_cumulative", "softmax", "standard_error"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
@@ -23,8 +23,13 @@ def softmax(x: Floats, axis: int = -1) -> Floats:
 
 def sample(probabilities: Floats, uniform: Floats) -> Ints:
     """First index whose cumulative probability exceeds uniform x total, row by row; ``uniform`` in [0, 1), ``(rows,)``."""
-    cumulative = np.cumsum(probabilities, axis=1)
-    return (cumulative <= (uniform * cumulative[:, -1])[:, None]).sum(axis=1).clip(max=probabilities.shape[1] - 1)
+    return sample_cumulative(probabilities.cumsum(axis=1), uniform)
+
+
+def sample_cumulative(cumulative: Floats, uniform: Floats) -> Ints:
+    """The same from cumulative sums over each row."""
+    above = (cumulative <= (uniform * cumulative[:, -1])[:, None]).sum(axis=1)
+    return np.minimum(above, cumulative.shape[1] - 1)
 
 
 def standard_error(values: NDArray[Any]) -> float:

@@ -47,7 +47,7 @@ def read_npz(path: str | os.PathLike[str], what: str, required: Sequence[str]) -
                 raise ValueError("it holds a single array")
             arrays = {name: file[name] for name in file.files}
     except Exception as error:  # damaged files fail in every way: zlib, lzma, ast and tokenize alone have errors of their own
-        why = "truncated, damaged or with pickled objects"
+        why = "it is text, or a CSV table" if _is_text(path) else "truncated, damaged or with pickled objects"
         if isinstance(error, RuntimeError):  # encrypted or compressed in a way that this Python does not know
             why = str(error)
         raise ValueError(f"{what} {path} is not a readable .npz file: {why} ({type(error).__name__})") from error
@@ -55,3 +55,14 @@ def read_npz(path: str | os.PathLike[str], what: str, required: Sequence[str]) -
     if missing:
         raise ValueError(f"{what} {path} must hold the arrays {list(required)}; it lacks {missing}")
     return arrays
+
+
+def _is_text(path: str | os.PathLike[str]) -> bool:
+    """Whether a file begins with a few lines of plain text."""
+    with Path(path).open("rb") as file:
+        start = file.read(512)
+    try:
+        words = start.decode("utf-8")
+    except UnicodeDecodeError as error:
+        words = start[: error.start].decode("utf-8") if error.start > 508 else "\0"
+    return bool(words) and all(c.isprintable() or c in "\t\r\n" for c in words)

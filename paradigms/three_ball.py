@@ -288,7 +288,7 @@ def reasoning_agent(
         inference="models" if joint else "sequential",
         learning=Learning(smooth=smooth),
         selection=Selection(curious=curious, last_outcome=True),
-        reasoning=Reasoning(lookahead=lookahead, evidence=evidence, max_size=2_000_000) if joint else None,
+        reasoning=Reasoning(lookahead=lookahead, evidence=evidence, counts="shared", max_size=2_000_000) if joint else None,
         trial_length=n_balls + 3,
     )
 

@@ -57,8 +57,8 @@ def log_evidence(evidence, prior):
 class Reference:
     """One agent, step by step; the arguments mean what they mean to `Agent` and `Planner`."""
 
-    def __init__(self, model, space=None, *, inference="joint", depth=0, gains=("state", "param", "model"), model_gain="exact",
-                 gamma=1.0, habit="first", rate=1.0, retention=1.0, offset=1 / 32, trial_length=None):  # fmt: skip
+    def __init__(self, model, space=None, *, inference="factorised", depth=0, gains=("state", "param", "model"),
+                 model_gain="exact", gamma=1.0, habit="first", rate=1.0, retention=1.0, offset=1 / 32, trial_length=None):  # fmt: skip
         self.model, self.space, self.inference, self.depth, self.gains = model, space, inference, depth, gains
         self.model_gain, self.gamma, self.habit, self.rate, self.retention = model_gain, gamma, habit, rate, retention
         self.offset, self.trial_length = offset, trial_length
@@ -83,12 +83,14 @@ class Reference:
         """Posterior marginals and log evidence; outcomes are probability vectors."""
         qs, evidence, deps = list(qs), 0.0, self.model.A_dependencies
         columns = [np.tensordot(o, self.likelihood(m), axes=1) for m, o in enumerate(outcomes)]  # p(o | states)
-        if self.inference == "joint":
-            joint = outer(qs).copy()
-            for m, column in enumerate(columns):
-                for state in np.ndindex(*joint.shape):
-                    joint[state] *= max(column[tuple(state[f] for f in deps[m])], FLOOR)
-            return marginals_of(joint / joint.sum()), math.log(joint.sum())
+        if self.inference == "factorised":
+            for floor in (0.0, FLOOR):  # what is impossible counts as e^-32, if nothing is possible
+                joint = outer(qs).copy()
+                for m, column in enumerate(columns):
+                    for state in np.ndindex(*joint.shape):
+                        joint[state] *= max(column[tuple(state[f] for f in deps[m])], floor)
+                if joint.sum() > 0:
+                    return marginals_of(joint / joint.sum()), math.log(joint.sum())
         for m, column in enumerate(columns):
             prior = outer([np.where(qs[f] > math.exp(-16), qs[f], 0.0) for f in deps[m]])
             joint = prior * np.maximum(column, FLOOR)
@@ -156,11 +158,11 @@ class Reference:
             rows.append(row)
         return np.array(rows)
 
-    def search(self, qs, t, value, depth):
-        posterior, out = softmax(value), []
+    def search(self, qs, t, value, prior, depth):
+        posterior, out = softmax(value + prior), []
         for k, policy in enumerate(self.model.policies):
             if posterior[k] <= posterior.max() / 16:
-                out.append(max(value) - 512)
+                out.append(max(value + prior) - 512 - prior[k])
                 continue
             predicted, worth = self.predict(qs, policy[0]), value[k]
             relevant = sorted({f for deps in self.model.A_dependencies for f in deps})
@@ -174,10 +176,10 @@ class Reference:
                 outcomes = [self.likelihood(m)[(slice(None), *(at[f] for f in deps[m]))] for m in range(len(deps))]
                 beliefs, _ = self.infer(predicted, outcomes)
                 ahead = self.policy_terms(beliefs, t + 1, with_models=False).sum(axis=1)
-                ahead = ahead + (self.model.log_policy_prior if self.habit == "always" else 0.0)
+                later = self.model.log_policy_prior * (self.habit == "always")
                 if depth > 1 and (self.trial_length is None or t + 2 < self.trial_length):
-                    ahead = self.search(beliefs, t + 1, ahead, depth - 1)
-                worth += chances[i] / sum(chances[j] for j in best) * (softmax(ahead) @ ahead)
+                    ahead = self.search(beliefs, t + 1, ahead, later, depth - 1)
+                worth += chances[i] / sum(chances[j] for j in best) * (softmax(ahead + later) @ ahead)
             out.append(worth)
         return np.array(out)
 
@@ -192,7 +194,7 @@ class Reference:
             prior_pi = self.model.log_policy_prior
         value = terms.sum(axis=1)
         if self.depth > 0 and (self.trial_length is None or self.t + 1 < self.trial_length):
-            value = self.search(self.qs, self.t, value + prior_pi, self.depth) - prior_pi
+            value = self.search(self.qs, self.t, value, prior_pi, self.depth)
         for m in self.counts:
             belief = outer([self.qs[f] for f in self.model.A_dependencies[m]])
             self.counts[m] = self.counts[m] + self.rate * np.multiply.outer(outcomes[m], belief) * (self.counts[m] > 0)

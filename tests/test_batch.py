@@ -65,7 +65,7 @@ def check(agent, n_agents=64, trials=2, steps=3, seed=0, soft=False, members=(0,
 
 
 @pytest.mark.parametrize("soft", [False, True])
-@pytest.mark.parametrize("inference", ["joint", "sequential"])
+@pytest.mark.parametrize("inference", ["factorised", "sequential"])
 @pytest.mark.parametrize("model_gain", ["exact", "plug-in"])
 @pytest.mark.parametrize("seed", range(3))
 def test_random_worlds(seed, inference, model_gain, soft):

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from activebmr import Result, __version__, simulate
+from activebmr import Result, __version__, load_recording, replay, simulate
 from activebmr.cli import command as cli
 from activebmr.cli import report
 from activebmr.simulation import registry
@@ -311,6 +311,7 @@ def test_only_drawing_imports_matplotlib(tmp_path: Path) -> None:
         (("replay", "three-ball", "none.npz", "--out", "x.npz"), ("recording none.npz does not exist",)),
         (("replay", "three-ball", "taken", "--out", "x.npz"), ("taken", "not a readable .npz")),
         (("replay", "three-ball", "lacking.npz", "--out", "x.npz"), ("it lacks", "'controls'")),
+        (("replay", "three-ball", "table.csv", "--out", "x.npz"), ("table.csv", "not a readable .npz", "text, or a CSV table")),
         (("replay", "three-ball", "fractions.npz", "--out", "x.npz"), ("states", "must hold integers")),
         (("replay", "three-ball", "good.npz", "--out", "x.npz", "--true-rule", "random"), ("--true-rule", "'random'")),
         (("replay", "three-ball", "good.npz", "--out", "x.npz", "--scheme", "papr"), ("did you mean 'paper'",)),
@@ -350,6 +351,7 @@ class Malicious:
 def lay_out_files(folder: Path) -> None:
     """Good and bad files for the tests of wrong input."""
     (folder / "taken").write_text("a file")
+    (folder / "table.csv").write_text("trial,time,gaze\n0,0,3\n")
     (folder / "result-is-folder" / "result.npz").mkdir(parents=True)
     (folder / "unfinished-is-file").mkdir()
     (folder / "unfinished-is-file" / "unfinished").write_text("a file")
@@ -392,8 +394,8 @@ def test_a_recording_that_does_not_fit_is_refused(call: Call, tmp_path: Path) ->
     for change, part in (
         ({"outcomes": np.zeros((1, 2, 6), dtype=int)}, "outcomes of the recording must have shape"),
         ({"outcomes": np.zeros((1, 3), dtype=int)}, "axes (trial, modality, time)"),
-        ({"states": np.full((1, 5, 6), 9)}, "must lie in 0..2; got 9"),
-        ({"controls": np.full((1, 5, 6), -1)}, "must lie in 0..0; got -1"),
+        ({"states": np.full((1, 5, 6), 9)}, "must lie in 0..2, or be -1 where it was not known; got 9"),
+        ({"controls": np.full((1, 5, 6), 1)}, "must lie in 0..0, or be -1 where it was missed; got 1"),
     ):
         np.savez(tmp_path / "r.npz", **recording | change)
         refused(call("replay", "three-ball", "r.npz", "--out", "x.npz"), part)
@@ -468,6 +470,16 @@ def test_replay_says_what_the_agent_thought(call: Call, tmp_path: Path, lived: R
     assert (str(held["scheme"]), str(held["version"]), str(held["paradigm"])) == ("paper", __version__, "three-ball")
     for name in shapes:  # the agent that is fed its own life thinks its own thoughts
         np.testing.assert_allclose(held[name], lived.trace[name][0, 1], rtol=1e-9, atol=1e-12, err_msg=name)
+    for name in ("log_likelihood", "log_likelihood_q_pi", "action_probability", "impossible"):
+        assert held[name].shape == (3, 6), name
+
+
+def test_replay_writes_what_the_library_returns(call: Call, tmp_path: Path, lived: Result) -> None:
+    record(lived, tmp_path / "r.npz", 1)
+    assert call("replay", "three-ball", "r.npz", "--scheme", "knowing", "--out", "x.npz", "--quiet") == (0, "", "")
+    told = replay(three_ball.paradigm("knowing"), **load_recording(tmp_path / "r.npz"))
+    about = {"paradigm": "three-ball", "scheme": "knowing", "version": __version__, "true_model": 64}
+    assert_same(arrays_of(tmp_path / "x.npz"), told | {name: np.asarray(value) for name, value in about.items()})
 
 
 def test_replay_sums_up_how_well_the_scheme_explains(call: Call, tmp_path: Path, lived: Result) -> None:
@@ -476,11 +488,63 @@ def test_replay_sums_up_how_well_the_scheme_explains(call: Call, tmp_path: Path,
     held = arrays_of(tmp_path / "x.npz")
     given = [held["q_pi"][i, t, held["policy"][i, t]] for i in range(3) for t in range(5)]  # the last action has no effect
     assert "three-ball, paper-states: 3 trials of 6 observations" in out
-    assert f"mean {np.mean(given):.3f} (chance {1 / held['q_pi'].shape[-1]:.3f})" in out
-    assert f"log likelihood per choice: {np.mean(np.log(given)):.3f} nats" in out
-    assert "adopted: no rule" in out
+    chance = f"(chance {1 / held['q_pi'].shape[-1]:.3f})"
+    one, other = (
+        out.index("by the posterior over policies (q_pi):"),
+        out.index("by the probabilities with which the agents act"),
+    )
+    assert f"mean {np.mean(given):.3f} {chance}" in out[one:other]
+    assert f"log likelihood per choice: {np.mean(np.log(given)):.3f} nats" in out[one:other]
+    assert f"mean {np.nanmean(held['action_probability']):.3f} {chance}" in out[other:]
+    assert f"log likelihood per choice: {np.nanmean(held['log_likelihood']):.3f} nats" in out[other:]
+    assert "adopted: no rule" in out and "impossible" not in out
     assert call("replay", "three-ball", "r.npz", "--out", "y.npz", "--quiet") == (0, "", "")
     assert str(arrays_of(tmp_path / "y.npz")["scheme"]) == "reasoning"
+
+
+def test_replay_of_several_schemes_has_a_row_and_a_file_for_each(
+    call: Call, tmp_path: Path, lived: Result, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    record(lived, tmp_path / "r.npz", 0)
+    words = ("--scheme", "paper", "--scheme", "knowing", "--out", "o/x.npz")
+    status, out, err = call("replay", "three-ball", "r.npz", *words)
+    assert (status, err) == (0, "")
+    assert sorted(p.name for p in (tmp_path / "o").iterdir()) == ["x-knowing.npz", "x-paper.npz"]
+    rows = {line.split()[0]: line.split()[1:] for line in out.splitlines() if line.split()}
+    for scheme in ("paper", "knowing"):
+        held = arrays_of(tmp_path / "o" / f"x-{scheme}.npz")
+        assert str(held["scheme"]) == scheme
+        means = [np.nanmean(held["log_likelihood_q_pi"]), np.nanmean(held["log_likelihood"])]
+        means += [np.nanmean(np.exp(held["log_likelihood_q_pi"])), 1 / 16]
+        assert rows[scheme] == [*(f"{x:.3f}" for x in means), "0", "0"]
+        assert f"result: {Path('o') / f'x-{scheme}.npz'}" in out
+    record(lived, tmp_path / "x-paper.npz", 0)
+    refused(call("replay", "three-ball", "x-paper.npz", *words[:4], "--out", "x.npz"), "another file than the recording")
+
+
+def test_replay_of_several_participants(call: Call, tmp_path: Path, lived: Result) -> None:
+    names = ("controls", "outcomes")
+    recorded = {n: lived.trace[n][0].transpose(0, 1, 3, 2).copy() for n in names}
+    recorded["controls"], recorded["outcomes"][1, 2] = recorded["controls"][..., :5], -1
+    recorded["controls"][1, 2], recorded["controls"][0, 0, :, 3] = -1, -1
+    np.savez(tmp_path / "r.npz", **recorded)
+    status, out, err = call("replay", "three-ball", "r.npz", "--scheme", "paper", "--out", "x.npz")
+    assert (status, err) == (0, "") and "three-ball, paper: 2 participants, 3 trials of 6 observations" in out
+    assert "1 of 25 responses were missed and are left out" in out and "adopted a rule: 0 of 2 participants" in out
+    held = arrays_of(tmp_path / "x.npz")
+    assert held["log_likelihood"].shape == (2, 3, 6) and np.isfinite(held["log_likelihood"]).sum() == 24
+    assert f"log likelihood per choice: {np.nanmean(held['log_likelihood_q_pi']):.3f} nats" in out
+
+
+def test_replay_counts_what_is_impossible_under_the_scheme(call: Call, tmp_path: Path, lived: Result) -> None:
+    recorded = {n: lived.trace[n][0, 0].transpose(0, 2, 1).copy() for n in ("controls", "outcomes")}
+    recorded["outcomes"][:, 1] = (recorded["outcomes"][:, 1] + 1) % 4  # where one looks, as if counted from 1
+    np.savez(tmp_path / "r.npz", **recorded)
+    status, out, err = call("replay", "three-ball", "r.npz", "--scheme", "paper", "--out", "x.npz")
+    count = arrays_of(tmp_path / "x.npz")["impossible"].sum()
+    assert (status, err) == (0, "") and count > 10
+    assert f"{count} of 18 observations are impossible under the scheme" in " ".join(out.split())
 
 
 def test_replay_tells_the_adopted_rule_and_odd_actions(
@@ -488,18 +552,22 @@ def test_replay_tells_the_adopted_rule_and_odd_actions(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "300")
     paradigm = three_ball.paradigm()
-    policies = paradigm.agent.model.policies[:, 0]
-    controls = np.repeat(policies[3][None, :, None], 2, axis=0).repeat(6, axis=2)
-    q = np.full((2, 6, len(policies)), 0.0)
-    q[:, :, 3] = 0.25
-    q[:, 5] = 1.0
-    report.report_replay(paradigm, {"q_pi": q, "adopted_model": np.array([-1, 64])}, controls, Path("x"))
+    arrays: dict[str, Any] = {name: np.full((2, 6), np.log(0.25)) for name in ("log_likelihood", "log_likelihood_q_pi")}
+    arrays |= {"action_probability": np.full((2, 6), 0.25), "chance": np.full((2, 6), 0.0625)}
+    for array in arrays.values():
+        array[:, 5] = np.nan
+    arrays |= {"free_energy": np.zeros((2, 6)), "impossible": np.zeros((2, 6), dtype=bool)}
+    report.report_replay([paradigm], [arrays | {"adopted_model": np.array([-1, 64])}], [Path("x")])
     out = capsys.readouterr().out
-    assert "mean 0.250" in out and f"{np.log(0.25):.3f} nats" in out
-    assert "adopted after trial 1 (counted from 0): rule 64, the colour of the centre ball" in out
-    controls[1] = 99
-    report.report_replay(paradigm, {"q_pi": q, "adopted_model": np.array([-1, -1])}, controls, Path("x"))
-    assert "5 of 10 recorded actions begin no policy" in capsys.readouterr().out
+    assert out.count("mean 0.250 (chance 0.062)") == out.count(f"{np.log(0.25):.3f} nats (chance {np.log(1 / 16):.3f})") == 2
+    assert "adopted after trial 1 (counted from 0): rule 64, the colour of the centre ball" in out and "left out" not in out
+    for name, value in (("log_likelihood", -np.inf), ("log_likelihood_q_pi", -np.inf), ("chance", 0.0)):
+        arrays[name][1, :5] = value
+    arrays["log_likelihood"][0, 0] = -np.inf
+    report.report_replay([paradigm], [arrays | {"adopted_model": np.array([-1, -1])}], [Path("x")])
+    out = capsys.readouterr().out
+    assert "5 of 10 recorded actions begin no policy and are left out" in out and "adopted: no rule" in out
+    assert "1 of 5 recorded actions are ones that such agents never do" in out and "-inf nats" in out
 
 
 def test_replay_of_an_agent_without_hypotheses(call: Call, tmp_path: Path, lived: Result) -> None:
@@ -507,6 +575,25 @@ def test_replay_of_an_agent_without_hypotheses(call: Call, tmp_path: Path, lived
     status, out, err = call("replay", "three-ball", "r.npz", "--scheme", "knowing", "--out", "x.npz", "--true-rule", 64)
     assert (status, err) == (0, "") and "log likelihood" in out
     assert "model_posterior" not in arrays_of(tmp_path / "x.npz")
+
+
+def test_a_replay_is_no_result_to_be_plotted(call: Call, tmp_path: Path, lived: Result) -> None:
+    record(lived, tmp_path / "r.npz", 0)
+    assert call("replay", "three-ball", "r.npz", "--out", "x.npz", "--quiet") == (0, "", "")
+    refused(
+        call("plot", "x.npz"), "x.npz is a replay, not a result", "activebmr.plots.policies(dict(numpy.load('x.npz')), model)"
+    )
+    plots = pytest.importorskip("activebmr.plots")
+    plots.policies(dict(np.load(tmp_path / "x.npz")), three_ball.world_model())
+
+
+def test_a_run_tells_what_was_impossible(capsys: pytest.CaptureFixture[str]) -> None:
+    result = made_up_result([[2, 4]], [[1, 2]], [[0, 1]])
+    report.report_run(result, three_ball.paradigm(), Path("x"))
+    assert "impossible" not in capsys.readouterr().out
+    result.arrays["impossible"][0, 1, 3] = 3
+    report.report_run(result, three_ball.paradigm(), Path("x"))
+    assert "one: 3 observations were impossible under its agents' model" in capsys.readouterr().out
 
 
 # --- Ctrl-C ----------------------------------------------------------------------------------------------------------------

@@ -127,6 +127,45 @@ def test_kl_categorical_and_neg_entropy_by_hand():
     assert_allclose(dirichlet.neg_entropy(p), [-np.log(2), 0.0], rtol=1e-12)
 
 
+# --- very many counts ----------------------------------------------------------------------------------------------------
+# the numbers of this section are those of mpmath 1.3 with 60 digits
+@pytest.mark.parametrize(
+    "counts, exact",
+    [
+        ([1e16, 1.0], -36.841361487904730944),
+        ([1e16, 2.5, 1e-3], -84.948383325392959459),
+        ([7e15, 2e15, 1e15], -8018185525433405.9547),
+        ([1e-9, 1e12], 20.723265808738174314),
+    ],
+)
+def test_log_beta_of_very_many_counts(counts, exact):
+    """lnG(1e16) is 3.6e17: as a difference of two of those, the first would be off by 38."""
+    assert_allclose(dirichlet.log_beta(counts), exact, rtol=1e-14)
+    assert_allclose(dirichlet.log_beta(counts[::-1]), exact, rtol=1e-14)
+
+
+@pytest.mark.parametrize(
+    "q, p, exact",
+    [
+        ([7e15 + 3, 2e15 + 5, 1e15 + 2], [7e15, 2e15, 1e15], 3.8928571428571352819e-15),
+        ([7e15, 2e15, 1e15], [7.0, 2.0, 1.0], 33.664744704173951454),
+        ([2e10, 3e10], [1e10, 1.5e10], 0.096573590282611543598),
+        ([1e15 + 1e8, 1e15], [1e15, 1e15], 2.49999975000002375),
+        ([0.25, 512.0], [2e6, 5e5], 19679809.968887478669),
+    ],
+)
+def test_kl_divergence_of_very_many_counts(q, p, exact):
+    assert_allclose(dirichlet.kl_divergence(q, p), exact, rtol=1e-11, atol=1e-12)
+
+
+@given(st.floats(0, 15).map(lambda e: 10.0**e))
+def test_kl_divergence_of_the_same_mean_hardly_depends_on_how_many_counts_there_are(size):
+    """Many counts are a normal distribution of K - 1 numbers, and twice the counts halve its variance."""
+    p = size * np.array([4.0, 5.0, 7.0])
+    assert_allclose(dirichlet.kl_divergence(2 * p, p), np.log(2) - 0.5, atol=0.1 / size)
+    assert_allclose(dirichlet.kl_divergence(p / 2, p), 1 - np.log(2), atol=0.3 / size)
+
+
 # --- information about parameters ----------------------------------------------------------------------------------------
 @given(tables(low=1e-2, high=1e3, zeros=True))
 def test_information_gain_is_the_divergence_after_one_more_observation(counts):
@@ -203,6 +242,7 @@ def test_mutual_information_gradient_is_its_slope(counts):
         ([1.0, np.nan], "counts must be finite; got nan"),
         ([1.0, np.inf], "counts must be finite; got inf"),
         ([[1.0, 2.0], [1.0, -0.5]], r"counts must not be negative; entry \(1, 1\) is -0.5"),
+        (np.ma.array([1.0, 2.0], mask=[False, True]), r"counts must not be masked; entry \(1,\) is"),
     ],
 )
 @pytest.mark.parametrize(

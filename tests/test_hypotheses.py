@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
-from worlds import random_space, random_world, two_rooms
+from worlds import lamp_rules, random_space, random_world, two_rooms
 
 from activebmr import POMDP, Agent, ColumnTable, HypothesisSpace, context_rules
 from paradigms import three_ball
@@ -82,6 +82,72 @@ def test_hypotheses_must_agree_about_every_modality_to_be_merged():
     assert_array_equal(merged.dense("a", 2), SURE)
 
 
+@pytest.mark.parametrize("size", [1e-300, 1e-13, 1.0, 1e15])
+def test_columns_are_told_apart_by_their_ratios_whatever_their_size(size):
+    """1e-13 and 1e-15 are two numbers; a few units in the last place are none, nor are both zero."""
+    point, other, flat = size * np.array([[1.0, 0.01], [0.01, 1.0], [0.01, 0.01]])[:, :, None]
+    space = HypothesisSpace({"point": {0: point}, "other": {0: other}, "flat": {0: flat}, "again": {0: point * (1 + 4e-16)}})
+    assert_array_equal(space.distinct()[1], [0, 1, 2, 0])
+    assert_array_equal(space.dense("again", 0), point)
+    third = np.full((3, 1), size / 3)
+    up = np.nextafter(third, np.inf)
+    assert len(HypothesisSpace({"third": {0: third}, "up": {0: up}, "up and down": {0: np.nextafter(third, 0)}}).merged()) == 1
+    zero = third.copy()
+    zero[0] = 0.0
+    assert len(HypothesisSpace({"third": {0: third}, "zero": {0: zero}}).merged()) == 2
+
+
+@given(st.integers(0, 10**6))
+def test_rounding_never_splits_and_never_joins(seed):
+    rng = np.random.default_rng(seed)
+    pool = 10.0 ** rng.uniform(-20, 10, size=(3, 4, 2)) * (rng.random((3, 4, 2)) < 0.8) + [[1e-22], [0], [0], [0]]
+    noisy = [p * (1 + rng.integers(-2, 3, size=p.shape) * 2.0**-52) for p in pool]
+    given_ = [*pool, *noisy]
+    space = HypothesisSpace({str(i): {0: g} for i, g in enumerate(given_)})
+    assert_array_equal(space.distinct()[1], [0, 1, 2, 0, 1, 2])
+
+
+def test_distinct_pairs_of_state_and_column():
+    table = three_ball.rules().tables[2]
+    state, column, pair = table.placed
+    assert len(set(zip(state, column, strict=True))) == len(state)
+    assert_array_equal(state[pair], np.broadcast_to(np.arange(432), (81, 432)))
+    assert_array_equal(column[pair], table.assignment)
+
+
+# --- modalities by name --------------------------------------------------------------------------------------------------
+def test_modalities_may_be_named():
+    model = two_rooms()
+    by_index, light = lamp_rules(model), lamp_rules(model).dense
+    named = HypothesisSpace({n: {"pA[light]": light(n, 1)} for n in by_index.names}, prior=[1, 3], descriptions=["l", "b"])
+    assert list(named.tables) == ["light"]
+    assert_array_equal(named.dense("both", "light"), light("both", 1))
+    found = named.resolved(model)
+    assert list(found.tables) == [1] and found.names == named.names and found.descriptions == ("l", "b")
+    assert_array_equal(found.prior, [0.25, 0.75])
+    assert_array_equal(found.dense("both", 1), light("both", 1))
+    assert found.resolved(model) is found and by_index.resolved(model) is by_index
+    named.check_against(model)
+    with pytest.raises(ValueError, match=r"modality must be one of \['place', 'light'\]; got 'sound'"):
+        HypothesisSpace({n: {"pA[sound]": light(n, 1)} for n in by_index.names}).resolved(model)
+
+
+def test_several_modalities_named_and_numbered():
+    space = HypothesisSpace({n: {"pA[light]": x, 0: x} for n, x in (("sure", SURE), ("unsure", UNSURE))})
+    assert list(space.tables) == [0, "light"]
+    model = two_rooms(A=[None, None], pA=[np.ones((2, 2)), two_rooms().pA[1]])
+    assert list(space.resolved(model).tables) == [0, 1]
+    twice = HypothesisSpace({n: {"pA[place]": x, 0: x} for n, x in (("sure", SURE), ("unsure", UNSURE))})
+    with pytest.raises(ValueError, match="keys of a hypothesis must name different modalities; 0 and 'place' are one"):
+        twice.resolved(model)
+
+
+def test_a_space_shows_itself_in_a_few_words():
+    wide = {n: {f"pA[modality number {m}]": x for m in range(40)} for n, x in (("sure", SURE), ("unsure", UNSURE))}
+    assert repr(HypothesisSpace(wide)) == "HypothesisSpace(2 hypotheses about modalities [40 of them]; 2 distinct)"
+    assert repr(three_ball.rules()) == "HypothesisSpace(81 hypotheses about modalities [2]; 75 distinct)"
+
+
 # --- bad input -----------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     "hypotheses, options, message",
@@ -103,6 +169,20 @@ def test_hypotheses_must_agree_about_every_modality_to_be_merged():
             {},
             r"keys of a hypothesis must be 'pA\[m\]' or the index m of a modality; got 'A'",
         ),
+        (
+            {"a": {-1: SURE}, "b": {-1: SURE}},
+            {},
+            r"keys of a hypothesis must be 'pA\[m\]' or the index m of a modality, m >= 0; got -1",
+        ),
+        ({"a": {"pA[-1]": SURE}, "b": {"pA[-1]": SURE}}, {}, r"m >= 0; got 'pA\[-1\]'"),
+        ({"a": {0.0: SURE}, "b": {0.0: SURE}}, {}, r"keys of a hypothesis must be 'pA\[m\]' or the index m .*; got 0.0"),
+        ({"a": {True: SURE}, "b": {True: SURE}}, {}, r"keys of a hypothesis must be 'pA\[m\]' or the index m .*; got True"),
+        (
+            {"a": {0: SURE}, "b": {0: UNSURE, "pA[0]": SURE}},
+            {},
+            r"hypotheses\['b'\] must give each modality once; got \[0, 'pA\[0\]'\]",
+        ),
+        ({"a": {0: SURE}, "b": {0: np.ma.array(SURE, mask=SURE == 0)}}, {}, r"hypotheses\['b'\]\[0\] must not be masked"),
         ({"a": {0: SURE}, "b": {0: -SURE}}, {}, r"hypotheses\['b'\]\[0\] must not be negative; entry \(0, 0\) is -2"),
         ({"a": {0: SURE}, "b": {0: SURE * np.nan}}, {}, r"hypotheses\['b'\]\[0\] must be finite; got nan"),
         (
@@ -136,6 +216,13 @@ def test_bad_columns_are_named():
     fine = ColumnTable(np.eye(2), np.zeros((2, 2), dtype=np.intp), (2, 2))
     with pytest.raises(ValueError, match="names of hypotheses must differ; 'a' stands twice"):
         HypothesisSpace.from_columns(["a", "a"], {0: fine})
+    with pytest.raises(ValueError, match="modalities of a HypothesisSpace must be at least 0; got -1"):
+        HypothesisSpace.from_columns(["a", "b"], {-1: fine})
+    outside = ColumnTable(np.eye(2), np.full((2, 2), 2), (2, 2))
+    with pytest.raises(ValueError, match=r"assignment of modality 0 must lie in 0\.\.1, the distinct columns"):
+        HypothesisSpace.from_columns(["a", "b"], {0: outside})
+    with pytest.raises(ValueError, match="columns of modality 0 must be finite; got nan"):
+        HypothesisSpace.from_columns(["a", "b"], {0: ColumnTable(np.eye(2) * np.nan, fine.assignment, (2, 2))})
 
 
 @pytest.mark.parametrize(

@@ -34,10 +34,10 @@ LIGHT = 1
 RULES = lamp_rules(sharp=8.0)
 """Sharper than what agents in two rooms know from the start, so that both rules claim something."""
 TIMES = 4
-SCHEMES = ("joint", "sequential", "message-passing")
+SCHEMES = ("factorised", "sequential", "message-passing")
 
 
-def sleeper(introspection=None, *, inference="joint", model=None, smooth=True, retention=1.0, space=None, **options) -> Agent:
+def sleeper(introspection=None, *, inference="factorised", model=None, smooth=True, retention=1.0, space=None, **options) -> Agent:
     """An agent in two rooms that knows no rules awake; options are those of its introspection."""
     if introspection is None:
         held = {"threshold": 0.5, "adopt": "claims"}

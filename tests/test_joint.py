@@ -16,7 +16,7 @@ from activebmr import POMDP, HypothesisSpace
 from activebmr.inference.models.reasoner import JointReasoner, joint_size
 from activebmr.inference.models.settings import Reasoning
 from activebmr.model.layout import layouts_of
-from activebmr.planning.models import ImaginedThoughts, Prospects
+from activebmr.planning.prospects import ImaginedThoughts, Prospects
 from activebmr.planning.search import Search
 
 OFFSET = 1 / 32

@@ -220,5 +220,101 @@ def test_policies_must_be_indices():
         build(policies=[[0.0, 1.0]])
 
 
-def test_small_rounding_in_sums_is_forgiven():
-    build(A=[A0 * (1 + 1e-8), A1])
+def test_small_rounding_in_sums_is_forgiven_and_mended():
+    model = build(A=[A0 * (1 + 1e-8), A1])
+    assert_array_equal(model.A[0], A0)
+
+
+@pytest.mark.parametrize("precision", [np.float16, np.float32])
+@pytest.mark.parametrize("size", [3, 1000])
+def test_columns_of_single_precision_are_normalised_in_double(precision, size, rng):
+    """They sum to 1 within their own rounding; beliefs go on with sums of 1 within that of float64."""
+    a, b = (rng.random((size, size, 1)).astype(precision) for _ in range(2))
+    a, b = a[..., 0] / a.sum(axis=0)[..., 0], b / b.sum(axis=0)
+    d = a[:, 0]
+    assert a.dtype == d.dtype == precision
+    model = POMDP(A=[a], B=[b], D=[d])
+    for exact, given in ((model.A[0], a), (model.B[0], b), (model.D[0], d)):
+        assert exact.dtype == np.float64
+        assert_allclose(exact.sum(axis=0), 1.0, rtol=1e-13)
+        assert_allclose(exact, given, rtol=size * np.finfo(precision).eps)
+
+
+def test_exact_columns_stay_bit_for_bit(rng):
+    a = rng.dirichlet(np.ones(500), size=7).T
+    a /= a.sum(axis=0)
+    assert_array_equal(POMDP(A=[a], B=[np.eye(7)[:, :, None]]).A[0], a)
+
+
+@pytest.mark.parametrize("name", ["A", "B", "C", "D", "E", "pA"])
+@pytest.mark.parametrize("kind", ["masked", "complex", "words"])
+def test_no_array_of_a_model_may_be_masked_complex_or_words(name, kind):
+    """What stands under a mask is not meant, and an imaginary part is not nothing."""
+    good = {"A": A0, "B": B0, "C": [0.0, 1.0], "D": [0.5, 0.5], "E": [1.0], "pA": 2 * A0}[name]
+    bad = {
+        "masked": np.ma.array(good, mask=np.arange(np.size(good)).reshape(np.shape(good)) == np.size(good) - 1),
+        "complex": np.asarray(good) + 0j,
+        "words": np.asarray(good).astype(str),
+    }[kind]
+    rest = {"A": A1, "B": B1}.get(name)
+    error, message = (ValueError, "must not be masked") if kind == "masked" else (TypeError, "must be an array of real numbers")
+    with pytest.raises(error, match=rf"{name}\[0\].* {message}"):
+        build(**{name: [bad, rest]})
+
+
+def test_a_vector_over_policies_may_not_be_masked():
+    with pytest.raises(ValueError, match=r"E of POMDP must not be masked; entry \(0,\) is"):
+        build(E=np.ma.array([0.5, 0.5], mask=[1, 0]))
+    with pytest.raises(ValueError, match="policies must not be masked"):
+        build(policies=np.ma.array([[0, 0], [0, 1]], mask=[[0, 0], [0, 1]]))
+
+
+# --- likelihood and counts -----------------------------------------------------------------------------------------------
+def test_a_likelihood_and_counts_that_contradict_each_other_are_refused():
+    with pytest.raises(
+        ValueError, match=r"A\[0\] of POMDP must be the mean of pA\[0\], or None; at \(0, 0\) A is 1 and the mean"
+    ):
+        build(A=[np.eye(2), A1], pA=[np.ones((2, 2)), None])
+    counts = np.array([[3.0, 1.0], [1.0, 2.0]])
+    mean = (counts / counts.sum(axis=0)).astype(np.float32)
+    build(A=[mean, A1], pA=[counts, None])
+
+
+def test_a_likelihood_follows_the_counts_of_a_copy():
+    model = two_rooms()
+    more = 3.0 * model.pA[1]
+    more[0] += model.pA[1][0]
+    copy = model.with_(pA=[None, more])
+    assert_allclose(copy.A[1], more / more.sum(axis=0))
+    known = model.with_(pA=None)
+    assert known.learned_modalities == () and (known.A[1] == model.A[1]).all()
+    with pytest.raises(ValueError, match=r"A\[1\] of POMDP must be the mean of pA\[1\]"):
+        model.with_(pA=[None, more], A=model.A)
+
+
+# --- indices, and what a model shows -------------------------------------------------------------------------------------
+@pytest.mark.parametrize("bad", [[0.9], [1.0], ["0"], [None], [True]])
+@pytest.mark.parametrize("name", ["A_dependencies", "B_dependencies"])
+def test_dependencies_are_whole_numbers(name, bad):
+    with pytest.raises(ValueError, match=rf"{name}\[0\] must list distinct factors in 0\.\.1; got \[{bad[0]!r}\]"):
+        build(**{name: [bad, [1]]})
+
+
+def test_indices_are_whole_numbers():
+    model = two_rooms()
+    assert build(A_dependencies=np.array([[0], [1]], dtype=np.int8), A=[A0, np.ones((1, 3))]).A_dependencies == ((0,), (1,))
+    for bad in (0.9, 1.0, True, None):
+        with pytest.raises(TypeError, match=f"factor must be a whole number; got {bad!r}"):
+            model.factor(bad)
+    for bad in (1.5, "2", None):
+        with pytest.raises(TypeError, match=f"policy_length must be a whole number; got {bad!r}"):
+            build(policy_length=bad)
+
+
+def test_a_model_shows_itself_in_a_few_words():
+    assert repr(two_rooms()) == (
+        "POMDP(2 factors (2, 2) of states; 2 modalities (2, 3) of outcomes; 2 policies of 1 step; 1 learned)"
+    )
+    many = POMDP(A=[np.ones((1, 2))] * 300, B=[np.eye(2)[:, :, None]] * 200, A_dependencies=[[0]] * 300, policies=[[0] * 200])
+    assert "POMDP(200 factors (2, 2, 2, 2, 2, 2, 2, 2, ...) of states" in repr(many)
+    assert len(repr(many)) < 200

@@ -17,7 +17,7 @@ from paradigms import insight, three_ball
 FLOW_LEFT = 0.02
 
 
-def rooms(inference="joint", hypotheses=None, **options) -> Agent:
+def rooms(inference="factorised", hypotheses=None, **options) -> Agent:
     gains = ("state", "param") if hypotheses is None else ("state", "param", "model")
     return Agent(two_rooms(), hypotheses, Planner(gains=gains, **options), inference=inference, trial_length=4)
 

@@ -15,9 +15,25 @@ from worlds import columns, lamp_rules, random_space, random_world, two_rooms
 from activebmr import POMDP, Agent, HypothesisSpace, Learning, Planner
 from activebmr.arrays import sample
 from activebmr.planning.planner import GAINS
+from activebmr.planning.preferences import log_preferences
 from activebmr.reduction import model_posterior, softmax
 
 SEEDS = st.integers(0, 10**6)
+FILTERS = st.sampled_from(["factorised", "sequential"])
+SPM = {"search": "states", "modalities": "separate", "extra_step": True}
+
+# outcomes are drawn at random, and some are impossible
+pytestmark = pytest.mark.filterwarnings("ignore:an observation that the model holds impossible")
+
+
+def spm(**options) -> Planner:
+    """SPM's way of planning."""
+    return Planner(**(SPM | options))
+
+
+def spm_agent(model, hypotheses=None, planner=None, **options) -> Agent:
+    """Agents that believe factor by factor and plan as SPM's."""
+    return Agent(model, hypotheses, planner or spm(), **({"inference": "factorised"} | options))
 
 
 def check(agent: Agent, seed: int, **options) -> None:
@@ -34,22 +50,22 @@ def check(agent: Agent, seed: int, **options) -> None:
 
 
 # --- against the reference -----------------------------------------------------------------------------------------------
-@given(SEEDS, st.sampled_from(["joint", "sequential"]))
+@given(SEEDS, FILTERS)
 def test_beliefs_and_evidence_are_those_of_the_dense_reference(seed, inference):
-    check(Agent(random_world(seed), planner=Planner(gains=()), inference=inference), seed, steps=4)
+    check(spm_agent(random_world(seed), planner=spm(gains=()), inference=inference), seed, steps=4)
 
 
-@given(SEEDS, st.sampled_from(["joint", "sequential"]), st.sampled_from(["first", "always"]))
+@given(SEEDS, FILTERS, st.sampled_from(["first", "always"]))
 def test_terms_of_one_step_policies_are_those_of_the_dense_reference(seed, inference, habit):
-    planner = Planner(gains=("state", "param"), habit=habit, gamma=1.5)
-    check(Agent(random_world(seed), planner=planner, inference=inference), seed)
+    planner = spm(gains=("state", "param"), habit=habit, gamma=1.5)
+    check(spm_agent(random_world(seed), planner=planner, inference=inference), seed)
 
 
 @settings(max_examples=25)
 @given(SEEDS)
 def test_terms_of_three_step_policies_are_those_of_the_dense_reference(seed):
     model = random_world(seed, max_factors=3, policy_length=3, max_controls=2)
-    check(Agent(model, random_space(seed, model)), seed, steps=2, n_agents=1)
+    check(spm_agent(model, random_space(seed, model)), seed, steps=2, n_agents=1)
 
 
 @given(SEEDS, st.sampled_from(["exact", "plug-in"]))
@@ -60,16 +76,18 @@ def test_gain_about_models_is_that_of_the_dense_reference(seed, model_gain):
     """
     model = random_world(seed, max_factors=3)
     learning = Learning(rate=1.5, retention=0.999)
-    agent = Agent(model, random_space(seed, model), Planner(model_gain=model_gain), learning=learning)
+    agent = spm_agent(model, random_space(seed, model), spm(model_gain=model_gain), learning=learning)
     check(agent, seed, trials=2, steps=2)
 
 
 @settings(max_examples=25)
-@given(SEEDS, st.sampled_from(["joint", "sequential"]), st.sampled_from(["first", "always"]), st.sampled_from([None, 2, 3]))
+@given(
+    SEEDS, FILTERS, st.sampled_from(["first", "always"]), st.sampled_from([None, 2, 3])
+)
 def test_search_one_step_deep_is_that_of_the_dense_reference(seed, inference, habit, trial_length):
     model = random_world(seed, max_factors=3)
-    planner = Planner(depth=1, habit=habit)
-    agent = Agent(model, random_space(seed, model), planner, inference=inference, trial_length=trial_length)
+    planner = spm(depth=1, habit=habit)
+    agent = spm_agent(model, random_space(seed, model), planner, inference=inference, trial_length=trial_length)
     check(agent, seed, n_agents=2, steps=2)
 
 
@@ -77,11 +95,11 @@ def test_search_one_step_deep_is_that_of_the_dense_reference(seed, inference, ha
 @given(SEEDS, st.sampled_from([None, 2, 3, 4]))
 def test_search_two_steps_deep_is_that_of_the_dense_reference(seed, trial_length):
     model = random_world(seed, max_factors=3, max_controlled=1)
-    check(Agent(model, planner=Planner(depth=2), trial_length=trial_length), seed, n_agents=1, steps=2, soft=False)
+    check(spm_agent(model, planner=spm(depth=2), trial_length=trial_length), seed, n_agents=1, steps=2, soft=False)
 
 
 def test_search_three_steps_deep_is_that_of_the_dense_reference():
-    check(Agent(two_rooms(), planner=Planner(depth=3)), 0, n_agents=2, steps=3)
+    check(spm_agent(two_rooms(), planner=spm(depth=3)), 0, n_agents=2, steps=3)
 
 
 # --- bounds and identities -----------------------------------------------------------------------------------------------
@@ -104,7 +122,7 @@ def test_gains_are_positive_and_bounded(seed):
     """No look tells more than there is to know: the entropy of the states, of the models, and of the outcome itself."""
     model = one_modality(random_world(seed))
     space = random_space(seed, model)
-    agent = Agent(model, space)
+    agent = spm_agent(model, space)
     reference = Reference(model)
     for k, info, expected, _ in side_by_side(agent, seed):
         states = [
@@ -124,7 +142,7 @@ def test_there_is_nothing_to_learn_about_models_that_agree(model_gain):
     model = two_rooms()
     counts = lamp_rules().dense("both", 1)
     twins = HypothesisSpace({name: {"pA[1]": counts} for name in ("one", "other", "third")})
-    agent = Agent(model, twins, Planner(model_gain=model_gain))
+    agent = spm_agent(model, twins, spm(model_gain=model_gain))
     for _, info, _, _ in side_by_side(agent, 0, trials=2):
         assert_array_equal(info.model_info_gain, 0.0)
         assert_allclose(info.model_posterior, 1 / 3)
@@ -134,7 +152,7 @@ def test_there_is_nothing_to_learn_about_models_that_agree(model_gain):
 def test_there_is_nothing_to_learn_about_models_once_one_is_certain(model_gain):
     space = lamp_rules()
     sure = HypothesisSpace({n: {1: space.dense(n, 1)} for n in space.names}, prior=[1.0, 1e-300])
-    for _, info, _, _ in side_by_side(Agent(two_rooms(), sure, Planner(model_gain=model_gain)), 0):
+    for _, info, _, _ in side_by_side(spm_agent(two_rooms(), sure, spm(model_gain=model_gain)), 0):
         assert_allclose(info.model_info_gain, 0.0, atol=1e-12)
 
 
@@ -145,7 +163,7 @@ def test_hypotheses_may_be_listed_in_any_order(seed, model_gain):
     order = np.random.default_rng(seed).permutation(len(space))
     names = [space.names[i] for i in order]
     dense = {n: {f"pA[{m}]": space.dense(n, m) for m in space.tables} for n in names}
-    agents = [Agent(model, s, Planner(model_gain=model_gain)) for s in (space, HypothesisSpace(dense, space.prior[order]))]
+    agents = [spm_agent(model, s, spm(model_gain=model_gain)) for s in (space, HypothesisSpace(dense, space.prior[order]))]
     reports = [[info for _, info, _, _ in side_by_side(a, seed, n_agents=1)] for a in agents]
     for first, second in zip(*reports, strict=True):
         assert_allclose(second.model_info_gain, first.model_info_gain, rtol=1e-9, atol=1e-12)
@@ -154,7 +172,7 @@ def test_hypotheses_may_be_listed_in_any_order(seed, model_gain):
 
 def test_plug_in_gain_is_one_update_with_expected_counts():
     """The divergence between what Bayesian model reduction says after and before, and no expectation over outcomes."""
-    agent = Agent(two_rooms(), lamp_rules(), Planner(model_gain="plug-in"))
+    agent = spm_agent(two_rooms(), lamp_rules(), spm(model_gain="plug-in"))
     state, _ = agent.step(agent.init(), [0, 0], action=[1, 0])
     counts = agent.posterior_counts(state, "light")[0]
     _, info = agent.step(state, [1, 1], action=[0, 0])
@@ -172,7 +190,7 @@ def test_plug_in_gain_is_one_update_with_expected_counts():
 def test_only_the_gains_asked_for_count():
     reports = {}
     for gains in ((), ("state",), ("param",), ("model",), GAINS):
-        agent = Agent(two_rooms(), lamp_rules(), Planner(gains=gains))
+        agent = spm_agent(two_rooms(), lamp_rules(), spm(gains=gains))
         _, reports[gains] = agent.step(agent.init(), [0, 0], action=[0, 0])
     full = reports[GAINS]
     for gains, info in reports.items():
@@ -185,7 +203,7 @@ def test_only_the_gains_asked_for_count():
 def test_gamma_sharpens_and_habits_shift_the_posterior_over_policies():
     model = two_rooms(E=[[0.9, 0.1], None])
     for habit, steps_with_habit in (("first", [True, False]), ("always", [True, True])):
-        agent = Agent(model, planner=Planner(gamma=3.0, habit=habit))
+        agent = spm_agent(model, planner=spm(gamma=3.0, habit=habit))
         state = agent.init()
         for counts in steps_with_habit:
             state, info = agent.step(state, [0, 0], action=[0, 0])
@@ -196,7 +214,7 @@ def test_gamma_sharpens_and_habits_shift_the_posterior_over_policies():
 @pytest.mark.parametrize("depth", [0, 1])
 @pytest.mark.parametrize("habit", ["first", "always"])
 def test_policies_that_the_prior_excludes_are_never_taken(depth, habit):
-    agent = Agent(two_rooms(E=[[1.0, 0.0], None]), planner=Planner(depth=depth, habit=habit))
+    agent = spm_agent(two_rooms(E=[[1.0, 0.0], None]), planner=spm(depth=depth, habit=habit))
     state, info = agent.step(agent.init(), [0, 0], np.random.default_rng(0))
     assert_allclose(info.q_pi, [1.0, 0.0])
     assert info.policy == 0
@@ -207,7 +225,7 @@ def test_the_search_looks_no_further_than_the_trial():
     """At the last time but one the search sees as far as SPM's (to the end of the trial and one step), at the last not at
     all.
     """
-    agent, plain = (Agent(two_rooms(), planner=Planner(depth=d), trial_length=3) for d in (1, 0))
+    agent, plain = (spm_agent(two_rooms(), planner=spm(depth=d), trial_length=3) for d in (1, 0))
     states = [agent.init(), plain.init()]
     for t in range(3):
         (states[0], deep), (states[1], flat) = (
@@ -218,11 +236,11 @@ def test_the_search_looks_no_further_than_the_trial():
 
 def test_policies_that_look_bad_are_cut():
     model = two_rooms(C=[[50.0, 0.0], None])
-    agent = Agent(model, planner=Planner(depth=1, penalty=100.0))
+    agent = spm_agent(model, planner=spm(depth=1, penalty=100.0))
     _, info = agent.step(agent.init(), [0, 0], action=[0, 0])
     flat = info.utility + info.state_info_gain + info.param_info_gain
     assert_allclose(info.neg_efe[1], flat[0] - 100.0, rtol=1e-12)
-    patient = Agent(model, planner=Planner(depth=1, policy_cutoff=0.0))
+    patient = spm_agent(model, planner=spm(depth=1, policy_cutoff=0.0))
     _, info = patient.step(patient.init(), [0, 0], action=[0, 0])
     assert info.neg_efe[1] > flat[1] - 200.0  # expanded too
 
@@ -232,13 +250,13 @@ def test_a_search_among_very_many_states():
     n = 4000
     stay_or_shift = np.stack([np.eye(n), np.roll(np.eye(n), 1, axis=0)], axis=2)
     model = POMDP(A=[np.repeat(np.eye(2), n // 2, axis=1)], B=[stay_or_shift])
-    agent = Agent(model, planner=Planner(depth=1))
+    agent = spm_agent(model, planner=spm(depth=1))
     _, info = agent.step(agent.init(), [np.array([0.5, 0.5])], action=[0])
     assert np.isfinite(info.neg_efe).all()
 
 
 def test_a_high_state_cutoff_leaves_something_to_imagine():
-    agent = Agent(two_rooms(), planner=Planner(depth=1, state_cutoff=0.9))
+    agent = spm_agent(two_rooms(), planner=spm(depth=1, state_cutoff=0.9))
     _, info = agent.step(agent.init(), [0, np.full(3, 1 / 3)], action=[0, 0])
     assert np.isfinite(info.neg_efe).all()
 
@@ -259,7 +277,7 @@ def test_rounding_does_not_decide_what_is_imagined():
             D=[*(c / c.sum() for c in chances), None],
             A_dependencies=[[0, 1, 2, 3], [3]],
         )
-        agent = Agent(model, planner=Planner(depth=1))
+        agent = spm_agent(model, planner=spm(depth=1))
         return agent.step(agent.init(), [np.full(4, 0.25), 0], action=[0] * 4)[1].neg_efe
 
     assert_allclose(values(1e-15), values(0.0), rtol=1e-9)
@@ -269,17 +287,20 @@ def test_rounding_does_not_decide_what_is_imagined():
 # --- preferences and drawing ---------------------------------------------------------------------------------------------
 def test_preferences_are_normalised_floored_and_may_change_over_time():
     model = two_rooms(C=[[[0.0, 0.0], [3.0, 0.0]], [0.0, -100.0, np.log(3)]])
-    first, second = log_preferences(model, 0), log_preferences(model, 1)
+    first, second = log_preferences(model, 0, -32.0), log_preferences(model, 1, -32.0)
     assert_allclose(first[0], np.log([0.5, 0.5]))
     assert_allclose(second[0], np.log(softmax(np.array([3.0, 0.0]))))
-    assert_allclose(log_preferences(model, 7)[0], second[0])  # the last row holds from then on
+    assert_allclose(log_preferences(model, 7, -32.0)[0], second[0])  # the last row holds from then on
     assert_allclose(first[1], [np.log(0.25), -32.0, np.log(0.75)])
-    assert_allclose(log_preferences(two_rooms(C=[None, [1.0, -np.inf, 1.0]]), 0)[1], [np.log(0.5), -32.0, np.log(0.5)])
+    assert_allclose(log_preferences(model, 0)[1], [np.log(0.25), np.log(0.25) - 100.0, np.log(0.75)])  # only SPM's have a floor
+    never = two_rooms(C=[None, [1.0, -np.inf, 1.0]])
+    for floor, worst in ((-32.0, -32.0), (None, -np.inf)):
+        assert_allclose(log_preferences(never, 0, floor)[1], [np.log(0.5), worst, np.log(0.5)])
 
 
 def test_preferences_at_a_time_are_about_outcomes_at_that_time():
     model = two_rooms(C=[[[0.0, 0.0], [0.0, 9.0], [0.0, 0.0]], None])
-    agent = Agent(model, planner=Planner(gains=()))
+    agent = spm_agent(model, planner=spm(gains=()))
     state, info = agent.step(agent.init(), [0, 0], action=[0, 0])
     assert info.utility[1] - info.utility[0] > 8.9  # where the next outcome, at time 1, should be the right room
     state, info = agent.step(state, [0, 0], action=[0, 0])
@@ -308,11 +329,11 @@ def test_sampling_inverts_the_cumulative_probabilities():
         ({"gains": ("state", "state")}, r"gains of Planner must be different names .* got \['state', 'state'\]"),
         ({"model_gain": "best"}, r"model_gain of Planner must be one of \['exact', 'plug-in'\]; got 'best'"),
         ({"habit": "never"}, r"habit of Planner must be one of \['first', 'always'\]; got 'never'"),
-        ({"gamma": 0.0}, "gamma of Planner must be > 0; got 0.0"),
-        ({"gamma": np.nan}, "gamma of Planner must be > 0; got nan"),
+        ({"gamma": 0.0}, "gamma of Planner must be a number > 0, or inf; got 0.0"),
+        ({"gamma": np.nan}, "gamma of Planner must be a number > 0, or inf; got nan"),
         ({"penalty": -1.0}, "penalty of Planner must be > 0; got -1.0"),
         ({"novelty_cutoff": 0}, "novelty_cutoff of Planner must be > 0; got 0"),
-        ({"alpha": 0.0}, "alpha of Planner must be > 0, or None for the best action; got 0.0"),
+        ({"alpha": 0.0}, "alpha of Planner must be a number > 0, or inf; got 0.0"),
         ({"policy_cutoff": 1.0}, r"policy_cutoff of Planner must lie in \[0, 1\); got 1.0"),
         ({"state_cutoff": -0.1}, r"state_cutoff of Planner must lie in \[0, 1\); got -0.1"),
         ({"max_states": 0}, "max_states of Planner must be a whole number >= 1; got 0"),
@@ -333,7 +354,7 @@ def test_numbers_do_not_depend_on_a_private_function_of_scipy(monkeypatch):
         pytest.skip("this scipy has no such function, or it is no longer used")
 
     def life():
-        agent = Agent(two_rooms(), lamp_rules(), Planner(depth=1))
+        agent = spm_agent(two_rooms(), lamp_rules(), spm(depth=1))
         return [info for _, info, _, _ in side_by_side(agent, 0, n_agents=3)]
 
     usual = life()

@@ -311,6 +311,23 @@ def test_a_replay_can_be_drawn_like_a_simulation(traced):
         np.testing.assert_allclose(ax.images[0].get_array(), traced.trace["q_pi"][0, 0, 2].T, atol=1e-12)
 
 
+def test_a_replay_of_people_of_whom_not_all_is_known(traced):
+    """Several participants, no states, a missed outcome, a trial that ended early, and one that did not take place."""
+    controls, outcomes = (np.moveaxis(traced.trace[n][0], 2, 3).copy() for n in ("controls", "outcomes"))
+    outcomes[1, 0, 2, 3] = outcomes[1, 1, :, 4:] = controls[1, 1, :, 3:] = outcomes[1, 2] = controls[1, 2] = -1
+    model = three_ball.world_model()
+    told = replay(three_ball.paradigm(), controls=controls, outcomes=outcomes)
+    for trial, times in ((0, 6), (1, 4)):
+        ax = plots.beliefs(told, model, "left", agent=1, trial=trial)
+        assert ax.images[0].get_array().shape == (3, times) and np.isfinite(ax.images[0].get_array()).all()
+        assert len(points(ax.collections[-1])) == 0 or ax.collections[-1].get_facecolors().size > 0  # no rings
+        assert plots.policies(told, model, agent=1, trial=trial).images[0].get_array().shape == (16, times)
+        draw(ax)
+    assert [t.get_text() for t in plots.outcomes(told, model, agent=1, trial=0).texts].count("–") == 1
+    with pytest.raises(ValueError, match="trial 2 of source did not take place"):
+        plots.policies(told, model, agent=1, trial=2)
+
+
 def test_likelihood_arranges_states_as_asked():
     model, table = three_ball.world_model(), three_ball.rules().dense(64, 2)
     ax = plots.likelihood(7 * table, model, "feedback", "right", rows=["centre", "left", "right"], columns=["choice", "gaze"])

@@ -9,7 +9,7 @@ where they are, which leaves nothing that couples the factors, so it arrives whe
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -144,7 +144,6 @@ class Task:
     script: Sequence[int] = ()
     gamma: float = 1.0
     steps: int = 8
-    options: dict[str, Any] = field(default_factory=dict)
 
 
 TASKS = {
@@ -177,7 +176,7 @@ def compiled() -> Callable[..., Any]:
     def step(agent: Any, outcome: Any, prior: Any) -> Any:
         qs = agent.infer_states(outcome, prior)
         q_pi, neg_efe = agent.infer_policies(qs)
-        return qs, q_pi, neg_efe, agent.multiaction_probabilities(q_pi)
+        return qs, q_pi, neg_efe
 
     return step
 
@@ -194,12 +193,12 @@ def test_beliefs_values_and_choices_are_pymdps(x64: Any, name: str) -> None:  # 
 
     task, rng = TASKS[name], np.random.default_rng(len(name))
     model = task.make()
-    theirs, step = in_pymdp(model, gamma=task.gamma, sampling_mode="marginal"), compiled()
+    theirs, step = in_pymdp(model, gamma=task.gamma), compiled()
     agents = [Agent(model, planner=planner_for(task), inference=i) for i in ("exact", "mean-field")]
     world, states, prior = ModelProcess(model), [agent.init() for agent in agents], theirs.D
     _, outcomes = world.reset(rng.random((1, world.n_uniforms)))
     for t in range(task.steps):
-        qs, q_pi, neg_efe, marginals = step(theirs, [jnp.array([[o]]) for o in outcomes[0]], prior)
+        qs, q_pi, neg_efe = step(theirs, [jnp.array([[o]]) for o in outcomes[0]], prior)
         action = [task.script[t], *[0] * (model.num_factors - 1)] if t < len(task.script) else None
         for k, agent in enumerate(agents):
             states[k], info = agent.step(states[k], outcomes[0], rng, action=action)
@@ -212,42 +211,6 @@ def test_beliefs_values_and_choices_are_pymdps(x64: Any, name: str) -> None:  # 
                 action = info.controls
         _, outcomes = world.step(np.atleast_2d(action), rng.random((1, world.n_uniforms)))
         prior = theirs.update_empirical_prior(jnp.atleast_2d(jnp.asarray(action)), qs)
-
-
-@pytest.mark.parametrize("sampling", ["policy", "marginal"])
-def test_probabilities_of_actions_are_pymdps(x64: Any, sampling: str) -> None:  # noqa: F811
-    """Where a policy is drawn, and where each control is drawn from its marginal; two factors to control."""
-    import jax
-    import jax.numpy as jnp
-    from pymdp import control
-
-    task, alpha = Task(two_hands, gamma=1.5), 3.0
-    model = task.make()
-    theirs = in_pymdp(model, gamma=task.gamma, sampling_mode={"policy": "full"}.get(sampling, sampling))
-    _, q_pi, _, _ = compiled()(theirs, [jnp.array([[0]]), jnp.array([[2]])], theirs.D)
-    ours = Agent(model, planner=planner_for(task, alpha=alpha, sampling=sampling), inference="mean-field")
-    _, info = ours.step(ours.init(), [0, 2], np.random.default_rng(0))
-    if sampling == "policy":
-        wanted = jax.nn.softmax(alpha * jnp.log(q_pi[0]))
-        wanted = control.get_marginals(wanted, theirs.policies.policy_arr, theirs.num_controls)
-    else:
-        marginals = control.get_marginals(q_pi[0], theirs.policies.policy_arr, theirs.num_controls)
-        wanted = [jax.nn.softmax(alpha * jnp.log(p)) for p in marginals]
-    for mine, p in zip(info.control_probabilities, wanted, strict=True):
-        assert_allclose(mine, p, **CLOSE)
-
-
-def two_hands() -> POMDP:
-    """Two factors that are moved together and seen together: what a policy is worth is not a sum over its controls."""
-    rng = np.random.default_rng(4)
-    draw = lambda *shape: rng.dirichlet(np.ones(shape[0]), size=shape[1:]).transpose(len(shape) - 1, *range(len(shape) - 1))  # noqa: E731
-    return POMDP(
-        A=[draw(2, 3, 2), draw(3, 3, 2)],
-        B=[draw(3, 3, 2), draw(2, 2, 3)],
-        C=[[1.0, -1.0], [0.0, 0.5, 2.0]],
-        D=[rng.dirichlet(np.ones(3)), rng.dirichlet(np.ones(2))],
-        policy_length=2,
-    )
 
 
 def test_the_simplified_t_maze_by_sophisticated_inference() -> None:

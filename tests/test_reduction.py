@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from decimal import Decimal, getcontext
 
 import numpy as np
 import pytest
@@ -10,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from activebmr import HypothesisSpace, reduction
-from activebmr.reduction import log_evidence_ratio, model_posterior, reduced_posterior
+from activebmr import ColumnTable, HypothesisSpace, reduction
+from activebmr.reduction import log_evidence_ratio, model_posterior, reduced_posterior, scoring
+from activebmr.reduction.scoring import ModelScorer
+from activebmr.reduction.search.alternatives import Alternatives
 
 
 def log_evidence_of_sequence(prior, outcomes):
@@ -120,6 +123,104 @@ def test_reduced_posterior_adds_what_was_observed():
     assert (reduced_posterior([1.0 + 1e-17, 0.1 + 0.2], [1.0, 0.3], [0.0, 0.0]) >= 0).all()  # rounding makes no negative counts
 
 
+# --- very sharp priors ---------------------------------------------------------------------------------------------------
+def exact_evidence(prior, seen):
+    """ln p(a sequence with so many of each outcome): products of (count + k), to 60 digits."""
+    rise = lambda x, n: sum(((x + k).ln() for k in range(n)), Decimal(0))  # noqa: E731
+    counts = [Decimal(float(x)) for x in prior]
+    return sum(rise(x, int(n)) for x, n in zip(counts, seen, strict=True)) - rise(sum(counts), int(sum(seen)))
+
+
+sharpness = st.floats(-3, 16).map(lambda e: 10.0**e)
+
+
+@given(sharpness, sharpness, st.lists(st.integers(0, 9), min_size=3, max_size=3))
+def test_evidence_for_priors_of_any_sharpness(full, reduced, seen):
+    """As differences of lnG, the ratios of counts of 1e10 would be off by 3e-6, of 1e15 by nats."""
+    getcontext().prec = 60
+    prior, other = full * np.array([0.2, 0.3, 0.5]), reduced * np.array([0.7, 0.2, 0.1])
+    n = np.array(seen, dtype=float)
+    posterior = prior + n
+    exact = exact_evidence(other, seen) - exact_evidence(prior, seen)
+    if (posterior - prior == n).all():  # else the counts themselves do not say what was seen
+        assert_allclose(log_evidence_ratio(posterior, prior, other), float(exact), rtol=1e-12, atol=1e-10)
+
+
+def test_evidence_for_a_change_of_prior_that_much_was_seen_under():
+    """1e16 outcomes under (1, 2) instead of (2, 1): (n_1 + 1) / (n_0 + 1), by hand; priors are what is small here."""
+    seen = np.array([3e15, 7e15])
+    ratio = log_evidence_ratio(seen + [1.0, 2.0], [1.0, 2.0], [2.0, 1.0])
+    assert_allclose(ratio, np.log(3 / 7), atol=1e-10)
+
+
+@given(st.lists(st.tuples(sharpness, st.floats(0.05, 0.95)), min_size=2, max_size=40), st.floats(0.0, 1.0))
+def test_scores_of_hypotheses_are_their_log_evidence_ratios(hypotheses, offset):
+    """One hypothesis per reduced column, a few (one by one) or many (in one array), as agents keep them."""
+    columns = np.array([[size * share, size * (1 - share)] for size, share in hypotheses])
+    n = len(columns)
+    table = ColumnTable(columns, np.stack([np.arange(n), np.zeros(n, dtype=int)], axis=1), (2, 2))
+    prior, seen = np.array([[1.0, 2.0], [1.0, 1.0]]), np.array([[3.0, 1.5], [0.0, 2.0]])
+    scorer = ModelScorer(table, prior, offset)
+    states = np.arange(2)
+    differences = scorer.differences(scorer.evidence(prior + seen, states), states)
+    ratios = [log_evidence_ratio((prior + seen).T, prior.T, table.columns[a].T, offset).sum() for a in table.assignment]
+    expected = np.array(ratios) - ratios[0]
+    assert_allclose(scorer.totals(differences[None])[0], expected, rtol=1e-11, atol=1e-10)
+    assert_allclose(scorer.collect(np.array([0, 2]), states, differences)[0], expected, rtol=1e-11, atol=1e-10)
+    base, change = scorer.predictions(scorer.evidence(prior + seen, states), states)
+    predicted = base[0] + np.vstack([np.zeros(2), change[0, : n - 1]])
+    foreseen = columns + offset + seen[0]
+    assert_allclose(predicted, foreseen / foreseen.sum(axis=1, keepdims=True), rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_pairs_one_by_one_and_together_say_the_same(seed, monkeypatch):
+    """For whole and fractional steps, equal and other totals; and a row's numbers are its own."""
+    rng = np.random.default_rng(seed)
+    pool = rng.integers(1, 9, size=(6, 3)) * rng.choice([1.0, 0.37, 1e9], size=(6, 1))
+    table = ColumnTable(pool, rng.integers(6, size=(20, 5)), (3, 5))
+    prior, counts, states = np.ones((5, 3)), 1.0 + rng.gamma(1.0, size=(40, 3)), rng.integers(5, size=40)
+    start = np.array([0, 3, 4, 20, 40])
+    found = []
+    for few in (10**6, 0):
+        monkeypatch.setattr(scoring, "_FEW", few)
+        scorer = ModelScorer(table, prior, 1 / 32)
+        assert scorer.many == (few == 0)
+        evidence = scorer.evidence(counts, states)
+        differences = scorer.differences(evidence, states)
+        assert_array_equal(scorer.differences(evidence[7:9], states[7:9]), differences[7:9])
+        collected = scorer.collect(start, states, differences)
+        assert_array_equal(scorer.collect(np.array([0, 16]), states[4:20], differences[4:20])[0], collected[2])
+        found.append((differences, collected, *scorer.predictions(evidence, states), scorer.telling_outcomes))
+    for one, other in zip(*found, strict=True):
+        assert_allclose(one, other, rtol=1e-12, atol=1e-12)
+
+
+def test_a_thousand_hypotheses_with_columns_of_their_own():
+    """Their number of pairs of columns is 8 x 999: work must grow with that, not with its square."""
+    rng = np.random.default_rng(0)
+    tables = 1e6 * (rng.dirichlet(np.ones(3), size=(1000, 8)).transpose(0, 2, 1) + 0.1)
+    space = HypothesisSpace({str(i): {0: t} for i, t in enumerate(tables)})
+    prior, seen = np.ones((8, 3)), rng.integers(0, 3, size=(8, 3)).astype(float)
+    scorer = ModelScorer(space.tables[0], prior, 1 / 32)
+    states = np.arange(8)
+    score = scorer.totals(scorer.differences(scorer.evidence(prior + seen, states), states)[None])[0]
+    means = np.log(tables / tables.sum(axis=1, keepdims=True))  # counts of 1e6 are as good as fixed
+    expected = (means * seen.T).sum(axis=(1, 2))
+    assert_allclose(score - score[0], expected - expected[0], atol=1e-3)
+    weights = rng.dirichlet(np.ones(1000))
+    assert_allclose(space.average(0, weights), np.tensordot(weights, tables, 1), rtol=1e-12)
+    assert_allclose(model_posterior((prior + seen).T, prior.T, space, offset=1 / 32), reduction.softmax(score), atol=1e-9)
+    alone = Alternatives(space).ratios((prior + seen).T[None], prior.T)[0]
+    assert_allclose(alone - alone[0], score - score[0], atol=1e-8)
+
+
+def test_hypotheses_with_zeros_need_an_offset_to_be_scored():
+    table = ColumnTable(np.array([[1.0, 0.0], [0.5, 0.5]]), np.array([[0], [1]]), (2, 1))
+    with pytest.raises(ValueError, match="offset must be positive when hypotheses hold zeros: .*; got offset=0.0"):
+        ModelScorer(table, np.ones((1, 2)), 0.0)
+
+
 # --- posterior over models -----------------------------------------------------------------------------------------------
 def random_tables(rng, n_models=4):
     prior = rng.gamma(1.0, size=(3, 2, 2)) + 0.1
@@ -166,6 +267,50 @@ def test_evidence_of_several_modalities_multiplies(rng):
     assert_allclose(together, product / product.sum(), rtol=1e-10)
     with pytest.raises(ValueError, match=r"posterior and prior must be dicts keyed by the modalities \[0, 3\]"):
         model_posterior(first[0], first[1], space)
+
+
+@given(st.integers(0, 10**6))
+def test_the_full_prior_cancels_in_a_posterior_over_models(seed):
+    """So it may be anything, even one that excludes what was seen, or holds no counts at all."""
+    rng = np.random.default_rng(seed)
+    posterior, prior, models = random_tables(rng)
+    seen = np.rint(posterior - prior)
+    expected = model_posterior(posterior, prior, models)
+    for full in (np.zeros_like(prior), np.where(rng.random(prior.shape) < 0.5, 0.0, prior)):
+        assert_allclose(model_posterior(full + seen, full, models), expected, rtol=1e-8, atol=1e-300)
+        space = HypothesisSpace({str(i): {0: m} for i, m in enumerate(models)})
+        assert_allclose(model_posterior(full + seen, full, space), expected, rtol=1e-8, atol=1e-300)
+
+
+def test_posterior_over_models_where_the_full_prior_holds_nothing():
+    """One of each of three outcomes: 1 / (3 4 5) under counts of 1, 8 / (6 7 8) under counts of 2."""
+    p = np.array([1 / (3 * 4 * 5), 8 / (6 * 7 * 8)])
+    found = model_posterior(np.ones((3, 1)), np.zeros((3, 1)), [np.ones((3, 1)), np.full((3, 1), 2.0)])
+    assert_allclose(found, p / p.sum(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("nats", [0.5, 30.0, 35.0, 36.0, 60.0, 600.0, 744.0])
+def test_log_odds_of_a_near_certainty(nats):
+    """1 - p has lost its last digit at 36.7 nats; the sum of the others has not."""
+    p = np.array([np.exp(-nats), 1.0, 0.0]) / (1.0 + np.exp(-nats))
+    assert_allclose(reduction.log_odds(p), nats, rtol=1e-3 if nats > 700 else 1e-12)
+    assert_allclose(reduction.log_odds_of_scores([-nats - 3.0, -3.0, -np.inf]), nats, rtol=1e-12)
+
+
+@given(st.lists(st.floats(-5000, 5000), min_size=1, max_size=6), st.floats(-1e4, 1e4))
+def test_log_odds_of_scores_are_the_best_less_the_others(scores, shift):
+    best, *others = sorted(scores, reverse=True)
+    expected = best - (others[0] + math.log(sum(math.exp(x - others[0]) for x in others)) if others else -math.inf)
+    assert_allclose(reduction.log_odds_of_scores(scores), expected, rtol=1e-12, atol=1e-10)
+    moved = reduction.log_odds_of_scores(np.array([scores, scores]) + [[0.0], [shift]])
+    assert_allclose(moved, [expected, expected], rtol=1e-9, atol=1e-8)
+
+
+def test_log_odds_are_infinite_only_where_nothing_else_is_possible():
+    assert_array_equal(reduction.log_odds_of_scores([[0.0, -np.inf], [-1e300, 0.0]]), [np.inf, 1e300])
+    for bad in ([-np.inf, -np.inf], [0.0, np.nan], [0.0, np.inf]):
+        with pytest.raises(ValueError, match="log_scores must be numbers below inf, one of them above -inf"):
+            reduction.log_odds_of_scores(bad)
 
 
 def test_log_odds_are_those_of_the_best():

@@ -256,6 +256,29 @@ def test_no_pickle_is_ever_loaded(simulated, tmp_path):
         Result.load(path)
 
 
+def test_a_file_of_0_1_counts_nothing_impossible(simulated, tmp_path):
+    old = {k: v for k, v in simulated.arrays.items() if k != "impossible"}
+    result = Result.load(write_npz(tmp_path / "result.npz", old))
+    assert result.impossible.shape == result.wins.shape and not result.impossible.any()
+
+
+def test_what_agents_hold_impossible_is_counted(tmp_path):
+    """Agents who think that the left room shows no light, in a world whose light is bright or dark."""
+    blind = np.zeros((3, 2, 2))
+    blind[2, 0], blind[:2, 1] = 1.0, 0.5
+    model = two_rooms(A=[np.eye(2), blind], pA=None)
+    world = two_rooms(A=[np.eye(2), np.full((3, 2, 2), [[[0.5]], [[0.5]], [[0.0]]])], pA=None)
+    paradigm = Paradigm("rooms", "s", Agent(model), world, 3)
+    with pytest.warns(UserWarning, match="the model holds impossible"):
+        result = simulate(paradigm, 4, 5, seed=1, trace=True)
+    left = result.trace["states"][..., 0] == 0
+    assert_array_equal(result.trace["impossible"], left)
+    assert_array_equal(result.impossible, left.sum(axis=-1))
+    assert result.summary()[0]["impossible"] == left.sum() > 0
+    assert f"{left.sum()} observations were impossible" in repr(result)
+    assert_array_equal(Result.load(result.save(tmp_path / "r.npz")).impossible, result.impossible)
+
+
 @pytest.mark.parametrize("name", ["score", "settings", "model_class"])
 def test_a_file_without_an_array_is_refused(simulated, tmp_path, name):
     path = write_npz(tmp_path / "result.npz", {k: v for k, v in simulated.arrays.items() if k != name})

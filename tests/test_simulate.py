@@ -11,6 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from worlds import lamp_rules, two_rooms
 
 from activebmr import POMDP, Agent, HypothesisSpace, Learning, Paradigm, Planner, Selection, simulate
+from activebmr.simulation.paradigm import describe
 from paradigms import three_ball
 
 module = importlib.import_module("activebmr.simulation.simulate")
@@ -191,6 +192,31 @@ def test_bad_paradigms_are_named(changes, message):
     held = {"name": "rooms", "scheme": "s", "agent": Agent(two_rooms()), "model": two_rooms(), "trial_length": 4}
     with pytest.raises(ValueError, match=message):
         Paradigm(**(held | {"hypotheses": lamp_rules(), "truth": 1} | changes))
+
+
+def test_hypotheses_and_modalities_of_a_paradigm_may_be_named():
+    model, by_index = two_rooms(), lamp_rules()
+    space = HypothesisSpace({n: {"pA[light]": by_index.dense(n, 1)} for n in by_index.names})
+    held = {"name": "rooms", "scheme": "s", "agent": Agent(model), "model": model, "trial_length": 4}
+    named = Paradigm(**held, hypotheses=space, truth="both", score={"light": (1.0, 0.0, -1.0)}, candidates=["both", 0])
+    assert named.truth == 1 and named.candidates == [1, 0] and named.score == {1: (1.0, 0.0, -1.0)}
+    assert list(named.hypotheses.tables) == [1]
+    assert repr(named).startswith("Paradigm('rooms', 's'; trials of 4; POMDP(2 factors") and len(repr(named)) < 300
+    with pytest.raises(ValueError, match=r"score must be keyed by names of modalities or by modalities in 0\.\.1; got 'sound'"):
+        Paradigm(**held, score={"sound": (1.0, 0.0)})
+    with pytest.raises(ValueError, match=r"candidates must be names of hypotheses or lie in 0\.\.1; got 'neither'"):
+        Paradigm(**held, hypotheses=space, truth="random", candidates=["neither"])
+
+
+def test_settings_with_one_number_per_agent_are_kept_as_lists():
+    settings = {"rates": np.array([0.5, np.inf]), "counts": np.arange(2), "table": np.eye(2)}
+    held = describe(Paradigm("rooms", "s", Agent(two_rooms()), two_rooms(), 4, settings=settings))
+    assert (held["rates"], held["counts"], held["table"]) == ([0.5, "inf"], [0, 1], [[1.0, 0.0], [0.0, 1.0]])
+
+
+def test_a_paradigm_is_asked_for_by_name():
+    with pytest.raises(TypeError, match="paradigm must be a Paradigm or a list of them; got"):
+        simulate(Agent(two_rooms()), 1, 1)
 
 
 def test_an_agent_must_fit_the_world():

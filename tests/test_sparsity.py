@@ -511,3 +511,15 @@ def test_bad_settings_are_named(options, error, message):
 def test_support_evidence_needs_a_number():
     with pytest.raises(ValueError, match=r"rate of support_evidence must be a number in \[0, 1\); got 'learn'"):
         support_evidence(ONES, ONES, "learn")
+
+
+# --- very many counts ----------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("size", [1.0, 1e8, 1e11])
+def test_ratios_of_entries_with_very_many_prior_counts(size):
+    """By products of (count + k): as differences of lnG, at 1e11 counts they would be off by 1e-3."""
+    prior, seen = size * np.array([4.0, 3.0, 2.0, 1.0]), np.array([3.0, 4.0, 0.0, 0.0])
+    whole, k = prior.sum(), np.arange(7)
+    found = single_ratios((prior + seen)[:, None], prior[:, None])[:, 0]
+    expected = [np.log1p(gone / (whole - gone + k)).sum() for gone in prior[2:]]
+    np.testing.assert_allclose(found[2:], expected, rtol=1e-12)
+    assert np.isneginf(found[:2]).all()

@@ -14,6 +14,7 @@ from test_joint import Brute, Problem, possible
 
 from activebmr import POMDP, Agent, HypothesisSpace, Learning, Planner, Reasoning, Selection
 from activebmr import reduction as bmr
+from activebmr.arrays import softmax
 from activebmr.model.layout import layouts_of
 from activebmr.simulation.simulate import simulate
 from paradigms import three_ball
@@ -22,7 +23,7 @@ GO = np.repeat(np.eye(2)[:, None, :], 2, axis=1)
 
 
 def thinking(prob: Problem, **changes) -> Agent:
-    held = {"reasoning": Reasoning(), "learning": Learning(smooth=True), "planner": Planner(gains=("state", "model"))} | changes
+    held = {"reasoning": Reasoning(counts="shared"), "learning": Learning(smooth=True), "planner": Planner(gains=("state", "model"))} | changes
     return Agent(prob.model, prob.space, **held)
 
 
@@ -39,7 +40,7 @@ def posterior_by_hand(space: HypothesisSpace, counts: np.ndarray, offset: float 
 
 
 def evidence_of(agent: Agent, state) -> np.ndarray:
-    return layouts_of(agent.model)[0].tensor(state.thoughts.evidence)
+    return layouts_of(agent.model)[0].tensor(state.knowledge.models.evidence)
 
 
 def classes_of(space: HypothesisSpace) -> list[int]:
@@ -59,7 +60,7 @@ def live(agent: Agent, controls, outcomes, rows, trials: int = 2):
             told[-1] |= {f"qs{f}": q for f, q in enumerate(info.qs)}
         state, info = agent.end_trial(state)
         told.append({"odds": info.log_odds, "best": info.best_model, "post": info.model_posterior, "adopted": state.adopted})
-        told[-1] |= {"evidence": state.thoughts.evidence, "counts": state.counts(0)}
+        told[-1] |= {"evidence": state.knowledge.models.evidence, "counts": state.counts(0)}
     return told
 
 
@@ -72,7 +73,7 @@ def test_batch_invariance_to_the_last_bit(seed, gains):
     """An agent's numbers are the same alone, among others, and among others in another order; some adopt on the way."""
     moving = bool(seed % 2)
     prob, trial = possible(31 * seed, moving, 3, rows=5)
-    reasoning = Reasoning(lookahead=seed % 3 // 2, outcome_cutoff=0.0)
+    reasoning = Reasoning(counts="shared", lookahead=seed % 3 // 2, outcome_cutoff=0.0)
     agent = thinking(prob, reasoning=reasoning, planner=Planner(gains=gains), selection=Selection(threshold=0.4))
     together = live(agent, trial["controls"], trial["outcomes"], np.arange(5))
     for rows in ([0], [3], [4, 1], [2, 2, 0]):
@@ -91,8 +92,8 @@ def test_three_ball_agents_do_not_depend_on_their_batch_or_on_jobs():
 
 
 def arrays_in(state) -> list[np.ndarray]:
-    t = state.thoughts
-    held = [t.evidence, t.posterior, t.thinkers, t.joint, t.expected.seen, *t.expected.chance, *t.expected.entropy]
+    t, models = state.belief, state.knowledge.models
+    held = [models.evidence, models.log_posterior, t.thinkers, t.joint, t.expected.seen, *t.expected.chance, *t.expected.entropy]
     return [x.copy() for x in (*held, state.adopted, state.model_posterior, state.counts(0), *list(state.qs))]
 
 
@@ -103,20 +104,20 @@ def test_old_states_stay_as_they_were(moving):
     state, kept = agent.init(3), []
     for _ in range(2):
         for t in range(3):
-            kept.append((state, arrays_in(state), len(state.thoughts.seen)))
+            kept.append((state, arrays_in(state), len(state.memory.moments)))
             state, _ = agent.step(
                 state, [o for o in trial["outcomes"][t]], action=(trial["controls"] + trial["controls"][:1])[t]
             )
-        kept.append((state, arrays_in(state), len(state.thoughts.seen)))
+        kept.append((state, arrays_in(state), len(state.memory.moments)))
         state, _ = agent.end_trial(state)
     for old, before, seen in kept:
-        assert len(old.thoughts.seen) == seen
+        assert len(old.memory.moments) == seen
         for a, b in zip(arrays_in(old), before, strict=True):
             assert_array_equal(a, b)
 
 
 def test_telling_leaves_the_old_state_as_it_was():
-    agent = Agent(*two_bells(), reasoning=Reasoning())
+    agent = Agent(*two_bells(), reasoning=Reasoning(counts="shared"))
     state = agent.init(2)
     before = arrays_in(state)
     agent.tell(state, np.array([[0, 0], [-1, -1]]))
@@ -133,7 +134,7 @@ def test_hypotheses_that_agree_share_and_count_as_one(seed):
     tensors = [prob.space.dense(h, 0) for h in range(len(prob.space))] + [prob.space.dense(0, 0)] * 2  # at least three alike
     prior = np.append(prob.space.prior, [0.3, 0.1])
     prob.space = HypothesisSpace({f"h{i}": {"pA[0]": t} for i, t in enumerate(tensors)}, prior=prior)
-    agent = thinking(prob, reasoning=Reasoning(evidence="counts"))
+    agent = thinking(prob, reasoning=Reasoning(counts="shared", evidence="counts"))
     state = agent.init(2)
     for t in range(3):
         state, info = agent.step(state, trial["outcomes"][t], action=(trial["controls"] + trial["controls"][:1])[t])
@@ -163,7 +164,7 @@ def test_merged_duplicates_change_nothing_else():
     weight = np.arange(1.0, len(first) + 1)
     told = []
     for space in (HypothesisSpace(tensors, prior=np.tile(weight, 2)), HypothesisSpace(lone, prior=weight)):
-        told.append(live(Agent(prob.model, space, reasoning=Reasoning()), trial["controls"], trial["outcomes"], np.arange(2)))
+        told.append(live(Agent(prob.model, space, reasoning=Reasoning(counts="shared")), trial["controls"], trial["outcomes"], np.arange(2)))
     for a, b in zip(*told, strict=True):
         for name in set(a) - {"model_posterior", "post"}:
             assert_allclose(a[name], b[name], rtol=1e-10, atol=1e-12)
@@ -195,7 +196,7 @@ def test_evidence_is_what_was_counted_when_states_are_seen(smooth, rate, retenti
     model, space = seen_world()
     # Bayes' rule counts every outcome in full and forgets nothing: with other rates it is the counts that are to judge
     evidence = "joint" if (rate, retention) == (1.0, 1.0) else "counts"
-    agent = Agent(model, space, reasoning=Reasoning(evidence=evidence), learning=Learning(rate, retention, smooth))
+    agent = Agent(model, space, reasoning=Reasoning(counts="shared", evidence=evidence), learning=Learning(rate, retention, smooth))
     rng, state = np.random.default_rng(5), agent.init(3)
     expected = np.zeros((3, 2, 2, 3))
     for _ in range(4):
@@ -212,7 +213,7 @@ def test_evidence_is_what_was_counted_when_states_are_seen(smooth, rate, retenti
         for k in range(3):
             by_hand = posterior_by_hand(space, expected[k])
             assert_allclose(done.model_posterior[k], by_hand, rtol=1e-8, atol=1e-12)
-            assert_allclose(state.thoughts.posterior[k], by_hand[agent._thinker.first], rtol=1e-8, atol=1e-12)
+            assert_allclose(softmax(state.knowledge.models.log_posterior)[k], by_hand[agent._believing.first], rtol=1e-8, atol=1e-12)
 
 
 def hindsight(brute: Brute, prob: Problem, controls, outcomes, posterior, extras: bool) -> np.ndarray:
@@ -292,7 +293,7 @@ def test_other_learned_modalities_are_refused():
     model, space = two_bells()
     other = model.with_(A=[None, None], pA=[model.pA[0], np.ones((2, 2))])
     with pytest.raises(ValueError, match=r"pA\[1\] must be None"):
-        Agent(other, space, reasoning=Reasoning())
+        Agent(other, space, reasoning=Reasoning(counts="shared"))
 
 
 # --- adoption ---------------------------------------------------------------------------------------------------------------
@@ -322,12 +323,12 @@ def test_adoption_at_the_threshold(concentration):
     p = posterior_by_hand(space, counts)
     odds = math.log(p[0]) - math.log(p[1])
     for threshold, adopts in ((odds - 1e-6, True), (odds + 1e-6, False)):
-        agent = Agent(model, space, reasoning=Reasoning(), selection=Selection(threshold, concentration))
+        agent = Agent(model, space, reasoning=Reasoning(counts="shared"), selection=Selection(threshold, concentration))
         state, done = ring(agent, agent.init(2), 1)
         assert_allclose(done.log_odds, odds, rtol=1e-9)
         assert_array_equal(done.adopted_now, adopts)
         assert_array_equal(state.adopted, 0 if adopts else -1)
-        assert len(state.thoughts.thinkers) == (0 if adopts else 2)
+        assert len(state.belief.thinkers) == (0 if adopts else 2)
         if adopts:
             average = p[0] * space.dense(0, 0) + p[1] * space.dense(1, 0)
             assert_allclose(state.counts(0)[0], concentration * average / average.sum(axis=0), rtol=1e-9)
@@ -337,7 +338,7 @@ def test_adoption_at_the_threshold(concentration):
 
 def test_an_adoption_is_revised_when_evidence_turns():
     model, space = two_bells()
-    agent = Agent(model, space, reasoning=Reasoning(), selection=Selection(threshold=5.0))
+    agent = Agent(model, space, reasoning=Reasoning(counts="shared"), selection=Selection(threshold=5.0))
     state = agent.init(2)
     state, _ = ring(agent, state, 1)
     assert_array_equal(state.adopted, 0)
@@ -357,14 +358,15 @@ def test_an_adoption_is_revised_when_evidence_turns():
 def test_agents_who_know_and_agents_who_think_in_one_batch():
     """Those who have adopted plan with their own likelihood, the others go on thinking; both see what they see."""
     model, space = two_bells()
-    agent = Agent(model, space, reasoning=Reasoning(), selection=Selection(threshold=3.0))
+    agent = Agent(model, space, reasoning=Reasoning(counts="shared"), selection=Selection(threshold=3.0))
     state, _ = agent.step(agent.init(3), np.array([[1, 0]] * 3), action=[[0, 0]] * 3)
     state, _ = agent.end_trial(state)
     blank = agent.init(3)
-    state.thoughts.evidence[1] = 0.0
+    state.knowledge.models.evidence[1] = 0.0
     state.adopted[1] = -1
-    state.thoughts = agent._thinker.begin(state.thoughts.evidence, state.adopted, blank.thoughts.log_posterior)
-    assert_array_equal(state.thoughts.thinkers, [1])
+    state.knowledge.models.log_posterior[1] = blank.knowledge.models.log_posterior[1]
+    state.belief = agent._believing.begin(state.knowledge)
+    assert_array_equal(state.belief.thinkers, [1])
     after, info = agent.step(state, np.array([[1, 0]] * 3), action=[[0, 0]] * 3)
     _, fresh = agent.step(blank, np.array([[1, 0]] * 3), action=[[0, 0]] * 3)
     assert_allclose(info.model_info_gain[1], fresh.model_info_gain[1], rtol=1e-12)
@@ -380,7 +382,7 @@ def test_recorded_actions_that_begin_no_policy_move_the_states_all_the_same():
         push[(np.arange(3) + u) % 3, np.arange(3), u] = 1.0
     model = POMDP(A=[None], B=[push], pA=[np.ones((3, 3))], D=[[1.0, 0.0, 0.0]], policies=[[0], [1]])
     space = HypothesisSpace({"as it is": {0: np.eye(3) + 0.1}, "turned": {0: np.roll(np.eye(3), 1, axis=0) + 0.1}})
-    for reasoning in (None, Reasoning()):
+    for reasoning in (None, Reasoning(counts="shared")):
         agent = Agent(model, space, reasoning=reasoning)
         state, _ = agent.step(agent.init(1), np.array([[0]]), action=np.array([[2]]))
         _, info = agent.step(state, np.array([[2]]), action=np.array([[0]]))
@@ -396,7 +398,7 @@ def test_the_posterior_is_carried_on_exactly_when_states_stay_uncertain():
     a, b = 1000 * np.eye(2) + 1e-3, 1000 * (1 - np.eye(2)) + 1e-3
     space = HypothesisSpace({"same": {1: a}, "other": {1: b}})
     agents = {
-        e: Agent(model, space, reasoning=Reasoning(evidence=e), learning=Learning(smooth=True)) for e in ("joint", "counts")
+        e: Agent(model, space, reasoning=Reasoning(counts="shared", evidence=e), learning=Learning(smooth=True)) for e in ("joint", "counts")
     }
     states = {e: agent.init(1) for e, agent in agents.items()}
     exact = np.zeros(2)
@@ -419,12 +421,12 @@ def test_told_states_are_known():
     agent = three_ball.reasoning_agent()
     state = agent.tell(agent.init(3), np.array([[0, 1, 2, -1, -1], [-1] * 5, [2, 2, 2, 3, 3]]))
     for f in range(3):
-        assert_array_equal(state.qs[f][0], np.eye(3)[f])
+        assert_allclose(state.qs[f][0], np.eye(3)[f], rtol=0, atol=1e-15)
         assert_allclose(state.qs[f][1], 1 / 3)
-    told = state.thoughts.joint.sum(axis=2)
+    told = state.belief.joint.sum(axis=2)
     assert_allclose(told[[0, 2]], np.eye(27)[[0 * 9 + 1 * 3 + 2, 26]], atol=1e-12)
     assert_allclose(told[1], 1 / 27)
-    assert_allclose(state.thoughts.joint.sum(axis=1), state.thoughts.posterior, rtol=1e-12)
+    assert_allclose(state.belief.joint.sum(axis=1), state.belief.prior, rtol=1e-12)
     state, info = agent.step(state, np.array([[3, 3, 0]] * 3), np.random.default_rng(0))
     assert_allclose(info.state_info_gain[[0, 2]], 0.0, atol=1e-12)
     assert info.state_info_gain[1].max() > 0.5
@@ -462,7 +464,7 @@ def classes_of_rules(space: HypothesisSpace) -> list[int]:
 
 def test_nothing_left_to_learn_or_adopted_means_no_experiment():
     model, space = two_bells()
-    agent = Agent(model, space, reasoning=Reasoning(), selection=Selection(threshold=3.0))
+    agent = Agent(model, space, reasoning=Reasoning(counts="shared"), selection=Selection(threshold=3.0))
     state = agent.init(1)
     assert agent.experiments(state)[0, 0] >= 0
     state, _ = ring(agent, state, 1)
@@ -472,7 +474,7 @@ def test_nothing_left_to_learn_or_adopted_means_no_experiment():
 def test_hypotheses_that_all_agree():
     model, space = two_bells()
     one = space.dense(0, 0)
-    same = Agent(model, HypothesisSpace({"a": {"pA[0]": one}, "b": {"pA[0]": one}}), reasoning=Reasoning())
+    same = Agent(model, HypothesisSpace({"a": {"pA[0]": one}, "b": {"pA[0]": one}}), reasoning=Reasoning(counts="shared"))
     state = same.init(2)
     assert_array_equal(same.experiments(state), -1)
     state, info = same.step(state, np.array([[1, 0]] * 2), np.random.default_rng(0))
@@ -488,10 +490,9 @@ def test_too_large_a_joint_is_said_and_given_up():
     n = len(set(classes_of(prob.space)))
     size = n * int(np.prod([prob.model.num_states[f] for f in prob.still]))
     with pytest.warns(UserWarning, match=rf"{size} numbers per agent.*max_size={size - 1}"):
-        agent = thinking(prob, reasoning=Reasoning(max_size=size - 1))
+        agent = thinking(prob, reasoning=Reasoning(counts="shared", max_size=size - 1))
     assert not agent.reasons_jointly
-    assert agent.init(1).thoughts is None
-    plain = thinking(prob, reasoning=None)
+    plain = thinking(prob, reasoning=None, inference="sequential")
     told = []
     for a in (agent, plain):
         state, info = a.step(a.init(2), trial["outcomes"][0], action=trial["controls"][0])
@@ -501,23 +502,23 @@ def test_too_large_a_joint_is_said_and_given_up():
         assert_array_equal(x, y)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert thinking(prob, reasoning=Reasoning(max_size=size)).reasons_jointly
+        assert thinking(prob, reasoning=Reasoning(counts="shared", max_size=size)).reasons_jointly
 
 
 def test_parts_that_do_not_fit():
     model, space = two_bells()
     with pytest.raises(ValueError, match="needs hypotheses"):
-        Agent(model, reasoning=Reasoning())
+        Agent(model, reasoning=Reasoning(counts="shared"))
     with pytest.raises(TypeError, match="reasoning of Agent must be a Reasoning"):
         Agent(model, space, reasoning=True)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="policies of one step; these have 2"):
-        Agent(model.with_(policy_length=2), space, reasoning=Reasoning())
+        Agent(model.with_(policy_length=2), space, reasoning=Reasoning(counts="shared"))
     with pytest.raises(ValueError, match="certain initial state of factor 1"):
-        Agent(model.with_(D=[None, [0.5, 0.5]]), space, reasoning=Reasoning())
+        Agent(model.with_(D=[None, [0.5, 0.5]]), space, reasoning=Reasoning(counts="shared"))
     both = model.with_(A=[None, None], pA=[model.pA[0], np.ones((2, 2))])
     two = {n: {"pA[0]": space.dense(i, 0), "pA[1]": np.ones((2, 2))} for i, n in enumerate(space.names)}
     with pytest.raises(ValueError, match=r"one modality; these speak about \[0, 1\]"):
-        Agent(both, HypothesisSpace(two), reasoning=Reasoning())
+        Agent(both, HypothesisSpace(two), reasoning=Reasoning(counts="shared"))
 
 
 # --- selection without joint reasoning ----------------------------------------------------------------------------------
@@ -528,7 +529,9 @@ def test_parts_that_do_not_fit():
 def test_last_outcome(last, smooth):
     """With it the posterior of a trial holds all that the trial taught, else what was believed before its last lesson."""
     model, space = seen_world()
-    agent = Agent(model, space, selection=Selection(last_outcome=last), learning=Learning(smooth=smooth))
+    agent = Agent(
+        model, space, inference="sequential", selection=Selection(last_outcome=last), learning=Learning(smooth=smooth)
+    )
     state, counts = agent.init(1), [np.asarray(model.pA[0])]
     for bell in (0, 1, 1):
         state, info = agent.step(state, np.array([[bell, 2]]), action=[[0, 1]])

@@ -18,6 +18,8 @@ from activebmr.planning.settings import gamma_of
 
 __all__ = ["Acting", "ActionProbabilities"]
 
+_BLUNT = 1e5  # a precision up to which what rounding tells apart is equal anyhow
+
 
 class Acting:
     """How agents act on an `Evaluation`, by ``alpha`` and ``sampling`` of a `Planner`."""
@@ -47,7 +49,9 @@ class Acting:
             marginal = self.actions.marginal(evaluation.q_pi, alpha)
             controls = self.actions.draw_marginal(marginal, uniform)
             return policy_of(self.model, controls), controls
-        worth = tied(self._worth(evaluation))
+        worth = self._worth(evaluation)
+        if not (isinstance(alpha, float) and alpha <= _BLUNT):
+            worth = tied(worth)
         policy = worth.argmax(axis=1) if alpha is None else sample(policy_probabilities(worth, alpha), uniform)
         return policy, self.model.policies[policy, 0]
 

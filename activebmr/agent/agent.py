@@ -150,6 +150,12 @@ class Agent:
         """Agents like these, but for some arguments of `Agent`: ``agent.with_(planner=Planner(depth=2))``."""
         return Agent(**{"model": self.model, **self._given, **changes})
 
+    @property
+    def differ(self) -> bool:
+        """Whether agents have settings of their own, one for each of a batch."""
+        parts = (self.planner, self.learning, self.selection)
+        return bool(self._given["own"]) or any(isinstance(v, np.ndarray) for part in parts for v in vars(part).values())
+
     @cached_property
     def dreamer(self) -> Agent:
         """The same agents without hypotheses and without sleep: who they are in a dream."""
@@ -308,15 +314,11 @@ class Agent:
             policy = policy_of(self.model, controls)
         belief, posterior = state.belief, state.model_posterior
         self._learn(state, outcomes, controls)
-        terms = evaluation.terms
         return StepInfo(
             qs=self._believing.marginals(belief),
             free_energy=-percept.log_evidence,
             impossible=percept.impossible,
-            utility=terms.utility,
-            state_info_gain=terms.state,
-            param_info_gain=terms.param,
-            model_info_gain=terms.model,
+            terms=evaluation.terms,
             neg_efe=evaluation.neg_efe,
             q_pi=evaluation.q_pi,
             policy=policy,

@@ -17,6 +17,7 @@ from activebmr.dirichlet import LOG_FLOOR
 from activebmr.inference.by_factors import ByFactors
 from activebmr.inference.exact import Exact, check_size
 from activebmr.inference.joint_belief import joint_of, marginals_of
+from activebmr.inference.models.own import OwnEvidence, own_size
 from activebmr.inference.models.reasoner import joint_size
 from activebmr.inference.models.settings import Reasoning
 from activebmr.inference.models.shared import SharedEvidence
@@ -28,11 +29,13 @@ from activebmr.model.hypotheses import HypothesisSpace
 from activebmr.model.pomdp import POMDP
 from activebmr.planning.along_paths import AlongPaths, PathPlanning
 from activebmr.planning.joint import JointPlanning
-from activebmr.planning.marginal import MarginalPlanning
-from activebmr.planning.models import ReasonedPlanning
+from activebmr.planning.marginal import MarginalPlanning, warn_of_separate_gains
+from activebmr.planning.models import ReasonedPlanning, Thinking
+from activebmr.planning.own_prospects import OwnProspects
 from activebmr.planning.paths import PathInference
 from activebmr.planning.planner import Planner
 from activebmr.planning.preferences import Preferences
+from activebmr.planning.prospects import SharedProspects
 from activebmr.planning.protocol import Planning
 
 __all__ = ["ALIASES", "WAYS", "Mind", "Order"]
@@ -82,6 +85,7 @@ def _exact(order: Order) -> Mind:
     believing = Exact(order.model)
     components = believing.components
     if order.planner.search == "states":
+        warn_of_separate_gains(order.model, order.planner)
         states = MarginalPlanning(order.model, order.planner, "factorised", order.preferences(), order.trial_length)
         return Mind(believing, _Converted(states, lambda b: marginals_of(components, b)), _soft(order))
     gain = None
@@ -108,13 +112,16 @@ def _by_factors(name: str) -> Callable[[Order], Mind]:
     def make(order: Order) -> Mind:
         believing = ByFactors(order.model, name, order.rounds)
         model, planner, comparing = order.model, order.planner, _soft(order)
-        marginal = lambda p: MarginalPlanning(order.model, planner, name, p, order.trial_length)  # noqa: E731
-        if planner.search == "states" or not _fits(model):
+        marginal = lambda p: MarginalPlanning(order.model, planner, name, p, order.trial_length, order.rounds)  # noqa: E731
+        # where factors move each other, the future is a product of marginals as well, if gains are sums: SPM's and pymdp's values
+        apart = planner.modalities == "separate" and planner.depth == 0 and _interact(model)
+        if planner.search == "states" or apart or not _fits(model):
             if planner.search != "states" and planner.depth > 0:
                 raise ValueError(
                     "search of Planner must be 'states' for this model: its coupled factors have too many joint states for exact "
                     "beliefs, which a search over outcomes needs"
                 )
+            warn_of_separate_gains(model, planner)
             return Mind(believing, marginal(order.preferences()), comparing)
         gain = None
         if order.hypotheses is not None:
@@ -134,6 +141,10 @@ def _by_factors(name: str) -> Callable[[Order], Mind]:
     return make
 
 
+def _interact(model: POMDP) -> bool:
+    return any(set(deps) - {f} for f, deps in enumerate(model.B_dependencies))  # type: ignore[arg-type]
+
+
 def _fits(model: POMDP) -> bool:
     try:
         for c in components_of(model):
@@ -147,23 +158,49 @@ def _models(order: Order) -> Mind:
     if order.hypotheses is None:
         raise ValueError("reasoning of Agent needs hypotheses to reason about; got None")
     settings = order.reasoning or Reasoning()
-    size = joint_size(order.model, len(order.hypotheses.distinct()[0]))
-    if size > settings.max_size:
-        warnings.warn(
-            f"the joint posterior of {len(order.hypotheses)} hypotheses and the states would hold {size} numbers per agent, "
-            f"more than max_size={settings.max_size}: beliefs are kept as factor marginals instead",
-            stacklevel=5,
-        )
+    believing = _reasoning(order, order.hypotheses, settings)
+    if believing is None:
         return _by_factors("sequential")(order)
-    rate = order.learning.rate
-    believing = SharedEvidence(order.model, order.hypotheses, order.selection.offset, settings, rate)  # type: ignore[arg-type]
     scored = order.planner.model_gain == "plug-in"
     comparing = ByPosterior(believing, order.hypotheses, order.selection, order.learning, scored)
-    acting = JointPlanning(order.model, order.planner, order.tables, order.preferences(), order.trial_length)
+    planner, together = order.planner, order.planner.modalities == "together"
+    acting = JointPlanning(order.model, planner, order.tables, order.preferences(), order.trial_length)
+    if isinstance(believing, SharedEvidence):
+        thinking: Thinking = SharedProspects(believing.reasoner, together)
+    else:
+        thinking = OwnProspects(believing, order.tables, planner.gains, together, settings.lookahead > 0)
     planning: Planning = ReasonedPlanning(
-        believing.reasoner, order.planner, settings, order.preferences(), order.trial_length, acting
+        order.model, thinking, planner, settings, order.preferences(), order.trial_length, acting
     )
     return Mind(believing, planning, comparing)
+
+
+def _reasoning(order: Order, space: HypothesisSpace, settings: Reasoning) -> SharedEvidence | OwnEvidence | None:
+    """Beliefs about hypotheses and states as far as they can be kept; None, with a warning, if they cannot."""
+    model, offset, rate = order.model, order.selection.offset, order.learning.rate
+    large = "{} hypotheses and the states would hold {} numbers per agent, more than max_size={}: {}"
+    joint = joint_size(model, len(space.distinct()[0]))
+    if settings.counts == "own":
+        size = own_size(model, space)
+        if size <= settings.max_size:
+            return OwnEvidence(model, space, offset, settings, rate)
+        if joint <= settings.max_size and not order.own:
+            try:
+                shared = SharedEvidence(model, space, offset, settings, rate)
+            except ValueError:
+                pass
+            else:
+                what = large.format(len(space), size, settings.max_size, "they share their counts instead")
+                warnings.warn(f"counts of their own of {what} (Reasoning(counts='shared'))", stacklevel=6)
+                return shared
+        joint = size
+    elif joint <= settings.max_size:
+        if order.own:
+            raise ValueError("counts of Reasoning must be 'own' for agents with preferences of their own; got 'shared'")
+        return SharedEvidence(model, space, offset, settings, rate)
+    what = large.format(len(space), joint, settings.max_size, "beliefs are kept as factor marginals instead")
+    warnings.warn(f"the joint posterior of {what}", stacklevel=6)
+    return None
 
 
 def _paths(order: Order) -> Mind:

@@ -11,7 +11,8 @@ from activebmr.agent.selection import Verdict, take_over
 from activebmr.agent.settings import Learning, Selection
 from activebmr.arrays import Bools, Floats, Ints, softmax
 from activebmr.inference.knowledge import Knowledge
-from activebmr.inference.models.shared import Bank, SharedEvidence, Thoughts
+from activebmr.inference.models.own import OwnEvidence
+from activebmr.inference.models.shared import SharedEvidence
 from activebmr.model.hypotheses import HypothesisSpace
 from activebmr.model.layout import layouts_of
 from activebmr.reduction.evidence import log_odds_of_scores
@@ -32,12 +33,16 @@ class ByPosterior:
     """
 
     def __init__(
-        self, believing: SharedEvidence, space: HypothesisSpace, settings: Selection, learning: Learning, scored: bool
+        self,
+        believing: SharedEvidence | OwnEvidence,
+        space: HypothesisSpace,
+        settings: Selection,
+        learning: Learning,
+        scored: bool,
     ) -> None:
         self._believing, self._space, self._settings, self._learning = believing, space, settings, learning
         self._scorers: dict[int, ModelScorer] = {}
-        if scored:
-            m = believing.modality
+        for m in believing.tabled if scored else ():
             model, layout = believing.model, layouts_of(believing.model)[m]
             prior = layout.keep(model.pA[m])  # type: ignore[index]
             self._scorers[m] = ModelScorer(space.tables[m], prior, settings.offset, layout.order)
@@ -49,7 +54,7 @@ class ByPosterior:
         knowledge.models = self._believing.born(knowledge.n_agents)
         return self._believing.spread(softmax(knowledge.models.log_posterior))
 
-    def posterior(self, knowledge: Knowledge, belief: Thoughts) -> Floats | None:
+    def posterior(self, knowledge: Knowledge, belief: Any) -> Floats | None:
         return self._believing.posterior(belief)
 
     def curious(self, knowledge: Knowledge) -> Bools | None:
@@ -58,18 +63,14 @@ class ByPosterior:
     def counted(
         self, knowledge: Knowledge, modality: int, agents: Ints, columns: Ints, amounts: Floats, change: Floats | None
     ) -> None:
-        if modality == self._believing.modality:
-            knowledge.models.evidence[agents, columns] += amounts
+        self._believing.counted(knowledge.models, modality, agents, columns, amounts)
 
     def judge(self, knowledge: Knowledge, belief: Any, posterior: Floats | None) -> Verdict | None:
-        bank: Bank = knowledge.models
         kept = self._learning.retention
         if np.ndim(kept):
             kept = checks.each_agent(kept, knowledge.n_agents, "retention of Learning")
-        if np.any(np.asarray(kept) < 1.0):
-            bank.evidence *= kept if np.ndim(kept) == 0 else np.asarray(kept)[:, None, None]
-        log_posterior = self._believing.carry_over(belief, bank, bank.evidence, kept)
-        bank.log_posterior, bank.before = log_posterior, bank.evidence.copy()
+        knowledge.models = self._believing.concluded(knowledge.models, belief, kept)
+        log_posterior = knowledge.models.log_posterior
         odds = log_odds_of_scores(log_posterior)
         probabilities = softmax(log_posterior)
         best = self._believing.first[probabilities.argmax(axis=1)]
@@ -77,8 +78,7 @@ class ByPosterior:
 
     def adopt(self, knowledge: Knowledge, verdict: Verdict) -> Floats | None:
         changed = np.flatnonzero(verdict.passing & (knowledge.adopted != verdict.best))
-        if len(changed):
-            m = self._believing.modality
+        for m in self._believing.tabled if len(changed) else ():
             take_over(knowledge, self._space, m, changed, verdict.posterior[changed], self._settings, per_column=True)
         knowledge.adopted = np.where(verdict.passing, verdict.best, knowledge.adopted)
         return verdict.posterior

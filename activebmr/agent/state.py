@@ -13,6 +13,7 @@ from activebmr.arrays import Bools, Floats, Ints
 from activebmr.inference.knowledge import Knowledge, Memory
 from activebmr.inference.tables import CountTable, KnownTable
 from activebmr.planning.choice import Actions
+from activebmr.planning.evaluation import Terms
 from activebmr.reduction.search.protocol import Reduction
 
 __all__ = ["AgentState", "StepInfo", "TrialInfo"]
@@ -116,10 +117,7 @@ class StepInfo:
     qs: Sequence[Floats]
     free_energy: Floats
     impossible: Any
-    utility: Floats
-    state_info_gain: Floats
-    param_info_gain: Floats
-    model_info_gain: Floats
+    terms: Terms = field(repr=False)
     neg_efe: Floats
     q_pi: Floats
     policy: Any
@@ -127,6 +125,22 @@ class StepInfo:
     action: Any
     model_posterior: Floats | None
     acting: Any = field(repr=False, default=None)
+
+    @property
+    def utility(self) -> Floats:
+        return self._squeezed(self.terms.utility)
+
+    @property
+    def state_info_gain(self) -> Floats:
+        return self._squeezed(self.terms.state)
+
+    @property
+    def param_info_gain(self) -> Floats:
+        return self._squeezed(self.terms.param)
+
+    @property
+    def model_info_gain(self) -> Floats:
+        return self._squeezed(self.terms.model)
 
     @property
     def confidence(self) -> Any:
@@ -156,11 +170,11 @@ class StepInfo:
 
     def squeeze(self) -> StepInfo:
         """The report of a single agent, without the axis for agents."""
-        held = {k: v for k, v in self.__dict__.items() if k not in ("qs", "action", "acting")}
+        held = {k: v for k, v in self.__dict__.items() if k not in ("qs", "action", "acting", "terms")}
         first = {k: None if v is None else v[0] for k, v in held.items()}
         action = self.action[0]
         action = int(action[0]) if len(action) == 1 else action
-        return StepInfo(qs=[q[0] for q in self.qs], action=action, acting=self.acting, **first)
+        return StepInfo(qs=[q[0] for q in self.qs], action=action, acting=self.acting, terms=self.terms, **first)
 
 
 @dataclass(eq=False)

@@ -1,1 +1,1 @@
-"""Recorded behaviour."""
+"""Recorded behaviour: recordings, and how well schemes explain them."""

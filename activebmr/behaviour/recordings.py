@@ -1,7 +1,7 @@
 """Recordings of behaviour: what was observed and done, in one form whatever form it was handed over in.
 
 Numbers are 0-based; -1 (or nan, None, or masked) is what was missed or is not known. From the time on from which nothing was
-observed and nothing done a trial is over, so that trials of unequal length fit into one array, padded with -1.
+observed and nothing chosen a trial is over, so that trials of unequal length fit into one array, padded with -1.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class Recording:
 
     Attributes:
         outcomes: ``(participants, trials, times, modalities)``, -1 for what was missed.
-        controls: what was done between each time and the next ``(participants, trials, times, factors)``, -1 for what was missed;
-            0 for factors that have one control.
+        controls: what was done between each time and the next ``(participants, trials, times, factors)``, -1 for what was
+            missed; 0 for factors that have one control.
         states: states of the world ``(participants, trials, times, factors)``, -1 for what is not known; None if they were not
             recorded.
         lengths: observations of every trial ``(participants, trials)``, 0 for trials that did not take place.
@@ -69,9 +69,12 @@ class Recording:
             raise TypeError(f"{'outcomes' if outcomes is None else 'controls'} of the recording must be given; got None")
         seen, single = _trials(outcomes, "outcomes")
         sizes = {"states": model.num_states, "controls": model.num_controls, "outcomes": model.num_outcomes}
-        parts = {"outcomes": seen, "controls": _trials(controls, "controls")[0]}
-        if states is not None:
-            parts["states"] = _trials(states, "states")[0]
+        parts = {"outcomes": seen}
+        for name, value in (("controls", controls), ("states", states)):
+            if value is not None:
+                parts[name], alone = _trials(value, name)
+                if alone != single:
+                    raise ValueError(f"{name} of the recording must have an axis for participants just if outcomes have one")
         n = len(seen), max(map(len, seen)), max(t.shape[-1] for p in seen for t in p)
         held, short = {}, np.zeros(n[:2], dtype=bool)
         for name, part in parts.items():
@@ -82,7 +85,9 @@ class Recording:
                     held[name][k, i, : trial.shape[1]] = trial.T
                     if name == "controls":
                         short[k, i] = trial.shape[1] < seen[k][i].shape[1]
-        lengths = _lengths(held["outcomes"], held["controls"], short)
+        lengths = _lengths(held["outcomes"], held["controls"][..., list(model.controlled_factors)], short)
+        if not lengths.any():
+            raise ValueError("outcomes of the recording must hold some that are not -1")
         for name, array in held.items():
             _check_range(name, array, sizes[name], lengths, single)
         held["controls"][..., np.array(model.num_controls) == 1] = 0
@@ -98,8 +103,8 @@ class Recording:
         return np.asarray(known & (np.arange(known.shape[2]) < self.lengths[..., None] - 1))
 
     def applied(self, model: POMDP) -> Ints:
-        """Controls with which the world went on ``(participants, trials, times, factors)``: those recorded and, where a response
-        was missed, control 0 of a factor, or else the first that explains the states best.
+        """Controls with which the world went on ``(participants, trials, times, factors)``: those recorded and, where a
+        response was missed, control 0 of a factor, or else the first that explains the states best.
         """
         applied = np.maximum(self.controls, 0)
         missed = (self.controls < 0) & (np.arange(self.controls.shape[2]) < self.lengths[..., None] - 1)[..., None]

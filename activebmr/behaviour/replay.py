@@ -1,117 +1,209 @@
-"""`replay`: let agents live through a recording, of another program or of a person, and report what they would have thought.
+"""`replay`: let agents live through a recording, of another program or of people, and report what they would have thought.
 
-The agent perceives the recorded outcomes, learns, evaluates policies and selects models as always, but the world and the
-actions are the recording's. This is how recorded participants are analysed: ``q_pi`` at the recorded actions is how probable
-the scheme's posterior over policies made what was actually done (simulated agents act more sharply, by softmax(alpha x
-neg_efe)).
+Agents perceive the recorded outcomes, learn, evaluate policies and select models as always, but the world and the actions are
+the recording's. This is how recorded participants are analysed: how probable a scheme makes what they did says how well it
+explains them. Two probabilities answer that: those by which the scheme's agents act (softmax of alpha x what policies are
+worth, which for a large alpha makes the smallest lapse all but impossible), and the posterior over policies ``q_pi`` (precision
+gamma).
 """
 
 from __future__ import annotations
 
-import os
+import warnings
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from activebmr.files import read_npz
+from activebmr.agent.acting import ActionProbabilities
+from activebmr.agent.agent import Agent
+from activebmr.agent.state import AgentState
+from activebmr.arrays import Bools, Ints
+from activebmr.behaviour.recordings import Recording
 from activebmr.simulation.paradigm import Paradigm, stream
-from activebmr.simulation.recorder import Recorder, divergence_from
+from activebmr.simulation.recorder import Recorder, divergence_from, nothing
 from activebmr.simulation.worlds import ModelProcess
 
-__all__ = ["load_recording", "replay"]
+__all__ = ["replay"]
 
-RECORDING = ("states", "controls", "outcomes")
-
-
-def load_recording(path: str | os.PathLike[str]) -> dict[str, NDArray[np.intp]]:
-    """Read a recording: 0-based integers ``states`` (trial, factor, time), ``controls`` (trial, factor, time; what was done
-    between t and t + 1) and ``outcomes`` (trial, modality, time).
-
-    Raises:
-        FileNotFoundError, ValueError: if the file is not there, damaged, or lacks an array.
-        TypeError: if an array does not hold whole numbers.
-    """
-    arrays = read_npz(path, "recording", RECORDING)
-    return {name: _whole(arrays[name], name) for name in RECORDING}
+_AT_ONCE = 64  # participants in a batch, as many as simulations put into one
 
 
-def _whole(array: NDArray[Any], name: str) -> NDArray[np.intp]:
-    array = np.asarray(array)
-    if array.dtype.kind == "f" and (array == np.rint(array)).all():
-        array = array.astype(np.intp)
-    if array.dtype.kind not in "iu":
-        raise TypeError(f"{name} of the recording must hold integers; got {array.dtype}")
-    return array.astype(np.intp)
+def replay(
+    paradigm: Paradigm, states: Any = None, controls: Any = None, outcomes: Any = None, *, every_policy: bool = True
+) -> dict[str, NDArray[Any]]:
+    """Let agents of a paradigm live through recorded trials, one agent for each participant.
 
-
-def replay(paradigm: Paradigm, states: Any, controls: Any, outcomes: Any) -> dict[str, NDArray[Any]]:
-    """Let one agent of a paradigm live through recorded trials.
+    Trials end where nothing was observed and nothing chosen any more; they may also be handed over as lists of arrays of
+    unequal length, ``[array (modality, time), ...]``, and participants as lists of these. Participants do not know of one
+    another: each one's numbers are those of a replay of his recording alone.
 
     Args:
-        paradigm: gives the agent, and the truth that its likelihood is compared with (not a random one).
-        states: the world's states ``(trial, factor, time)``, 0-based; kept beside the result, the agent does not see them.
-        controls: controls ``(trial, factor, time)`` applied between t and t + 1; at the last time they are not used.
-        outcomes: what was observed ``(trial, modality, time)``.
+        paradigm: gives the agents, and the truth that their likelihood is compared with (not a random one).
+        states: the world's states ``(trial, factor, time)``, 0-based, -1 where they are not known; None if they were not
+            recorded. Kept beside the result; agents see them only if the scheme tells them what no action sets before a trial
+            (``preparation`` of `Paradigm`).
+        controls: controls ``(trial, factor, time)`` applied between t and t + 1, or one time less: at the last time they are
+            not used. -1 for a response that was missed: it is not scored, and the world went on with control 0, or with the
+            control that explains the recorded states if they say otherwise.
+        outcomes: what was observed ``(trial, modality, time)``, -1 for what was missed.
+        every_policy: evaluate every policy, also those that the scheme's own search would cut off, so that nothing that people
+            do is scored with a penalty; False evaluates as the scheme does when it acts by itself.
 
     Returns:
-        named arrays, 0-based, nats. Axes (trial, time, policy): ``neg_efe``, ``utility``, ``state_info_gain``,
-        ``param_info_gain``, ``model_info_gain``, ``q_pi``. Axes (trial, time, ...): ``qs_<factor>``, ``model_posterior``,
-        ``free_energy``, ``confidence``, ``policy`` (index of the recorded action, -1 if no policy does that), ``controls``,
-        ``outcomes``, ``states``. Axes (trial, ...): ``pA_<modality>`` (end of the trial, after forgetting, before a model is
-        adopted), ``log_odds``, ``kl_to_truth``, ``adopted_model`` (in force after the trial, -1 for none).
+        named arrays, 0-based, nats; with several participants (arrays with an axis for them before all others) that axis leads.
+        How well the scheme explains every choice, axes (trial, time), nan where nothing was chosen: ``log_likelihood`` of what
+        was done and ``action_probability``, by the probabilities with which the agents act; ``log_likelihood_q_pi``, by the
+        posterior over policies; ``chance``, share of the policies that do that. What no policy does has -inf.
+
+        Axes (trial, time, policy): ``neg_efe``, ``utility``, ``state_info_gain``, ``param_info_gain``, ``model_info_gain``,
+        ``q_pi``. Axes (trial, time, ...): ``qs_<factor>``, ``model_posterior``, ``free_energy``, ``impossible`` (whether the
+        agent's model held the observation impossible), ``confidence``, ``policy`` (first one that does what was done, -1 if
+        none does or nothing was chosen), ``controls`` and ``outcomes`` as recorded, ``states`` if they were. Axes (trial, ...):
+        ``pA_<modality>`` (end of the trial, after forgetting, before a model is adopted), ``log_odds``, ``kl_to_truth``,
+        ``adopted_model`` (in force after the trial, -1 for none). Times and trials that a participant does not have are nan, -1
+        or False.
 
     Raises:
         ValueError, TypeError: if the arrays do not have the same trials and times, do not hold whole numbers or lie out of
-            range.
+            range; if the scheme is to be told states that were not recorded; or if its agents cannot evaluate every policy.
+
+    Example:
+        >>> told = replay(three_ball.paradigm("paper"), **load_recording("participant7.npz"))
+        >>> np.nansum(told["log_likelihood_q_pi"])
     """
-    model, agent = paradigm.model, paradigm.agent
-    arrays = {n: _whole(a, n) for n, a in (("states", states), ("controls", controls), ("outcomes", outcomes))}
-    _check(paradigm, arrays)
-    n_trials, _, length = arrays["outcomes"].shape
-    truths = paradigm.truths(0, np.arange(1))
-    process = ModelProcess(model, paradigm.hypotheses, truths)
-    state, recorder = agent.init(1), Recorder(model)
-    dreams = [stream(0, 0, 2)]
-    adopted = []
-    for i in range(n_trials):
-        for t in range(length):
-            seen = arrays["outcomes"][i, :, t][None]
-            last = t == length - 1
-            done = np.zeros((1, model.num_factors), dtype=np.intp) if last else arrays["controls"][i, :, t][None]
-            info = agent._advance(state, list(seen.T), np.zeros(1), done)
-            recorder.step(info, seen, arrays["states"][i, :, t][None])
-        divergence = divergence_from(state, process)
-        recorder.trial(agent._conclude(state, dreams), divergence)
-        adopted.append(state.adopted[0])
-    out = {name: array[0] for name, array in recorder.arrays().items()}
-    return out | {"adopted_model": np.array(adopted)}
+    recording = Recording.of(paradigm.model, states, controls, outcomes)
+    _check(paradigm, recording)
+    agent = _thorough(paradigm.agent) if every_policy else paradigm.agent
+    out: dict[str, NDArray[Any]] = {}
+    for lengths, who, wanted in _batches(agent, recording.lengths):
+        arrays = _live(replace(paradigm, agent=agent), recording, who, lengths)
+        for name, array in arrays.items():
+            if name not in out:
+                shape = (recording.n_participants, *array.shape[1:])
+                out[name] = np.full(shape, nothing(array.dtype), dtype=array.dtype)
+            out[name][who[wanted]] = array[wanted]
+    _blank(out, recording.lengths)
+    return {name: array[0] for name, array in out.items()} if recording.single else out
 
 
-def _check(paradigm: Paradigm, arrays: dict[str, NDArray[np.intp]]) -> None:
-    model = paradigm.model
+def _check(paradigm: Paradigm, recording: Recording) -> None:
     if paradigm.truth == "random":
         raise ValueError("truth must be one hypothesis in a replay; got 'random'")
-    shape = arrays["outcomes"].shape
-    if len(shape) != 3 or 0 in shape:
-        raise ValueError(f"outcomes of the recording must have axes (trial, modality, time); got shape {shape}")
-    trials, times = shape[0], shape[2]
-    if times > paradigm.trial_length:
-        raise ValueError(f"outcomes of the recording must have at most {paradigm.trial_length} times per trial; got {times}")
-    for name, middle, limits in (
-        ("states", "factors", model.num_states),
-        ("controls", "factors", model.num_controls),
-        ("outcomes", "modalities", model.num_outcomes),
-    ):
-        array, wanted = arrays[name], (trials, len(limits), times)
-        if array.shape != wanted:
-            raise ValueError(f"{name} of the recording must have shape {wanted} (trials, {middle}, times); got {array.shape}")
-        for i, limit in enumerate(limits):
-            bad = (array[:, i] < 0) | (array[:, i] >= limit)
-            if name == "controls":
-                bad[:, -1] = False  # nothing follows the last time
-            if bad.any():
-                k, t = (int(x) for x in np.argwhere(bad)[0])
-                raise ValueError(
-                    f"{name}[{k}, {i}, {t}] of the recording must lie in 0..{limit - 1}; got {int(array[k, i, t])} (0-based)"
-                )
+    longest = int(recording.lengths.max())
+    if longest > paradigm.trial_length:
+        raise ValueError(f"outcomes of the recording must have at most {paradigm.trial_length} times per trial; got {longest}")
+    if paradigm.preparation is None:
+        return
+    why = f"the scheme {paradigm.scheme!r} knows them before a trial (preparation={paradigm.preparation!r})"
+    if recording.states is None:
+        raise ValueError(f"states of the recording must be given: {why}; got None")
+    unset = [f for f, n in enumerate(paradigm.model.num_controls) if n == 1]
+    unknown = (recording.states[:, :, 0, unset] < 0) & (recording.lengths > 0)[:, :, None]
+    if unknown.any():
+        k, i, f = (int(x) for x in np.argwhere(unknown)[0])
+        raise ValueError(
+            f"states of the recording must be known at the first time of every trial: {why}; factor {unset[f]} has -1 in trial "
+            f"{i} of participant {k}"
+        )
+
+
+def _thorough(agent: Agent) -> Agent:
+    """The same agents, whose planning cuts off no policy; what they believe and learn stays the same."""
+    paths, planner = agent.path_inference, agent.planner
+    if paths is not None and np.isfinite(paths.settings.zeta):
+        raise ValueError(
+            f"zeta of PathSettings must be inf for a replay in which every policy is evaluated: beliefs of such agents rest on "
+            f"policies dropped (zeta={paths.settings.zeta:g}); use every_policy=False to score them as they are"
+        )
+    if planner.search == "states" and planner.depth > 0 and planner.policy_cutoff > 0:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what there was to say was said when the agents were made
+            return agent.with_(planner=replace(planner, policy_cutoff=0.0))
+    return agent
+
+
+# --- participants in batches -----------------------------------------------------------------------------------------------
+def _batches(agent: Agent, lengths: Ints) -> list[tuple[Ints, Ints, Ints]]:
+    """Which participants live together: the lengths of their trials, who they are, and which of these are wanted.
+
+    A batch goes through its trials in step, so its participants have trials of the same lengths; some may have fewer trials.
+    """
+    kept = [np.trim_zeros(row, "b") for row in lengths]
+    groups: list[tuple[Ints, list[int]]] = []
+    for k in sorted(range(len(kept)), key=lambda k: -len(kept[k])):
+        for whole, members in groups:
+            if np.array_equal(whole[: len(kept[k])], kept[k]):
+                members.append(k)
+                break
+        else:
+            groups.append((lengths[k], [k]))
+    if agent.differ and len(lengths) > 1:  # each agent of the whole batch has settings of its own
+        everyone = np.arange(len(lengths))
+        return [(whole, everyone, np.array(sorted(members))) for whole, members in groups]
+    out = []
+    for whole, members in groups:
+        ordered = np.array(sorted(members))
+        for a in range(0, len(ordered), _AT_ONCE):
+            part = ordered[a : a + _AT_ONCE]
+            out.append((whole, part, np.arange(len(part))))
+    return out
+
+
+def _blank(out: dict[str, NDArray[Any]], lengths: Ints) -> None:
+    """Take away what the agents of participants with fewer trials went on with."""
+    for k, row in enumerate(lengths):
+        n = len(np.trim_zeros(row, "b"))
+        for name, array in out.items():
+            array[k, n:] = array[k, max(n - 1, 0)] if name == "adopted_model" else nothing(array.dtype)
+
+
+def _live(paradigm: Paradigm, recording: Recording, who: Ints, lengths: Ints) -> dict[str, NDArray[Any]]:
+    """The lives of a batch of participants, with an axis for them."""
+    model, agent, n = paradigm.model, paradigm.agent, len(who)
+    process = ModelProcess(model, paradigm.hypotheses, paradigm.truths(0, who))
+    chosen, applied = recording.chosen(model)[who], recording.applied(model)[who]
+    recorded, seen = recording.controls[who], recording.outcomes[who]
+    states = None if recording.states is None else recording.states[who]
+    state, recorder = agent.init(n), Recorder(model, recording.outcomes.shape[2])
+    dreams = [stream(0, 0, 2) for _ in who]  # the same for everyone, as if he were alone
+    adopted = []
+    for i, length in enumerate(lengths):
+        if length == 0:
+            recorder.skip()
+            adopted.append(state.adopted.copy())
+            continue
+        if states is not None and paradigm.preparation is not None:
+            _tell(paradigm, agent, state, states[:, i, 0])
+        for t in range(length):
+            info = agent._advance(state, list(seen[:, i, t].T), np.zeros(n), applied[:, i, t])
+            more = {"outcomes": seen[:, i, t], "controls": recorded[:, i, t]}
+            if states is not None:
+                more["states"] = states[:, i, t]
+            recorder.step(info, **_scores(info.acting, recorded[:, i, t], chosen[:, i, t]), **more)
+        divergence = divergence_from(state, process)
+        recorder.trial(agent._conclude(state, dreams), divergence)
+        adopted.append(state.adopted.copy())
+    return recorder.arrays() | {"adopted_model": np.stack(adopted, axis=1)}
+
+
+def _tell(paradigm: Paradigm, agent: Agent, state: AgentState, states: Ints) -> None:
+    """What agents know of a trial before it begins. Those that set states themselves do so while it teaches them something."""
+    if paradigm.preparation == "chosen":
+        asked = agent.experiments(state)
+        states = np.where(asked >= 0, states, -1)
+    agent._tell(state, states)
+
+
+def _scores(acting: ActionProbabilities, controls: Ints, chosen: Bools) -> dict[str, NDArray[Any]]:
+    """How probable the recorded controls ``(n, n_factors)`` were; nan where nothing was chosen."""
+    log, does = acting.log_of(controls), acting.begin(controls)
+    scores = {
+        "log_likelihood": log,
+        "log_likelihood_q_pi": acting.log_q_pi_of(controls),
+        "action_probability": np.exp(log),
+        "chance": does.mean(axis=1),
+    }
+    out = {name: np.where(chosen, value, np.nan) for name, value in scores.items()}
+    return out | {"policy": np.where(chosen & does.any(axis=1), does.argmax(axis=1), -1)}

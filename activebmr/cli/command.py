@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -216,7 +218,14 @@ def replay_recording(
     paradigm: ParadigmName,
     recording: Annotated[Path, typer.Argument(metavar="RECORDING", help="The .npz file that says what happened, see above.")],
     out: Annotated[Path, _option("File to write; its folder is made if need be, an old file is replaced.", "OUT.npz")],
-    scheme: Annotated[str | None, _option("How the agent reasons; see 'activebmr list'.", "NAME", "the paradigm's own")] = None,
+    scheme: Annotated[
+        list[str] | None,
+        _option(
+            "How the agent reasons, see 'activebmr list'; repeat it to compare schemes, or say 'all'.",
+            "NAME",
+            "the paradigm's own",
+        ),
+    ] = None,
     true_rule: Annotated[
         str | None,
         _option("The rule that held, counted from 0; only kl_to_truth and knowing agents need it.", "N", "the paradigm's own"),
@@ -228,38 +237,50 @@ def replay_recording(
 
     This is how recorded participants are analysed: the agent perceives, learns, plans and selects models as always, but the
     world and the actions are the recording's. The probability that a scheme gave to what was really done says how well it
-    explains a person.
+    explains a person: by the posterior over policies, and by the probabilities with which the scheme's agents act, which with a
+    sharp choice (a large alpha) hold every lapse for all but impossible.
 
-    RECORDING is a .npz file with three arrays of integers, all counted from 0:
+    RECORDING is a .npz file with arrays of integers, all counted from 0:
 
     \b
-    states    (trial, factor, time)    states of the world; the agent does not see them
-    controls  (trial, factor, time)    what was done between time t and t+1; at the last time not used
+    states    (trial, factor, time)    states of the world, if known; the agent does not see them
+    controls  (trial, factor, time)    what was done between time t and t+1; at the last time not
+                                       used, and may be left out
     outcomes  (trial, modality, time)  what was observed
 
-    OUT.npz holds, with axes (trial, time, policy), neg_efe, its terms utility, state_info_gain, param_info_gain and
-    model_info_gain, and q_pi, the posterior over policies; with (trial, time, ...) the beliefs qs_<factor> and model_posterior;
-    with (trial, ...) the counts pA_<modality>, log_odds, kl_to_truth and adopted_model (-1 for none).
+    Missed responses and outcomes are -1. A trial is over where all is -1 from some time on. For several participants an axis
+    for them comes before all others.
+
+    OUT.npz holds, with axes (trial, time), log_likelihood and action_probability of what was done (as the agents act),
+    log_likelihood_q_pi (by the posterior over policies) and impossible (what cannot be under the scheme); with (trial, time,
+    policy), neg_efe, its terms utility, state_info_gain, param_info_gain and model_info_gain, and q_pi, the posterior over
+    policies; with (trial, time, ...) the beliefs qs_<factor> and model_posterior; with (trial, ...) the counts pA_<modality>,
+    log_odds, kl_to_truth and adopted_model (-1 for none). With several schemes there is a file for each: OUT-<scheme>.npz.
     """
     from activebmr import __version__
-    from activebmr.behaviour.replay import load_recording, replay
+    from activebmr.behaviour.recordings import load_recording
+    from activebmr.behaviour.replay import replay
     from activebmr.files import write_npz
 
     module = _module(paradigm)
-    names = _scheme_names(module, [scheme] if scheme is not None else None)
-    agent = _build(module, names, _rule(true_rule, False), _settings(module, settings))[0]
+    names = _scheme_names(module, scheme)
+    schemes = _build(module, names, _rule(true_rule, False), _settings(module, settings))
     with _checked():
         recorded = load_recording(recording)
-    if out.exists() and recording.samefile(out):
-        raise Problem(f"--out must be another file than the recording {recording}")
-    make_folder(out.parent, (), (out.name,))
-    with _checked():
-        arrays = replay(agent, **recorded)
-    made_by = {"paradigm": agent.name, "scheme": agent.scheme, "version": __version__}
-    truth = -1 if agent.truth is None else int(agent.truth)
-    _save(lambda path: write_npz(path, arrays | made_by | {"true_model": truth}), out)
+    targets = [out if len(names) == 1 else out.with_name(f"{out.stem}-{name}{out.suffix}") for name in names]
+    for target in targets:
+        if target.exists() and recording.samefile(target):
+            raise Problem(f"--out must be another file than the recording {recording}")
+    make_folder(out.parent, (), tuple(target.name for target in targets))
+    with _checked(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "an observation that the model holds impossible")  # all of them are counted
+        replays = [replay(one, **recorded) for one in schemes]
+    for one, arrays, target in zip(schemes, replays, targets, strict=True):
+        about = {"paradigm": one.name, "scheme": one.scheme, "version": __version__}
+        about |= {"true_model": -1 if one.truth is None else int(one.truth)}
+        _save(partial(write_npz, arrays=arrays | about), target)
     if not quiet:
-        report_replay(agent, arrays, recorded["controls"], out)
+        report_replay(schemes, replays, targets)
 
 
 @app.command(epilog="\b\nExample:\n  activebmr plot results/three-ball/result.npz --out figures")
@@ -272,6 +293,7 @@ def plot(
     from activebmr.simulation.result import Result
 
     with _checked():
+        _refuse_replay(result)
         loaded = Result.load(result)
         name = loaded.settings.get("paradigm")
     if not isinstance(name, str):
@@ -280,6 +302,16 @@ def plot(
     if not hasattr(module, "figures"):
         raise Problem(f"the paradigm {name} draws no figures")
     _draw(module, loaded, make_folder(out if out is not None else result.parent), quiet)
+
+
+def _refuse_replay(path: Path) -> None:
+    from activebmr.files import read_npz
+
+    if path.is_file() and {"log_likelihood", "q_pi"} <= set(read_npz(path, "result file", ())):
+        raise Problem(
+            f"{path} is a replay, not a result of 'activebmr run'; its trials can be drawn in Python: "
+            f"activebmr.plots.policies(dict(numpy.load({str(path)!r})), model)"
+        )
 
 
 # --- checks ----------------------------------------------------------------------------------------------------------------

@@ -61,6 +61,9 @@ def report_run(result: Result, paradigm: Paradigm, target: Path, table: Callable
         title = f"difference from {rows[0][0]}, agent by agent"
         print_table(screen, title, ("scheme", "discovery", "score"), _paired(result))
     screen.print(f"\ntrue rule: {truth_sentence(paradigm)}")
+    for name, count in zip(result.schemes, result.impossible.sum(axis=(1, 2)), strict=True):
+        if count:
+            screen.print(f"{name}: {int(count)} observations were impossible under its agents' model")
     for note in notes:
         screen.print(note)
     screen.print(f"\nresult: {target}", soft_wrap=True)
@@ -92,33 +95,111 @@ def _paired(result: Result) -> list[Sequence[str]]:
     return rows
 
 
-def report_replay(paradigm: Paradigm, arrays: dict[str, Any], controls: Any, out: Path) -> None:
+def report_replay(schemes: Sequence[Paradigm], replays: Sequence[dict[str, Any]], targets: Sequence[Path]) -> None:
+    """Print how well schemes explain a recording: what `activebmr.replay` returned for each, and where that was written."""
+    screen = console()
+    sums = [_explained(arrays) for arrays in replays]
+    if len(schemes) == 1:
+        screen.print(f"{schemes[0].name}, {schemes[0].scheme}: {sums[0]['lived']}")
+        _print_likelihood(screen, sums[0])
+        screen.print(_adoption(schemes[0], replays[0]))
+    else:
+        rows = [
+            (
+                p.scheme,
+                *(f"{s[k]:.3f}" for k in ("log_q_pi", "log_acting", "q_pi", "chance")),
+                str(s["impossible"]),
+                _adopters(r),
+            )
+            for p, s, r in zip(schemes, sums, replays, strict=True)
+        ]
+        header = ("scheme", "log likelihood", "acting", "probability", "chance", "impossible", "adopted")
+        print_table(screen, f"{schemes[0].name}: {sums[0]['lived']}", header, rows)
+        for note in _REPLAY_NOTES:
+            screen.print(note)
+    for target in targets:
+        screen.print(f"result: {target}", soft_wrap=True)
+
+
+_REPLAY_NOTES = (
+    "log likelihood: of what was done, mean per choice in nats, by the posterior over policies (q_pi); acting: the same by the "
+    "probabilities with which the agents act (alpha)",
+    "probability: by q_pi, mean per choice; chance: share of the policies that do the same",
+    "impossible: observations that cannot be under the scheme; adopted: participants for whom a rule was adopted",
+)
+
+
+def _explained(arrays: dict[str, Any]) -> dict[str, Any]:
+    """What arrays of a replay come to."""
     import numpy as np
 
-    screen = console()
-    trials, times = controls.shape[0], controls.shape[2]
-    screen.print(f"{paradigm.name}, {paradigm.scheme}: {trials} trials of {times} observations")
-    if times > 1:
-        done = controls[:, :, :-1].transpose(0, 2, 1)  # (trial, time, factor); nothing follows the last observation
-        same = (paradigm.agent.model.policies[None, None, :, 0] == done[:, :, None]).all(axis=-1)
-        chosen = (arrays["q_pi"][:, :-1] * same).sum(axis=-1)
-        possible = same.any(axis=-1)
-        if not possible.all():
-            screen.print(f"{(~possible).sum()} of {possible.size} recorded actions begin no policy and are left out")
-        if possible.any():
-            surprise = np.log(np.maximum(chosen[possible], np.finfo(float).tiny)).mean()
-            chance = same[possible].mean(axis=-1)
-            screen.print(
-                f"probability of the recorded actions: mean {chosen[possible].mean():.3f} (chance {chance.mean():.3f})"
-            )
-            screen.print(f"log likelihood per choice: {surprise:.3f} nats (chance {np.log(chance).mean():.3f})")
-    when = np.flatnonzero(arrays["adopted_model"] >= 0)
-    if len(when) and paradigm.hypotheses is not None:
-        model = int(arrays["adopted_model"][when[0]])
-        screen.print(f"adopted after trial {when[0]} (counted from 0): rule {model}, {paradigm.hypotheses.descriptions[model]}")
-    else:
-        screen.print("adopted: no rule")
-    screen.print(f"result: {out}", soft_wrap=True)
+    lengths = np.isfinite(arrays["free_energy"]).sum(axis=-1)
+    acting, q_pi, chance = (arrays[n] for n in ("log_likelihood", "log_likelihood_q_pi", "chance"))
+    made = ~np.isnan(acting)
+    foreign = made & (chance == 0) & (acting == -np.inf)
+    scored = made & ~foreign
+    mean = lambda x: float(x[scored].mean()) if scored.any() else np.nan  # noqa: E731
+    times, trials = int(lengths.max()), int((lengths > 0).sum(axis=-1).max())
+    people = f"{len(lengths)} participants, " if lengths.ndim == 2 else ""
+    length = (
+        f"{times} observation{'s' * (times > 1)}" if (lengths[lengths > 0] == times).all() else f"up to {times} observations"
+    )
+    return {
+        "lived": f"{people}{trials} trial{'s' * (trials > 1)} of {length}",
+        "choices": int(made.sum()),
+        "foreign": int(foreign.sum()),
+        "missed": int(np.maximum(lengths - 1, 0).sum() - made.sum()),
+        "scored": int(scored.sum()),
+        "never": int((acting[scored] == -np.inf).sum()),
+        "log_q_pi": mean(q_pi),
+        "log_acting": mean(acting),
+        "q_pi": mean(np.exp(q_pi)),
+        "acting": mean(arrays["action_probability"]),
+        "chance": mean(chance),
+        "log_chance": float(np.log(chance[scored]).mean()) if (chance[scored] > 0).all() and scored.any() else -np.inf,
+        "impossible": int(arrays["impossible"].sum()),
+        "observations": int(lengths.sum()),
+    }
+
+
+def _print_likelihood(screen: Console, s: dict[str, Any]) -> None:
+    if s["foreign"]:
+        screen.print(f"{s['foreign']} of {s['choices']} recorded actions begin no policy and are left out")
+    if s["missed"] and s["choices"]:
+        screen.print(f"{s['missed']} of {s['missed'] + s['choices']} responses were missed and are left out")
+    if s["scored"]:
+        for words, kind in (
+            ("by the posterior over policies (q_pi):", "q_pi"),
+            ("by the probabilities with which the agents act (alpha):", "acting"),
+        ):
+            screen.print(words)
+            screen.print(f"  probability of the recorded actions: mean {s[kind]:.3f} (chance {s['chance']:.3f})")
+            screen.print(f"  log likelihood per choice: {s['log_' + kind]:.3f} nats (chance {s['log_chance']:.3f})")
+        if s["never"]:
+            screen.print(f"  {s['never']} of {s['scored']} recorded actions are ones that such agents never do")
+    if s["impossible"]:
+        screen.print(
+            f"{s['impossible']} of {s['observations']} observations are impossible under the scheme: are outcomes counted from "
+            "0, and is this their model?"
+        )
+
+
+def _adoption(paradigm: Paradigm, arrays: dict[str, Any]) -> str:
+    """Who adopted what."""
+    import numpy as np
+
+    adopted = arrays["adopted_model"]
+    if adopted.ndim == 2:
+        return f"adopted a rule: {_adopters(arrays)} of {len(adopted)} participants"
+    when = np.flatnonzero(adopted >= 0)
+    if not len(when) or paradigm.hypotheses is None:
+        return "adopted: no rule"
+    model = int(adopted[when[0]])
+    return f"adopted after trial {when[0]} (counted from 0): rule {model}, {paradigm.hypotheses.descriptions[model]}"
+
+
+def _adopters(arrays: dict[str, Any]) -> str:
+    return str(int((arrays["adopted_model"] >= 0).any(axis=-1).sum()))
 
 
 def truth_sentence(paradigm: Paradigm) -> str:

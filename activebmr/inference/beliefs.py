@@ -10,17 +10,21 @@ from activebmr.arrays import Floats, Ints
 from activebmr.model.layout import Dynamics
 from activebmr.ragged import Ragged, cross, from_marginals
 
-__all__ = ["SUPPORT", "Belief"]
+__all__ = ["SUPPORT", "Belief", "Past"]
 
 SUPPORT = 1e-16
 """Joint states whose factors have smaller marginal probabilities cannot move a float64 sum."""
+
+
+Past = tuple[tuple[Ints | None, Sequence[np.ndarray]], ...] | None
+"""What was done and seen in a trial, time by time; None if it is too long ago."""
 
 
 class Belief(Sequence[Floats]):
     """Marginals ``(rows, S_f)`` of every factor; a sequence of arrays to the outside.
 
     A factor whose state is certain in every row is kept as that state ``known[f]`` ``(rows,)``; its marginals are made when
-    asked for.
+    asked for. ``past`` is what the beliefs come from, if they remember.
     """
 
     def __init__(
@@ -31,6 +35,7 @@ class Belief(Sequence[Floats]):
         self.sizes = tuple(sizes) or tuple(q.shape[1] for q in self._marginals if q is not None)
         self.rows = next(len(x) for x in (*self._marginals, *self.known) if x is not None)
         self._joints: dict[tuple[tuple[int, ...], float], Ragged] = {}
+        self.past: Past = ()
 
     @classmethod
     def of(cls, beliefs: Belief | Sequence[Floats]) -> Belief:
@@ -60,6 +65,12 @@ class Belief(Sequence[Floats]):
 
     def copy(self) -> Belief:
         return self
+
+    def remembering(self, past: Past) -> Belief:
+        """The same beliefs with a past."""
+        out = Belief(self._marginals, self.known, self.sizes)
+        out._joints, out.past = self._joints, past
+        return out
 
     def take(self, rows: Ints) -> Belief:
         """Some rows, in any order and number."""

@@ -8,14 +8,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 
 import numpy as np
 
 from activebmr.arrays import Bools, Floats, Ints
-from activebmr.inference.beliefs import Belief
+from activebmr.inference.beliefs import Belief, Past
+from activebmr.inference.exact import Exact
 from activebmr.inference.factorised import infer_factorised
 from activebmr.inference.knowledge import Knowledge, Memory, Percept
-from activebmr.inference.looking_up import columns_of, unknown_factors
+from activebmr.inference.looking_up import Tables, columns_of, unknown_factors
 from activebmr.inference.mean_field import ROUNDS, infer_mean_field
 from activebmr.inference.protocol import recalled
 from activebmr.inference.sequential import NEGLIGIBLE, infer_sequential
@@ -35,6 +37,10 @@ CERTAINTY = {"sequential": NEGLIGIBLE, "factorised": 0.0}
 """Where only one joint state exceeds this (factor by factor), a scheme's posterior is that state whatever is observed."""
 
 
+_REMEMBERED = 64  # times of a trial; in longer ones what met a filter's floor is called impossible
+_AT_ONCE = 2**22  # joint states that are judged at a time
+
+
 class ByFactors:
     """See `activebmr.inference.protocol.Believing`; ``filter`` is ``"factorised"``, ``"sequential"`` or ``"mean-field"``."""
 
@@ -47,12 +53,25 @@ class ByFactors:
         return Belief.start(self.model.D, knowledge.n_agents)  # type: ignore[arg-type]
 
     def perceive(self, belief: Belief, knowledge: Knowledge, controls: Ints | None, outcomes: Sequence[np.ndarray]) -> Percept:
-        if controls is not None:
-            belief = belief.predict(dynamics_of(self.model), controls)
-        belief, evidence, impossible = self._infer(
-            self.model, knowledge.tables, np.arange(belief.rows), belief, outcomes, self._rounds
-        )
-        return Percept(belief, evidence, impossible)
+        prior = belief if controls is None else belief.predict(dynamics_of(self.model), controls)
+        everyone = np.arange(belief.rows)
+        after, evidence, floored = self._infer(self.model, knowledge.tables, everyone, prior, outcomes, self._rounds)
+        past = belief.past
+        if past is not None:
+            past = (*past, (controls, outcomes)) if len(past) < _REMEMBERED else None
+        if past is not None and floored.any() and self._judge is not None:
+            suspects, size = np.flatnonzero(floored), max(c.n_hidden for c in self._judge.components)
+            for part in np.array_split(suspects, 1 + len(suspects) * size // _AT_ONCE):
+                floored[part] = _contradicted(self._judge, knowledge.tables, part, past)
+        return Percept(after.remembering(past), evidence, floored)
+
+    @cached_property
+    def _judge(self) -> Exact | None:
+        """Filters drop what is improbable and keep a little of what is impossible: exact beliefs tell the two apart."""
+        try:
+            return Exact(self.model)
+        except ValueError:  # there are too many joint states
+            return None
 
     def marginals(self, belief: Belief) -> Sequence[Floats]:
         return belief
@@ -70,3 +89,14 @@ class ByFactors:
 
     def recall(self, memory: Memory, knowledge: Knowledge) -> Sequence[Belief]:
         return recalled(self, memory, knowledge)
+
+
+def _contradicted(judge: Exact, tables: Tables, agents: Ints, past: Past) -> Bools:
+    """Whether the last observation of a past was impossible after what was done and seen before it ``(agents,)``."""
+    belief, impossible = judge.start(len(agents)), np.zeros(len(agents), dtype=bool)
+    for controls, outcomes in past or ():
+        if controls is not None:
+            belief = judge.predict(belief, controls[agents])
+        percept = judge.update(belief, tables, agents, [o[agents] for o in outcomes])
+        belief, impossible = percept.belief, percept.impossible
+    return impossible

@@ -35,6 +35,7 @@ Tables = Sequence[KnownTable | CountTable]
 LARGEST = 2**22
 """Hidden joint states of one component beyond which exact beliefs are refused."""
 _LARGEST_MOTION = 2**27  # numbers in the transitions of one component
+_SMALL = 2**17  # numbers in a table of all outcomes of a component's modalities
 _NO_MASS = 1e-16  # less probable states cannot move a float64 sum
 
 
@@ -65,10 +66,10 @@ class _Lookup:
             if self._table is not table:
                 with np.errstate(divide="ignore"):
                     self._log, self._table = np.log(table.likelihood[:, :-1]), table
-            log = self._log[column, outcome[:, None]]
+            log = self._log[column, np.maximum(outcome, 0)[:, None]]
         else:
             with np.errstate(divide="ignore"):
-                log = np.log(table.likelihood[column, outcome[:, None]])
+                log = np.log(table.likelihood[column, np.maximum(outcome, 0)[:, None]])
         if missing.any():
             log[missing] = 0.0
         return log
@@ -83,6 +84,53 @@ class _Lookup:
             log = np.log(seen)
         log[~(outcome > 0).any(axis=1)] = 0.0
         return log
+
+
+class _Together:
+    """Log likelihoods of all outcomes of a component's modalities at once, where all are known and a table of them is small."""
+
+    def __init__(self, component: Component) -> None:
+        self._component = component
+        # one outcome more: that nothing was seen
+        self._sizes = [component.model.num_outcomes[m] + 1 for m in component.modalities]
+        self._made: tuple[list[KnownTable], Floats] | None = None
+
+    @classmethod
+    def of(cls, component: Component) -> _Together | None:
+        """None where modalities have to be looked up one by one."""
+        model = component.model
+        if not component.modalities or any(model.pA[m] is not None for m in component.modalities):  # type: ignore[index]
+            return None
+        size = float(component.n_known * component.n_hidden)
+        size *= float(np.prod([model.num_outcomes[m] + 1 for m in component.modalities], dtype=float))
+        return cls(component) if size <= _SMALL else None
+
+    def log_likelihood(self, tables: Tables, known: Ints, outcomes: Sequence[np.ndarray]) -> Floats | None:
+        """``(rows, n_hidden)``, or None where an outcome is soft, or a table not the same for all agents."""
+        modalities = self._component.modalities
+        code = None
+        for m, n in zip(modalities, self._sizes, strict=True):
+            outcome = outcomes[m]
+            if outcome.ndim != 1:
+                return None
+            code = outcome % n if code is None else code * n + outcome % n  # -1 is the last
+        mine = [tables[m] for m in modalities]
+        if self._made is None or any(a is not b for a, b in zip(self._made[0], mine, strict=True)):
+            if not all(isinstance(x, KnownTable) for x in mine):
+                return None
+            self._made = mine, self._make(mine)  # type: ignore[assignment]
+        return self._made[1][known, code]  # type: ignore[index]
+
+    def _make(self, tables: Tables) -> Floats:
+        c = self._component
+        total = np.zeros((c.n_known, 1, c.n_hidden))
+        for m, table in zip(c.modalities, tables, strict=True):
+            known, hidden = c.columns(m)
+            with np.errstate(divide="ignore"):
+                log = np.log(table.likelihood[known[:, None] + hidden, :-1]).transpose(0, 2, 1)
+            log = np.concatenate([log, np.zeros((c.n_known, 1, c.n_hidden))], axis=1)
+            total = (total[:, :, None] + log[:, None]).reshape(c.n_known, -1, c.n_hidden)
+        return total
 
 
 class Exact:
@@ -100,7 +148,8 @@ class Exact:
         self.components = components_of(model)
         for c in self.components:
             check_size(model, c)
-        self._lookups = [[_Lookup(c, m) for m in c.modalities] for c in self.components]
+        self.lookups = [[_Lookup(c, m) for m in c.modalities] for c in self.components]
+        self._together = [_Together.of(c) for c in self.components]
         self._places = {}
         for i, c in enumerate(self.components):
             for m in c.modalities:
@@ -145,22 +194,25 @@ class Exact:
         """
         logs, qs = [], []
         evidence, impossible = np.zeros(belief.rows), np.zeros(belief.rows, dtype=bool)
-        for i, lookups in enumerate(self._lookups):
+        for i, lookups in enumerate(self.lookups):
             if not lookups:
                 logs.append(belief.log[i])
                 qs.append(belief._q[i])
                 continue
-            total = belief.log[i]
-            parts = [
-                x.log_likelihood(tables[x.modality], agents, belief.known[i], outcomes[x.modality]) for x in lookups
-            ]
-            for part in parts:
-                total = total + part
+            known, prior = belief.known[i], belief.log[i]
+            quick = self._together[i].log_likelihood(tables, known, outcomes) if self._together[i] is not None else None
+            if quick is not None:
+                total = prior + quick
+            else:
+                total = prior
+                for x in lookups:
+                    total = total + x.log_likelihood(tables[x.modality], agents, known, outcomes[x.modality])
             log, q, seen = _normalised(total)
             bad = seen == -np.inf
             if bad.any():
-                floored = belief.log[i][bad]
-                for part in parts:
+                floored = prior[bad]
+                for x in lookups:
+                    part = x.log_likelihood(tables[x.modality], agents, known, outcomes[x.modality])
                     floored = floored + np.maximum(part[bad], LOG_FLOOR)
                 log[bad], q[bad], seen[bad] = _normalised(floored)
                 impossible |= bad
@@ -210,15 +262,20 @@ class Exact:
 
 def _normalised(total: Floats) -> tuple[Floats, Floats, Floats]:
     """Log probabilities, probabilities and the log of the normaliser; all -inf where nothing is possible."""
-    top = total.max(axis=1)
-    shift = np.where(top == -np.inf, 0.0, top)[:, None]
-    q = np.exp(total - shift)
-    mass = q.sum(axis=1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        evidence = shift[:, 0] + np.log(mass)
-        q /= mass[:, None]
-        log = total - evidence[:, None]
-    return log, q, evidence
+    top = total.max(axis=1, keepdims=True)
+    lost = top == -np.inf
+    if lost.any():
+        top = np.where(lost, 0.0, top)
+    q = np.exp(total - top)
+    mass = q.sum(axis=1, keepdims=True)
+    if lost.any():
+        mass = np.where(lost, 1.0, mass)
+    q /= mass
+    evidence = top + np.log(mass)
+    log = total - evidence
+    if lost.any():
+        evidence = np.where(lost, -np.inf, evidence)
+    return log, q, evidence[:, 0]
 
 
 def check_size(model: POMDP, c: Component) -> None:

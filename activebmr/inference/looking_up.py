@@ -1,5 +1,5 @@
-"""What ways of believing that keep one distribution per factor share: which columns of a likelihood joint states read, which rows
-saw nothing, and whether an observation is impossible.
+"""What filters of factor marginals share: which columns of a likelihood joint states read, which rows saw nothing, which
+factors an observation couples.
 """
 
 from __future__ import annotations
@@ -14,22 +14,11 @@ from activebmr.arrays import Bools, Floats, Ints
 from activebmr.dirichlet import LOG_FLOOR
 from activebmr.inference.beliefs import Belief
 from activebmr.inference.tables import CountTable, KnownTable
-from activebmr.model.layout import Layout, layouts_of
+from activebmr.model.layout import Layout
 from activebmr.model.pomdp import POMDP
 from activebmr.ragged import Ragged
 
-__all__ = [
-    "FLOOR",
-    "Outcomes",
-    "Tables",
-    "columns_of",
-    "coupled",
-    "impossible",
-    "likelihood_of",
-    "marginals_of",
-    "unknown_factors",
-    "unseen",
-]
+__all__ = ["FLOOR", "Outcomes", "Tables", "columns_of", "coupled", "likelihood_of", "marginals_of", "unknown_factors", "unseen"]
 
 Outcomes = Sequence[np.ndarray]
 """Per modality integer outcomes ``(rows,)``, -1 for unseen, or probabilities of outcomes ``(rows, O_m)``, all 0 for unseen."""
@@ -37,8 +26,6 @@ Tables = Sequence[KnownTable | CountTable]
 
 FLOOR = float(np.exp(LOG_FLOOR))
 """Least likelihood that beliefs go on with, e^-32 (SPM)."""
-
-_AT_ONCE = 2**22  # joint states that are judged at a time
 
 
 def unknown_factors(layout: Layout, belief: Belief) -> tuple[int, ...]:
@@ -115,30 +102,3 @@ def coupled(model: POMDP, unknown: tuple[int, ...]) -> tuple[tuple[tuple[int, ..
                 apart.append(other)
         groups = [*apart, (factors, modalities)]
     return tuple((tuple(sorted(factors)), tuple(sorted(modalities))) for factors, modalities in groups)
-
-
-def impossible(model: POMDP, tables: Tables, agents: Ints, belief: Belief, outcomes: Outcomes, suspects: Bools) -> Bools:
-    """Of the ``suspects`` ``(rows,)`` those to whose beliefs the observation had probability 0. Where too many joint states would
-    have to be looked at, a suspect is guilty.
-    """
-    out = np.zeros(belief.rows, dtype=bool)
-    rows = np.flatnonzero(suspects)
-    unknown = tuple(f for f in range(len(belief)) if belief.known[f] is None)
-    for factors, modalities in coupled(model, unknown):
-        size = prod(belief.sizes[f] for f in factors)
-        if size > _AT_ONCE:
-            out[rows] = True
-            continue
-        step = _AT_ONCE // size
-        for part in (rows[a : a + step] for a in range(0, len(rows), step)):
-            here = belief.take(part)
-            joint = here.joint(factors, 0.0)
-            possible = np.ones(len(joint.index), dtype=bool)
-            for m in modalities:
-                outcome = outcomes[m][part]
-                columns = columns_of(layouts_of(model)[m], here, factors, joint)
-                missing = unseen(outcome)
-                positive = likelihood_of(tables[m], agents[part], joint, columns, outcome) > 0
-                possible &= positive if missing is None else positive | missing[joint.row]
-            out[part] |= np.bincount(joint.row[possible], minlength=len(part)) == 0
-    return out

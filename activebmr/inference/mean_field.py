@@ -8,7 +8,7 @@ import numpy as np
 
 from activebmr.arrays import Bools, Floats, Ints, softmax
 from activebmr.inference.beliefs import Belief
-from activebmr.inference.looking_up import Outcomes, Tables, impossible, unseen
+from activebmr.inference.looking_up import Outcomes, Tables, unseen
 from activebmr.inference.tables import CountTable, KnownTable
 from activebmr.model.pomdp import POMDP
 
@@ -34,8 +34,8 @@ def infer_mean_field(
     `sequential.infer_sequential`.
 
     Returns:
-        posterior beliefs; per row minus the variational free energy of the result ``(rows,)``, a lower bound of the log evidence
-        if no floor was met; and whether the observation had probability 0 ``(rows,)``.
+        posterior beliefs; per row minus the variational free energy of the result ``(rows,)``, a lower bound of the log
+        evidence if no floor was met; and whether it is as low as where the observation is impossible ``(rows,)``.
     """
     belief = Belief.of(beliefs)
     log_prior = [np.log(np.maximum(q, MEAN_FIELD_FLOOR)) for q in belief]
@@ -60,10 +60,11 @@ def infer_mean_field(
         bound[blind] = 0.0
         for q, before in zip(marginals, belief, strict=True):
             q[blind] = before[blind]
-    # to what is impossible every joint state gives at most the floor, and so does their average
-    floored = bound <= _LOG_FLOOR
+    # where an observation is impossible every joint state has a floor for its prior or for a likelihood, and the bound is the
+    # average of that and an entropy
+    floored = bound <= _LOG_FLOOR + np.log(belief.sizes).sum()
     if floored.any():
-        floored = impossible(model, tables, agents, belief, outcomes, floored)
+        floored &= np.any([(log <= _LOG_FLOOR).any(axis=1) for log in logs], axis=0)
     return belief.replaced(range(len(belief)), marginals), bound, floored
 
 

@@ -16,7 +16,6 @@ from activebmr.inference.looking_up import (
     Outcomes,
     Tables,
     columns_of,
-    impossible,
     likelihood_of,
     marginals_of,
     unknown_factors,
@@ -44,10 +43,11 @@ def infer_sequential(
         rounds: of no use here.
 
     Returns:
-        posterior beliefs, log evidence ``(rows,)`` summed over modalities (nats; a likelihood of 0 counts as e^-32), and whether
-        an outcome had probability 0 when its turn came, and the observation had to the beliefs ``(rows,)``.
+        posterior beliefs; log evidence ``(rows,)`` summed over modalities (nats; a likelihood of 0 counts as e^-32); and
+        whether nothing but such likelihoods was left of some modality ``(rows,)``: wherever the observation is impossible to
+        the beliefs, but also where states had been dropped that could explain it.
     """
-    prior = belief = Belief.of(beliefs)
+    belief = Belief.of(beliefs)
     evidence, floored = np.zeros(belief.rows), np.zeros(belief.rows, dtype=bool)
     for table, outcome in zip(tables, outcomes, strict=True):
         factors = unknown_factors(table.layout, belief)
@@ -72,6 +72,4 @@ def infer_sequential(
         evidence += seen
         floored |= seen <= LOG_FLOOR
         belief = belief.replaced(factors, marginals)
-    if floored.any():
-        floored = impossible(model, tables, agents, prior, outcomes, floored)
     return belief, evidence, floored

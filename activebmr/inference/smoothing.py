@@ -15,6 +15,8 @@ from activebmr.model.pomdp import POMDP
 
 __all__ = ["Smoothed", "moved", "smooth"]
 
+_GATHERED = 2**19  # numbers of transition matrices that are gathered row by row
+
 
 @dataclass(frozen=True, eq=False)
 class Smoothed:
@@ -109,6 +111,9 @@ def smooth(model: POMDP, filtered: Sequence[JointBelief], controls: Sequence[Int
 def moved(c: Component, q: Floats, codes: Ints, known: Ints, back: bool = False) -> Floats:
     """Forward (or, transposed, backward) through the transitions under each row's controls."""
     key = codes * c.n_known + known if c.motion.by_known else codes
+    stacked = None if back else c.motion.stacked(tuple(range(int(np.prod(c.hidden_controls, dtype=float)))))
+    if stacked is not None and len(q) * stacked[0].size <= _GATHERED:
+        return np.asarray(np.matmul(q[:, None], stacked[codes])[:, 0])
     step = c.motion.backward if back else c.motion.forward
     kinds = np.unique(key) if len(key) > 1 else key
     if len(kinds) == 1:

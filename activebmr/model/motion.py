@@ -44,6 +44,12 @@ class Motion(Protocol):
         """Transition probabilities ``(next, now)``."""
         ...
 
+    def stacked(self, codes: tuple[int, ...]) -> Floats | None:
+        """Transposed matrices of several combinations of controls ``(n_codes, now, next)``; None where matrices are not kept,
+        or depend on the known state.
+        """
+        ...
+
 
 class Still:
     """Nothing moves."""
@@ -61,11 +67,17 @@ class Still:
     def matrix(self, code: int, known: int) -> Floats:
         return np.eye(self._n)
 
+    def stacked(self, codes: tuple[int, ...]) -> Floats | None:
+        return None
+
 
 class _Joint:
     """Transition probabilities between joint states, entry by entry."""
 
     still = False
+
+    def stacked(self, codes: tuple[int, ...]) -> Floats | None:
+        return None
 
     def __init__(self, model: POMDP, known: tuple[int, ...], hidden: tuple[int, ...]) -> None:
         self._model, self._known, self._hidden = model, known, hidden
@@ -93,6 +105,14 @@ class Dense(_Joint):
     def __init__(self, model: POMDP, known: tuple[int, ...], hidden: tuple[int, ...]) -> None:
         super().__init__(model, known, hidden)
         self._made: dict[tuple[int, int], tuple[Floats, Floats]] = {}
+        self._stacked: dict[tuple[int, ...], Floats] = {}
+
+    def stacked(self, codes: tuple[int, ...]) -> Floats | None:
+        if self.by_known:
+            return None
+        if codes not in self._stacked:
+            self._stacked[codes] = np.stack([self._matrices(u, 0)[1] for u in codes])
+        return self._stacked[codes]
 
     def _matrices(self, code: int, known: int) -> tuple[Floats, Floats]:
         key = int(code), int(known) if self.by_known else 0

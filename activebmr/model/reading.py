@@ -9,7 +9,7 @@ import numpy as np
 from activebmr.arrays import Floats, Ints
 from activebmr.model.components import Component
 
-__all__ = ["Reading"]
+__all__ = ["Reading", "project"]
 
 
 class Reading:
@@ -27,8 +27,8 @@ class Reading:
         deps = {f for m in modalities for f in component.model.A_dependencies[m]}  # type: ignore[index]
         known = [i for i, f in enumerate(component.known) if f in deps]
         hidden = [i for i, f in enumerate(component.hidden) if f in deps]
-        self.known_of = _project(component.known_sizes, known)
-        self.hidden_of = hidden_of = _project(component.hidden_sizes, hidden)
+        self.known_of = project(component.known_sizes, known)
+        self.hidden_of = hidden_of = project(component.hidden_sizes, hidden)
         self.n_known = int(np.prod([component.known_sizes[i] for i in known], dtype=float))
         self.n_hidden = int(np.prod([component.hidden_sizes[i] for i in hidden], dtype=float))
         self.project = None if self.n_hidden == component.n_hidden else np.eye(self.n_hidden)[hidden_of]
@@ -46,7 +46,7 @@ class Reading:
         return q if self.project is None else np.matmul(q, self.project)
 
 
-def _project(sizes: tuple[int, ...], kept: list[int]) -> Ints:
+def project(sizes: tuple[int, ...], kept: list[int]) -> Ints:
     """For each joint state the joint state of some of its parts."""
     grid = np.indices(sizes).reshape(len(sizes), int(np.prod(sizes, dtype=float)))
     out = np.zeros(grid.shape[1], dtype=np.intp)

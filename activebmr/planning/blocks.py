@@ -17,6 +17,7 @@ from activebmr.inference.tables import CountTable, KnownTable
 from activebmr.model.components import Component
 from activebmr.model.layout import layouts_of
 from activebmr.model.reading import Reading
+from activebmr.planning.preferences import Wish
 
 __all__ = ["LARGEST", "Block", "Own", "Silent", "Tables", "TooLarge", "joint_outcomes"]
 
@@ -78,25 +79,28 @@ class Block:
             ambiguity += tables[m].likelihood[c, -1]
         self._base = np.concatenate([self.chance, ambiguity[..., None]], axis=2)
         self.n_slots = self.chance.shape[2]
-        self._worth: dict[bytes, Floats] = {}
+        self._tables: dict[tuple[int, ...], tuple[list[Wish], Floats]] = {}
 
-    def table(self, wanted: Sequence[Sequence[Floats]]) -> Floats:
-        """Slots, minus their entropy, and their expected log preference by each list of preferences (per modality)."""
-        key = b"".join(w[m].tobytes() for w in wanted for m in self.modalities)
-        if key not in self._worth:
-            worth = []
-            for preferences in wanted:
-                value = np.zeros(self.outcome.shape[:2])
-                for i, m in enumerate(self.modalities):
-                    value += preferences[m][self.outcome[:, :, i]]
-                # what cannot occur costs nothing, also where it is never wanted
-                gain = np.where(self.chance > 0, value[:, None, :], 0.0) * self.chance
-                worth.append(gain.sum(axis=2))
-            columns = [self._base, *(w[..., None] for w in worth)]
-            self._worth[key] = np.ascontiguousarray(np.concatenate(columns, axis=2))
-            if len(self._worth) > 64:
-                self._worth.pop(next(iter(self._worth)))
-        return self._worth[key]
+    def table(self, wanted: list[Wish]) -> Floats:
+        """Slots, minus their entropy, and their expected log preference by each of several wishes ``(n_known, n_hidden,
+        width)``.
+        """
+        held = self._tables.get(tuple(map(id, wanted)))
+        if held is None:
+            columns = [self._base, *(self._worth(w)[..., None] for w in wanted)]
+            table = np.ascontiguousarray(np.concatenate(columns, axis=2))
+            if len(self._tables) > 64:
+                self._tables.clear()
+            # the wishes are kept too, so that no others can have their ids
+            held = self._tables[tuple(map(id, wanted))] = list(wanted), table
+        return held[1]
+
+    def _worth(self, wish: Wish) -> Floats:
+        value = np.zeros(self.outcome.shape[:2])
+        for i, m in enumerate(self.modalities):
+            value += wish[m][self.outcome[:, :, i]]
+        # what cannot occur costs nothing, also where it is never wanted
+        return np.asarray((np.where(self.chance > 0, value[:, None, :], 0.0) * self.chance).sum(axis=2))
 
 
 class Silent:
@@ -108,9 +112,18 @@ class Silent:
         self.column = self.reading.columns(modality)[:, 0]
         self.chance = tables[modality].likelihood[self.column, :-1]
 
-    def worth(self, preference: Floats) -> Floats:
-        """Expected log preference in each known state of the block ``(n_known,)``."""
-        return (np.where(self.chance > 0, preference, 0.0) * self.chance).sum(axis=1)
+        self._worth: dict[int, tuple[Wish, Floats]] = {}
+
+    def worth(self, wish: Wish, modality: int) -> Floats:
+        """Expected log preference in each known state ``(n_known,)``."""
+        held = self._worth.get(id(wish))
+        if held is None:
+            preference = wish[modality]
+            worth = (np.where(self.chance > 0, preference, 0.0) * self.chance).sum(axis=1)
+            if len(self._worth) > 64:
+                self._worth.clear()
+            held = self._worth[id(wish)] = wish, worth
+        return held[1]
 
 
 class Own:

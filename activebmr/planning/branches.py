@@ -29,7 +29,7 @@ class Branches:
 
     def __init__(self, model: POMDP, tables: Tables) -> None:
         self.model, self.components = model, components_of(model)
-        self.histories = histories_of(model, single=True)
+        self.histories = [histories_of(model, c.factors, single=True) for c in self.components]
         self._outcomes = [_Outcomes(c, tables) if c.telling else None for c in self.components]
         # a known state matters to what comes later unless every control leads to one place wherever one is
         self._matters = [

@@ -15,12 +15,9 @@ TIE = 1e-9
 
 def tied(worth: Floats) -> Floats:
     """Values ``(rows, n)`` in which those that only rounding tells from the best are as good as it."""
-    best = worth.max(axis=1, keepdims=True)
-    finite = worth > -np.inf
-    if finite.all():
-        least = worth.min(axis=1, keepdims=True)
-    else:
-        least = np.where(finite, worth, np.inf).min(axis=1, keepdims=True)
+    best, least = worth.max(axis=1, keepdims=True), worth.min(axis=1, keepdims=True)
+    if least.min() == -np.inf:
+        least = np.where(worth > -np.inf, worth, np.inf).min(axis=1, keepdims=True)
         least = np.minimum(least, best)
     with np.errstate(invalid="ignore"):
         near = worth >= best - TIE * np.maximum(best - least, 1.0)
@@ -48,6 +45,15 @@ def log_policy_probabilities(worth: Floats, precision: Floats | float, log_prior
 def _scores(worth: Floats, precision: Floats | float, log_prior: Floats | float) -> Floats:
     """precision x worth + log prior ``(rows, n)``, less the best of each row's."""
     best = worth.max(axis=1, keepdims=True)
+    if isinstance(precision, float) and 0.0 < precision < np.inf and best.min() > -np.inf:
+        score = precision * (worth - best)
+        if isinstance(log_prior, float) and log_prior == 0.0:
+            return score
+        score += log_prior
+        best = score.max(axis=1, keepdims=True)
+        if best.min() > -np.inf:
+            return np.asarray(score - best)
+        best = worth.max(axis=1, keepdims=True)
     # where everything is out of the question nothing tells policies apart
     shifted = worth - np.where(best == -np.inf, 0.0, best)
     if np.isinf(best).any():

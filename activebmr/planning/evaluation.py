@@ -50,7 +50,7 @@ class Evaluation:
         terms: the one-step (or summed, for longer policies) terms.
         neg_efe: negative expected free energy, with what the deeper search adds; without the prior over policies.
         q_pi: posterior over policies, softmax(gamma x neg_efe + log E).
-        log_prior: the log prior over policies that was used ``(n_policies,)``.
+        log_prior: the log prior over policies that was used ``(n_policies,)``; 0 where none was.
         path_evidence: with beliefs along paths, log evidence that each policy's path has for what was seen; else 0.
         acts: where policies say what to do in a whole trial: what they do now ``(n_actions, n_factors)`` and with which
             probabilities ``(rows, n_actions)``; None where a policy is drawn by what it is worth.
@@ -61,7 +61,7 @@ class Evaluation:
     terms: Terms
     neg_efe: Floats
     q_pi: Floats
-    log_prior: Floats
+    log_prior: Floats | float
     path_evidence: Floats | float = 0.0
     acts: tuple[Ints, Floats] | None = None
     moves: Ints | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from activebmr.arrays import Floats, Ints
@@ -69,7 +69,8 @@ class JointPlanning:
         model, planner = self.model, self.planner
         prior = log_prior(model, planner, t)
         left = steps_left(planner, self.trial_length, t)
-        wanted = [self._wanted(t + 1 + h, agents, curious) for h in range(min(model.policy_length, left))]
+        steps = range(min(model.policy_length, left))
+        wanted = [self.preferences.of(t + 1 + h, agents, curious) for h in steps]
         terms = self._outlook.terms(now, knowledge.tables, agents, wanted)
         if model_gain is not None:
             terms.model = model_gain
@@ -78,10 +79,6 @@ class JointPlanning:
         if depth > 0 and self._branches is not None:
             value = self._ahead(knowledge.tables).look_ahead(now, agents, t, value, depth)
         return Evaluation(terms, value, policy_probabilities(value, gamma_of(planner, agents), prior), prior)
-
-    def _wanted(self, t: int, agents: Ints, curious: bool) -> Sequence[Floats]:
-        wanted = self.preferences.at(t, curious)
-        return [c[agents] if c.ndim == 2 else c for c in wanted] if self.preferences.differ and not curious else wanted
 
     def _ahead(self, tables: Tables) -> Search:
         planner = self.planner
@@ -100,7 +97,7 @@ class _Ahead:
 
     def worth(self, belief: JointBelief, agents: Ints, t: int) -> Floats:
         planning = self._planning
-        terms: Terms = planning._outlook.terms(belief, self._tables, agents, [planning._wanted(t + 1, agents, False)])
+        terms: Terms = planning._outlook.terms(belief, self._tables, agents, [planning.preferences.of(t + 1, agents)])
         return terms.value([g for g in planning.planner.gains if g != "model"])
 
     def branches(

@@ -1,37 +1,44 @@
 """Planning from factor marginals: one-step terms modality by modality, and SPM's search over hidden states.
 
-The scheme of Friston et al. (2021, 2025): a policy is looked into if its one-step posterior is not too far below the best one's;
-it may lead to the few most probable joint states, and each of them would bring the outcome that is expected in it (a soft outcome
-where likelihoods are). Exact where likelihoods are deterministic and nothing is cut off.
+The scheme of Friston et al. (2021, 2025): a policy is looked into if its one-step posterior is not too far below the best
+one's; it may lead to the few most probable joint states, and each of them would bring the outcome that is expected in it (a
+soft outcome where likelihoods are). Exact where likelihoods are deterministic and nothing is cut off.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import fields
+from functools import cached_property
+from math import prod
 
 import numpy as np
 
-from activebmr.arrays import Floats, Ints, softmax
+from activebmr.arrays import Floats, Ints
 from activebmr.inference.beliefs import Belief
 from activebmr.inference.by_factors import CERTAINTY, INFERENCE
 from activebmr.inference.knowledge import Knowledge
 from activebmr.inference.looking_up import Tables, columns_of
+from activebmr.inference.mean_field import ROUNDS
 from activebmr.inference.tables import KnownTable
-from activebmr.model.layout import dynamics_of
+from activebmr.model.components import components_of
+from activebmr.model.layout import dynamics_of, layouts_of
 from activebmr.model.pomdp import POMDP
 from activebmr.planning.branches import distinct_rows
 from activebmr.planning.choice import policy_probabilities
 from activebmr.planning.evaluation import Evaluation, Terms
-from activebmr.planning.marginal_terms import Given, Prediction, one_step_terms
+from activebmr.planning.marginal_predictions import Given, Prediction
+from activebmr.planning.marginal_terms import one_step_terms
 from activebmr.planning.planner import Planner
 from activebmr.planning.preferences import Preferences
 from activebmr.planning.settings import gamma_of, later_prior, log_prior, steps_left
-from activebmr.ragged import cross
+from activebmr.ragged import Ragged, cross
 
-__all__ = ["MarginalPlanning"]
+__all__ = ["MarginalPlanning", "warn_of_separate_gains"]
 
-_PAIRS_AT_ONCE = 2**16  # pairs of agent and policy of several steps that are looked at together
+_AT_ONCE = 2**22  # numbers held at a time
+_MANY_STATES = 2**12  # joint states beyond which the likeliest are looked for factor by factor
 
 
 class MarginalPlanning:
@@ -39,40 +46,48 @@ class MarginalPlanning:
 
     Args:
         model: the model.
-        planner: the settings.
+        planner: the settings; gains are separate whatever they say, see `warn_of_separate_gains`.
         inference: name of the filter that beliefs are imagined with, see `activebmr.inference.by_factors`.
-        preferences: what agents want; all agents the same.
+        preferences: what agents want.
         trial_length: number of observations in a trial, or None.
+        rounds: of the filter.
     """
 
     def __init__(
-        self, model: POMDP, planner: Planner, inference: str, preferences: Preferences, trial_length: int | None
+        self,
+        model: POMDP,
+        planner: Planner,
+        inference: str,
+        preferences: Preferences,
+        trial_length: int | None,
+        rounds: int = ROUNDS,
     ) -> None:
-        if preferences.differ:
-            raise ValueError("preferences of each agent need search='outcomes' of Planner, and coupled factors that are not too many")
-        self.model, self.planner, self.inference = model, planner, inference
+        self.model, self.planner, self.inference, self.rounds = model, planner, inference, rounds
         self.preferences, self.trial_length = preferences, trial_length
 
     def evaluate(
         self, belief: Belief, knowledge: Knowledge, agents: Ints, t: int, model_posterior: Floats | None, curious: bool
     ) -> Evaluation:
-        model, planner, tables = self.model, self.planner, knowledge.tables
+        planner, tables = self.planner, knowledge.tables
         qs = belief if len(agents) == belief.rows else belief.take(agents)
         posterior = None if model_posterior is None else model_posterior[agents]
-        prior = log_prior(model, planner, t)
+        prior = log_prior(self.model, planner, t)
         left = steps_left(planner, self.trial_length, t)
+        wanted = lambda later: self.preferences.at(t + later, curious)  # noqa: E731
         if left == 0:
-            terms = Terms.zeros(len(agents), len(model.policies))
+            terms = Terms.zeros(len(agents), len(self.model.policies))
             value = terms.value(())
-        elif model.policy_length == 1:
-            prediction = Prediction(model, qs, model.first_controls)
-            terms = self._terms(tables, prediction, agents, t, posterior, curious)
+        elif self.model.policy_length == 1:
+            prediction = Prediction(self.model, qs, self.model.first_controls)
+            terms = self._terms(tables, prediction, agents, wanted(1), planner.gains, posterior)
             value = terms.value(planner.gains)
             depth = 0 if curious else min(planner.depth, left - 1)
             if depth > 0:
-                value = self._search(tables, prediction, agents, t, value, prior, depth)
+                count = {"nodes": 0, "agents": len(agents)}
+                value = self._search(tables, prediction, agents, t, value, prior, depth, count)
         else:
-            terms = self._sequence_terms(tables, agents, qs, t, posterior, curious, left)
+            steps = [wanted(h + 1) for h in range(min(self.model.policy_length, left))]
+            terms = self._sequence_terms(tables, agents, qs, steps, planner.gains, posterior)
             value = terms.value(planner.gains)
         return Evaluation(terms, value, policy_probabilities(value, gamma_of(planner, agents), prior), prior)
 
@@ -91,82 +106,152 @@ class MarginalPlanning:
         posterior, tables = model_posterior[agents], knowledge.tables
         if self.model.policy_length == 1:
             prediction = Prediction(self.model, qs, self.model.first_controls)
-            return self._terms(tables, prediction, agents, t, posterior, True, ("model",)).model
-        return self._sequence_terms(tables, agents, qs, t, posterior, True, left, ("model",)).model
+            return self._terms(tables, prediction, agents, None, ("model",), posterior).model
+        nothing = [None] * min(self.model.policy_length, left)
+        return self._sequence_terms(tables, agents, qs, nothing, ("model",), posterior).model
 
+    # --- terms -----------------------------------------------------------------------------------------------------------
     def _terms(
         self,
         tables: Tables,
         prediction: Prediction | Given,
         agents: Ints,
-        t: int,
-        model_posterior: Floats | None,
-        curious: bool = False,
-        gains: Sequence[str] | None = None,
+        wanted: Sequence[Floats] | None,
+        gains: Sequence[str],
+        model_posterior: Floats | None = None,
     ) -> Terms:
-        return one_step_terms(
-            prediction,
-            tables,
-            agents,
-            self.preferences.at(t + 1, curious),
-            self.planner.gains if gains is None else gains,
-            model_posterior,
-            self.planner.model_gain,
-        )
+        """One-step terms, of as many rows at a time as can be held."""
+        size = max(1, _AT_ONCE // self._numbers(prediction, 0 if model_posterior is None else model_posterior.shape[1]))
+        if prediction.rows <= size:
+            return one_step_terms(prediction, tables, agents, wanted, gains, model_posterior, self.planner.model_gain)
+        parts = []
+        for a in range(0, prediction.rows, size):
+            rows = np.arange(a, min(a + size, prediction.rows))
+            posterior = None if model_posterior is None else model_posterior[rows]
+            part = prediction.take(rows)
+            parts.append(one_step_terms(part, tables, agents[rows], wanted, gains, posterior, self.planner.model_gain))
+        return Terms.merge(parts, np.arange(prediction.rows))
+
+    def _numbers(self, prediction: Prediction | Given, n_models: int) -> int:
+        """About how many numbers the terms of one row take."""
+        layouts = layouts_of(self.model)
+        if isinstance(prediction, Given):
+            return max(layout.n_states for layout in layouts) + n_models
+        most = 1
+        for layout in layouts:
+            moves = prod(self.model.num_controls[f] for f in layout.still)
+            most = max(most, layout.n_states * moves + n_models * moves * layout.n_slab)
+        return most
+
+    @cached_property
+    def _prefixes(self) -> list[tuple[Ints, Ints, Ints]]:
+        """Per step of policies: the step before of each different beginning, its controls, and the beginning of each policy."""
+        policies, out = self.model.policies, []
+        before = np.zeros(len(policies), dtype=np.intp)
+        for h in range(self.model.policy_length):
+            key = np.column_stack([before, policies[:, h]])
+            distinct, of_policy = np.unique(key, axis=0, return_inverse=True)
+            before = of_policy.reshape(-1)
+            out.append((distinct[:, 0], distinct[:, 1:], before))
+        return out
 
     def _sequence_terms(
         self,
         tables: Tables,
         agents: Ints,
         qs: Belief,
-        t: int,
+        wanted: Sequence[Sequence[Floats] | None],
+        gains: Sequence[str],
         model_posterior: Floats | None,
-        curious: bool,
-        left: int,
-        gains: Sequence[str] | None = None,
     ) -> Terms:
-        """Terms of policies of several steps, summed over the steps of each policy (beliefs are predicted, never updated)."""
-        model, n_policies = self.model, len(self.model.policies)
-        total = Terms.zeros(len(agents), n_policies)
-        size = max(1, _PAIRS_AT_ONCE // n_policies)
+        """Terms of policies of several steps, summed over the steps wanted (beliefs are predicted, never updated); policies
+        share what they have in common at their beginning.
+        """
+        total = Terms.zeros(len(agents), len(self.model.policies))
+        widest = max(len(parent) for parent, _, _ in self._prefixes[: len(wanted)])
+        size = max(1, _AT_ONCE // (widest * sum(self.model.num_states)))
         for a in range(0, len(agents), size):
             rows = np.arange(a, min(a + size, len(agents)))
-            belief = qs.take(np.repeat(rows, n_policies))
-            who = np.repeat(agents[rows], n_policies)
-            models = None if model_posterior is None else np.repeat(model_posterior[rows], n_policies, axis=0)
-            for h in range(min(model.policy_length, left)):
-                belief = belief.predict(dynamics_of(model), np.tile(model.policies[:, h], (len(rows), 1)))
-                step = self._terms(tables, Given(belief), who, t + h, models, curious, gains)
+            belief, width = qs.take(rows), 1
+            for (parent, controls, of_policy), wants in zip(self._prefixes, wanted, strict=False):
+                taken = (np.arange(len(rows))[:, None] * width + parent).ravel()
+                belief, width = belief.take(taken), len(parent)
+                belief = belief.predict(dynamics_of(self.model), np.tile(controls, (len(rows), 1)))
+                models = None if model_posterior is None else np.repeat(model_posterior[rows], width, axis=0)
+                step = self._terms(tables, Given(belief), np.repeat(agents[rows], width), wants, gains, models)
                 for f in fields(Terms):
-                    getattr(total, f.name)[rows] += getattr(step, f.name).reshape(len(rows), n_policies)
+                    each = getattr(step, f.name).reshape(len(rows), width)
+                    getattr(total, f.name)[rows] += np.take(each, of_policy, axis=1)
         return total
 
+    # --- search ----------------------------------------------------------------------------------------------------------
     def _search(
-        self, tables: Tables, prediction: Prediction, agents: Ints, t: int, value: Floats, prior: Floats, depth: int
+        self,
+        tables: Tables,
+        prediction: Prediction,
+        agents: Ints,
+        t: int,
+        value: Floats,
+        prior: Floats,
+        depth: int,
+        count: dict[str, int],
     ) -> Floats:
-        """Add to each promising policy what the best continuations are worth, over the states it may lead to."""
+        """Add to each promising policy what continuations are worth, over the states it may lead to."""
         planner, worth = self.planner, value + prior
-        posterior = softmax(worth)
+        posterior = policy_probabilities(value, gamma_of(planner, agents), prior)
         kept = posterior > planner.policy_cutoff * posterior.max(axis=1, keepdims=True)
-        if planner.policy_cutoff == 0:  # not even those whose probability is too small for a number of its own
-            kept[:] = True
         # what is cut is worth the penalty less than the best, prior included
         barrier = worth.max(axis=1, keepdims=True) - planner.penalty - np.maximum(prior, -planner.penalty)
         deep = np.where(kept, value, barrier)
         every_row, every_policy = np.nonzero(kept)
         pair, rows, policies = _promising(self.model, self.inference, prediction.belief, every_row, every_policy)
+        more = np.empty(len(rows))
+        size = max(1, _AT_ONCE // (self._imagined * planner.max_states))
+        for part in (slice(a, a + size) for a in range(0, len(rows), size)):
+            more[part] = self._continuations(tables, prediction, agents, rows[part], policies[part], t, depth, count)
+        deep[every_row, every_policy] += planner.discount * more[pair]
+        return deep
+
+    @cached_property
+    def _imagined(self) -> int:
+        """About how many joint states are looked at to find the likeliest of one row and policy."""
+        sizes = [self.model.num_states[f] for f in {f for layout in layouts_of(self.model) for f in layout.deps}]
+        return prod(sizes) if prod(sizes) <= _MANY_STATES else self.planner.max_states * max(sizes)
+
+    def _continuations(
+        self,
+        tables: Tables,
+        prediction: Prediction,
+        agents: Ints,
+        rows: Ints,
+        policies: Ints,
+        t: int,
+        depth: int,
+        count: dict[str, int],
+    ) -> Floats:
+        """What comes after each pair of row and policy ``(pairs,)``."""
+        planner = self.planner
         predicted = prediction.under(rows, policies)
         branch, weight, outcomes = self._imagine(tables, agents[rows], predicted)
-        beliefs, who, same = _after_outcomes(self.model, self.inference, tables, agents[rows], rows, predicted, branch, outcomes)
+        beliefs, who, same = self._after_outcomes(tables, agents[rows], rows, predicted, branch, outcomes)
+        count["nodes"] += len(who)
+        if count["nodes"] > planner.max_nodes * count["agents"]:
+            raise ValueError(
+                "depth of Planner must be small enough for the search to look at no more than "
+                f"max_nodes={planner.max_nodes} beliefs an agent; this one needs at least "
+                f"{count['nodes'] / count['agents']:.3g}"
+            )
         ahead = Prediction(self.model, beliefs, self.model.first_controls)
-        ahead_value = self._terms(tables, ahead, who, t + 1, None).value(planner.gains)
+        value = self._terms(tables, ahead, who, self.preferences.at(t + 2), planner.gains).value(planner.gains)
         later = later_prior(self.model, planner)
         if depth > 1:
-            ahead_value = self._search(tables, ahead, who, t + 1, ahead_value, later, depth - 1)
-        chance = softmax(ahead_value + later)
-        backed_up = (chance * np.where(chance > 0, ahead_value, 0.0)).sum(axis=1)[same]
-        deep[every_row, every_policy] += np.bincount(branch, weights=weight * backed_up, minlength=len(rows))[pair]
-        return deep
+            value = self._search(tables, ahead, who, t + 1, value, later, depth - 1, count)
+        if planner.backup == "best":
+            backed_up = value.max(axis=1)
+        else:
+            chance = policy_probabilities(value, gamma_of(planner, who), later)
+            backed_up = (chance * np.where(chance > 0, value, 0.0)).sum(axis=1)
+        return np.bincount(branch, weights=weight * backed_up[same], minlength=len(rows))
 
     def _imagine(self, tables: Tables, agents: Ints, predicted: Belief) -> tuple[Ints, Floats, list[np.ndarray]]:
         """The most probable joint states of each row, their weights, and the outcomes that each would bring."""
@@ -174,16 +259,13 @@ class MarginalPlanning:
         relevant = {f for table in tables for f in table.layout.deps if predicted.known[f] is None}
         # the first factor varies fastest, as in SPM, whose order decides between equally probable states
         factors = tuple(sorted(relevant, reverse=True))
-        joint = predicted.joint(())
+        joint, many = predicted.joint(()), prod(model.num_states[f] for f in factors) > _MANY_STATES
         for f in factors:
             joint = cross(joint, predicted.likely(f, planner.state_cutoff), stride_a=model.num_states[f])
+            if many:  # the likeliest joint states are made of the likeliest of fewer factors
+                joint = _likeliest(joint, planner.max_states, by_index=True)
+        joint = _likeliest(joint, planner.max_states)
         row, index, weight = joint.row, joint.index, joint.weight
-        if not joint.single:
-            # most probable first; probabilities that differ by rounding alone are ties, broken by the order of the states.
-            # Also where nothing is cut off: sums must run in the same order whoever else is in the batch
-            order = np.lexsort((-np.round(weight, 12), row))
-            order = order[np.arange(len(index)) - joint.start[:-1][row] < planner.max_states]
-            row, index, weight = row[order], index[order], weight[order]
         total = np.bincount(row, weights=weight, minlength=len(agents))
         branch = predicted.take(row)
         for f in factors[::-1]:
@@ -198,6 +280,47 @@ class MarginalPlanning:
                 column = column + agents[row] * table.n_states if table.learned else column
                 outcomes.append(table.likelihood[column, :-1])
         return row, weight / total[row], outcomes
+
+    def _after_outcomes(
+        self,
+        tables: Tables,
+        agents: Ints,
+        rows: Ints,
+        predicted: Belief,
+        branch: Ints,
+        outcomes: list[np.ndarray],
+    ) -> tuple[Belief, Ints, Ints]:
+        """Beliefs after the outcomes imagined in each branch; branches that see or come to believe the same become one.
+
+        Returns:
+            the distinct beliefs, the agent of each, and which of them each branch leads to.
+        """
+        model = self.model
+        kinds = dynamics_of(model).kind
+        # rows share what no action sets, unless something moves by itself: then each pair of row and policy is a case by itself
+        source = branch if "general" in kinds else rows[branch]
+        seen: list[np.ndarray] = []
+        for f, kind in enumerate(kinds):
+            known = predicted.known[f]
+            if kind == "set" and known is not None:
+                seen.append(known[branch])
+        for outcome in outcomes:
+            seen += [outcome] if outcome.ndim == 1 else list(outcome.T)
+        first, same = distinct_rows(source, seen)
+        taken = branch[first]
+        who = agents[taken]
+        beliefs, *_ = INFERENCE[self.inference](
+            model, tables, who, predicted.take(taken), [o[first] for o in outcomes], self.rounds
+        )
+        # what comes after depends only on what is believed about the states that no action sets
+        moved_by_others = {g for f, deps in enumerate(model.B_dependencies) for g in deps if g != f}  # type: ignore[arg-type]
+        held: list[np.ndarray] = []
+        for f, kind in enumerate(kinds):
+            if kind != "set" or f in moved_by_others:
+                known = beliefs.known[f]
+                held += [known] if known is not None else list(beliefs[f].T)
+        second, again = distinct_rows(who, held)
+        return beliefs.take(second), who[second], again[same]
 
 
 def _promising(model: POMDP, inference: str, belief: Belief, rows: Ints, policies: Ints) -> tuple[Ints, Ints, Ints]:
@@ -218,41 +341,37 @@ def _promising(model: POMDP, inference: str, belief: Belief, rows: Ints, policie
     return np.cumsum(looked_into) - 1, rows[looked_into], policies[looked_into]
 
 
-def _after_outcomes(
-    model: POMDP,
-    inference: str,
-    tables: Tables,
-    agents: Ints,
-    rows: Ints,
-    predicted: Belief,
-    branch: Ints,
-    outcomes: list[np.ndarray],
-) -> tuple[Belief, Ints, Ints]:
-    """Beliefs after the outcomes imagined in each branch; branches that see the same, or come to believe the same, become one.
+def _likeliest(joint: Ragged, most: int, by_index: bool = False) -> Ragged:
+    """The most probable entries of each row, first ones first, or in their own order.
 
-    Returns:
-        the distinct beliefs, the agent of each, and which of them each branch leads to.
+    Probabilities that differ by rounding alone are ties, broken by the order of the entries. They are put in order also where
+    nothing is cut off: sums must run in the same order whoever else is in the batch.
     """
-    kinds = dynamics_of(model).kind
-    # rows share what no action sets, unless something moves by itself: then each pair of row and policy is a case of its own
-    source = branch if "general" in kinds else rows[branch]
-    seen: list[np.ndarray] = []
-    for f, kind in enumerate(kinds):
-        known = predicted.known[f]
-        if kind == "set" and known is not None:
-            seen.append(known[branch])
-    for outcome in outcomes:
-        seen += [outcome] if outcome.ndim == 1 else list(outcome.T)
-    first, same = distinct_rows(source, seen)
-    taken = branch[first]
-    who = agents[taken]
-    beliefs, *_ = INFERENCE[inference](model, tables, who, predicted.take(taken), [o[first] for o in outcomes])
-    # what comes after depends only on what is believed about the states that no action sets
-    moved_by_others = {g for f, deps in enumerate(model.B_dependencies) for g in deps if g != f}  # type: ignore[arg-type]
-    held: list[np.ndarray] = []
-    for f, kind in enumerate(kinds):
-        if kind != "set" or f in moved_by_others:
-            known = beliefs.known[f]
-            held += [known] if known is not None else list(beliefs[f].T)
-    second, again = distinct_rows(who, held)
-    return beliefs.take(second), who[second], again[same]
+    if joint.single:
+        return joint
+    order = np.lexsort((-np.round(joint.weight, 12), joint.row))
+    order = order[np.arange(len(joint.index)) - joint.start[:-1][joint.row] < most]
+    if by_index:
+        order = np.sort(order)
+    start = np.concatenate([[0], np.minimum(joint.count, most).cumsum()])
+    return Ragged(start, joint.index[order], joint.weight[order])
+
+
+def warn_of_separate_gains(model: POMDP, planner: Planner) -> None:
+    """Say so if agents asked for gains from all modalities together where they can only be had from each."""
+    if planner.modalities == "separate" or "state" not in planner.gains:
+        return
+    for c in components_of(model):
+        if len(c.telling) < 2:
+            continue
+        names = [model.labels["modality"][m] for m in c.telling]
+        factors = [model.labels["factor"][f] for f in c.hidden]
+        why = f"joint beliefs about {factors[:4]}{'...' if len(factors) > 4 else ''} would hold {c.n_hidden:.3g} numbers"
+        if planner.search == "states":
+            why = "a search over states looks at each by itself"
+        warnings.warn(
+            f"modalities {names[:4]}{'...' if len(names) > 4 else ''} inform separately here, their gains are summed: {why} "
+            "(Planner(modalities='separate') does so without this warning)",
+            stacklevel=4,
+        )
+        return

@@ -20,9 +20,9 @@ def steps_left(planner: Planner, trial_length: int | None, t: int) -> int:
     return max(0, trial_length - t - 1 + planner.extra_step)
 
 
-def log_prior(model: POMDP, planner: Planner, t: int) -> Floats:
-    """Log prior over policies at time t ``(n_policies,)``."""
-    return model.log_policy_prior if t == 0 or planner.habit == "always" else np.zeros(len(model.policies))
+def log_prior(model: POMDP, planner: Planner, t: int) -> Floats | float:
+    """Log prior over policies at time t ``(n_policies,)``; 0 where it does not count."""
+    return model.log_policy_prior if t == 0 or planner.habit == "always" else 0.0
 
 
 def later_prior(model: POMDP, planner: Planner) -> Floats:

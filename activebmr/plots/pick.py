@@ -90,7 +90,10 @@ def record(source: Result | Mapping[str, Any], scheme: str | int = 0, agent: int
     if "policy" not in source:
         raise ValueError(f"source must be a Result, its trace or a replay, with an array 'policy'; got {sorted(source)}")
     if np.ndim(source["policy"]) == 2:
-        return {name: np.asarray(array) for name, array in source.items()}
+        return {name: np.asarray(array) for name, array in source.items() if np.ndim(array)}
+    if np.ndim(source["policy"]) == 3:  # a replay of several participants
+        a = index("agent", agent, len(source["policy"]))
+        return {name: np.asarray(array)[a] for name, array in source.items() if np.ndim(array)}
     n_schemes, n_agents = np.shape(source["policy"])[:2]
     s, a = index("scheme", scheme, n_schemes), index("agent", agent, n_agents)
     return {name: np.asarray(array)[s, a] for name, array in source.items()}

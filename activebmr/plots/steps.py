@@ -29,7 +29,12 @@ _BAR = (-0.46, 0.62)  # where the bars of a time begin and how wide the longest 
 def _trial(source: Source, scheme: str | int, agent: int, trial: int) -> dict[str, NDArray[Any]]:
     rows = record(source, scheme, agent)
     trial = index("trial", trial, len(rows["policy"]))
-    return {name: array[trial] for name, array in rows.items()}
+    lived = np.isfinite(rows["free_energy"][trial]) if "free_energy" in rows else np.ones(rows["policy"].shape[1], dtype=bool)
+    if not lived.any():
+        raise ValueError(f"trial {trial} of source did not take place")
+    # trials of a replay may be shorter than the longest one
+    timed = {n for n, a in rows.items() if a.shape[:2] == rows["policy"].shape and not n.startswith("pA_")}
+    return {name: array[trial][lived] if name in timed else array[trial] for name, array in rows.items()}
 
 
 def _shades(ax: Axes, values: NDArray[Any], names: Sequence[str]) -> Any:
@@ -81,10 +86,12 @@ def beliefs(
     f = model.factor(factor)
     rows = _trial(source, scheme, agent, trial)
     name = model.labels["factor"][f]
-    names, qs, true = model.labels["states"][name], rows[f"qs_{name}"], rows["states"][:, f]
+    names, qs = model.labels["states"][name], rows[f"qs_{name}"]
+    states = rows["states"][:, f] if "states" in rows else np.full(len(qs), -1)  # recordings may not know them
+    true = np.where(states >= 0, states, qs.argmax(axis=1))
     ax = axes_of(ax, height=1.2 + 0.2 * len(names))
     image = _shades(ax, qs.T, names)
-    _rings(ax, np.arange(1, len(true) + 1), true)
+    _rings(ax, np.flatnonzero(states >= 0) + 1, states[states >= 0])
     ax.set_ylabel(name)
     known = qs[np.arange(len(true)), true] > _CERTAIN
     if known.all():
@@ -294,7 +301,8 @@ def outcomes(
     ax = axes_of(ax, height=0.9 + 0.25 * len(modalities))
     for m, name in enumerate(modalities):
         for t, o in enumerate(seen[:, m]):
-            ax.text(t + 1, m, model.labels["outcomes"][name][o], ha="center", va="center", fontsize="small")
+            word = model.labels["outcomes"][name][o] if o >= 0 else "–"  # missed
+            ax.text(t + 1, m, word, ha="center", va="center", fontsize="small")
     ax.set_yticks(range(len(modalities)), modalities)
     ax.set_ylim(len(modalities) - 0.5, -0.5)
     ax.hlines(np.arange(0.5, len(modalities) - 1), 0.5, len(seen) + 0.5, color="#DDDDDD", linewidth=0.7)

@@ -147,7 +147,7 @@ def model_posterior(
         space = reduced_priors
         if not isinstance(posterior, dict) or not isinstance(prior, dict):
             if len(space.tables) != 1:
-                raise ValueError(f"posterior and prior must be dicts keyed by the modalities {sorted(space.tables)}")
+                raise ValueError(f"posterior and prior must be dicts keyed by the modalities {list(space.tables)}")
             (only,) = space.tables
             posterior, prior = {only: posterior}, {only: prior}
         ratios = sum(_space_ratios(space, m, posterior[m], prior[m], offset) for m in space.tables) + np.log(space.prior)

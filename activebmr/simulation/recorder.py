@@ -8,31 +8,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from activebmr.agent.state import AgentState, StepInfo, TrialInfo
-from activebmr.arrays import Floats, Ints
+from activebmr.arrays import Floats
 from activebmr.dirichlet import safe_log
 from activebmr.inference.tables import CountTable
 from activebmr.model.layout import layouts_of
 from activebmr.model.pomdp import POMDP
 from activebmr.simulation.worlds import ModelProcess
 
-__all__ = ["Recorder", "divergence_from"]
+__all__ = ["Recorder", "divergence_from", "nothing"]
 
 
 class Recorder:
-    """Keeps every step of some agents: `simulate(..., trace=True)` and `replay` hand its arrays out."""
+    """Keeps every step of some agents: `simulate(..., trace=True)` and `replay` hand its arrays out.
 
-    def __init__(self, model: POMDP) -> None:
-        self.model = model
+    Args:
+        model: names factors and modalities.
+        times: length of the time axis, for trials that may be shorter; None if all are equally long.
+    """
+
+    def __init__(self, model: POMDP, times: int | None = None) -> None:
+        self.model, self.times = model, times
         self.steps: list[dict[str, NDArray[Any]]] = []
         self.trials: list[dict[str, NDArray[Any]]] = []
 
-    def step(self, info: StepInfo, outcomes: Ints, states: Ints) -> None:
+    def step(self, info: StepInfo, **more: NDArray[Any]) -> None:
+        """Keep a report and, beside it (or instead of what it says), ``more`` under names of its own, ``(n_agents, ...)``."""
         names = self.model.labels["factor"]
         row = {f"qs_{name}": q for name, q in zip(names, info.qs, strict=True)}
         for name in ("free_energy", "neg_efe", "utility", "state_info_gain", "param_info_gain", "model_info_gain", "q_pi"):
             row[name] = getattr(info, name)
-        row |= {"confidence": info.confidence, "policy": info.policy, "controls": info.controls}
-        row |= {"outcomes": outcomes, "states": states}
+        row |= {"confidence": info.confidence, "impossible": info.impossible, "policy": info.policy, "controls": info.controls}
+        row |= more
         if info.model_posterior is not None:
             row["model_posterior"] = info.model_posterior
         self.steps.append(row)
@@ -41,6 +47,8 @@ class Recorder:
         """Fold the steps since the last trial into one and add what the trial changed."""
         names = dict.fromkeys(name for step in self.steps for name in step)
         folded = {name: np.stack([_held(name, s, self.steps) for s in self.steps], axis=1) for name in names}
+        if self.times is not None:
+            folded = {name: _padded(array, self.times) for name, array in folded.items()}
         self.steps.clear()
         for m, counts in info.counts.items():
             name = self.model.labels["modality"][m]
@@ -50,17 +58,36 @@ class Recorder:
         folded["kl_to_truth"] = divergence
         self.trials.append(folded)
 
+    def skip(self) -> None:
+        """A trial that did not take place."""
+        self.trials.append({})
+
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """All records: axes (agent, trial, ...), and (agent, trial, time, ...) for what changes within a trial; nan where a
-        trial has none of a thing.
+        """All records: axes (agent, trial, ...), and (agent, trial, time, ...) for what changes within a trial; nan, -1 among
+        whole numbers or False where a trial has none of a thing.
         """
         names = dict.fromkeys(name for trial in self.trials for name in trial)
         return {name: np.stack([_held(name, t, self.trials) for t in self.trials], axis=1) for name in names}
 
 
+def nothing(dtype: np.dtype[Any]) -> float | int | bool:
+    """What stands for nothing in an array: nan, -1 or False."""
+    return {"f": np.nan, "b": False}.get(dtype.kind, -1)
+
+
 def _held(name: str, row: dict[str, NDArray[Any]], rows: list[dict[str, NDArray[Any]]]) -> NDArray[Any]:
-    """What a row holds under a name, or nan in the shape that others have."""
-    return row[name] if name in row else np.full(next(r[name] for r in rows if name in r).shape, np.nan)
+    """What a row holds under a name, or nothing in the shape that others have."""
+    if name in row:
+        return row[name]
+    other = next(r[name] for r in rows if name in r)
+    return np.full(other.shape, nothing(other.dtype), dtype=other.dtype)
+
+
+def _padded(array: NDArray[Any], times: int) -> NDArray[Any]:
+    """An array ``(n_agents, time, ...)`` with nothing at the times that it lacks."""
+    out = np.full((len(array), times, *array.shape[2:]), nothing(array.dtype), dtype=array.dtype)
+    out[:, : array.shape[1]] = array
+    return out
 
 
 def divergence_from(state: AgentState, process: ModelProcess) -> Floats:

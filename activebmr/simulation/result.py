@@ -21,6 +21,7 @@ DIMENSIONS: dict[str, tuple[str, ...]] = {
     "losses": ("scheme", "agent", "trial"),
     "confidence": ("scheme", "agent", "trial"),
     "free_energy": ("scheme", "agent", "trial"),
+    "impossible": ("scheme", "agent", "trial"),
     "log_odds": ("scheme", "agent", "trial"),
     "kl_to_truth": ("scheme", "agent", "trial"),
     "best_model": ("scheme", "agent", "trial"),
@@ -31,9 +32,13 @@ DIMENSIONS: dict[str, tuple[str, ...]] = {
     "adopted_model": ("scheme", "agent"),
     "adoption_trial": ("scheme", "agent"),
 }
-"""Measures of a result and their axes. Confidence, free energy, log odds and KL are in nats."""
+"""Measures of a result and their axes. Confidence, free energy, log odds and KL are in nats; ``impossible`` counts observations
+that the agent's model held impossible.
+"""
 
-_REQUIRED = (*DIMENSIONS, "scheme", "model_names", "model_class", "true_model", "seed", "version", "settings")
+# files of 0.1 do not count what was held impossible
+_MEASURED = (name for name in DIMENSIONS if name != "impossible")
+_REQUIRED = (*_MEASURED, "scheme", "model_names", "model_class", "true_model", "seed", "version", "settings")
 
 
 class Result:
@@ -52,6 +57,7 @@ class Result:
         if missing:
             raise ValueError(f"arrays of Result must hold {list(_REQUIRED)}; they lack {missing}")
         self.arrays: dict[str, NDArray[Any]] = {name: np.asarray(value) for name, value in arrays.items()}
+        self.arrays.setdefault("impossible", np.zeros(self.arrays["wins"].shape, dtype=np.int32))
         sizes: dict[str, int] = {}
         for name, dims in DIMENSIONS.items():
             shape = self.arrays[name].shape
@@ -128,6 +134,7 @@ class Result:
                     "undiscovered": int((discovery >= self.sizes["trial"]).sum()),
                     "score": float(score.mean()),
                     "score_se": standard_error(score),
+                    "impossible": int(self.arrays["impossible"][s].sum()),
                 }
             )
         return rows
@@ -144,6 +151,7 @@ class Result:
             lines.append(
                 f"  {row['scheme']}: {found}discovery after {row['discovery']:.1f} +- {row['discovery_se']:.1f} trials "
                 f"(median {row['discovery_median']:g}), score {row['score']:.1f} +- {row['score_se']:.1f}"
+                + (f"; {row['impossible']} observations were impossible to its agents" if row["impossible"] else "")
             )
         return "\n".join(lines)
 

@@ -74,13 +74,14 @@ def run_batch(
             controls = info.controls
             measures["confidence"][:, i] += info.confidence
             measures["free_energy"][:, i] += info.free_energy
+            measures["impossible"][:, i] += info.impossible
             for m, worth in paradigm.score.items():
                 value = np.asarray(worth)[outcomes[:, m]]
                 measures["wins"][:, i] += value > 0
                 measures["losses"][:, i] += value < 0
                 measures["score"] += value
             if recorder is not None:
-                recorder.step(info, outcomes, states)
+                recorder.step(info, outcomes=outcomes, states=states)
         divergence = divergence_from(state, process)
         done = agent._conclude(state, dreams)
         measures["kl_to_truth"][:, i] = divergence
@@ -102,7 +103,7 @@ def run_batch(
 def _empty(n_agents: int, n_trials: int, n_models: int) -> dict[str, NDArray[Any]]:
     shape = (n_agents, n_trials)
     measures: dict[str, NDArray[Any]] = {name: np.zeros(shape) for name in ("confidence", "free_energy", "kl_to_truth")}
-    measures |= {name: np.zeros(shape, dtype=np.int32) for name in ("wins", "losses")}
+    measures |= {name: np.zeros(shape, dtype=np.int32) for name in ("wins", "losses", "impossible")}
     measures |= {name: np.full(shape, np.nan) for name in ("log_odds", "true_model_posterior")}
     measures |= {"best_model": np.full(shape, -1, dtype=np.int32), "model_posterior": np.full((*shape, n_models), np.nan)}
     measures |= {name: np.full(n_agents, -1) for name in ("adopted_model", "adoption_trial")}
@@ -145,7 +146,7 @@ def simulate(
         ValueError, TypeError: on arguments out of range.
         KeyboardInterrupt: if interrupted before any agent had finished.
     """
-    schemes = [paradigm] if isinstance(paradigm, Paradigm) else list(paradigm)
+    schemes = list(paradigm) if isinstance(paradigm, Iterable) else [paradigm]
     _check(schemes, n_agents, n_trials, seed, jobs)
     size = BATCH if jobs == 1 else max(1, min(BATCH, -(-n_agents // _cores(jobs))))
     batches = [np.arange(a, min(a + size, n_agents)) for a in range(0, n_agents, size)]

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from activebmr.arrays import Floats, Ints, sample
+from activebmr.arrays import Floats, Ints, sample, sample_cumulative
 from activebmr.dirichlet import mean
 from activebmr.model.hypotheses import HypothesisSpace
 from activebmr.model.layout import dynamics_of
@@ -61,6 +61,10 @@ class ModelProcess:
             else:
                 flat = a.reshape(a.shape[0], -1).T
                 self._columns.append((flat, np.arange(len(flat))[None]))
+        self._cumulative = [c.cumsum(axis=1) for c, _ in self._columns]
+        # per factor the next state's cumulative probabilities by controls and states
+        self._moves = [np.ascontiguousarray(np.moveaxis(b, 0, -1)).cumsum(axis=-1) for b in model.B]
+        self._strides = [_strides([model.num_states[f] for f in deps]) for deps in model.A_dependencies]  # type: ignore[union-attr]
         self._certain = [c.argmax(axis=1) if (c.max(axis=1) == 1.0).all() else None for c, _ in self._columns]
         self.states: Ints = np.zeros((0, model.num_factors), dtype=np.intp)
 
@@ -90,7 +94,7 @@ class ModelProcess:
         model, old = self.model, self.states
         fresh = np.empty_like(old)
         dynamics = dynamics_of(model)
-        for f, b in enumerate(model.B):
+        for f in range(model.num_factors):
             target = dynamics.target[f]
             if dynamics.kind[f] == "fixed":
                 fresh[:, f] = old[:, f]
@@ -98,8 +102,8 @@ class ModelProcess:
                 fresh[:, f] = target[controls[:, f]]
             else:
                 deps = model.B_dependencies[f]  # type: ignore[index]
-                columns = b[(slice(None), *(old[:, d] for d in deps), controls[:, f])]
-                fresh[:, f] = sample(columns.T, uniforms[:, f])
+                rows = self._moves[f][(*(old[:, d] for d in deps), controls[:, f])]
+                fresh[:, f] = sample_cumulative(rows, uniforms[:, f])
         self.states = fresh
         return fresh, self._outcomes(uniforms)
 
@@ -108,12 +112,22 @@ class ModelProcess:
         out = np.empty((len(self.states), model.num_modalities), dtype=np.intp)
         for m, (columns, assignment) in enumerate(self._columns):
             deps = model.A_dependencies[m]  # type: ignore[index]
-            state = np.ravel_multi_index([self.states[:, f] for f in deps], [model.num_states[f] for f in deps])
-            row = self.truth if len(assignment) > 1 else 0
-            column = assignment[row, state]
+            column = self.states[:, deps[0]] * self._strides[m][0]
+            for f, stride in zip(deps[1:], self._strides[m][1:], strict=True):
+                column += self.states[:, f] * stride
+            if len(columns) != assignment.size:  # hypotheses share columns
+                column = assignment[self.truth if len(assignment) > 1 else 0, column]
             certain = self._certain[m]
-            out[:, m] = sample(columns[column], uniforms[:, model.num_factors + m]) if certain is None else certain[column]
+            if certain is None:
+                out[:, m] = sample_cumulative(self._cumulative[m][column], uniforms[:, model.num_factors + m])
+            else:
+                out[:, m] = certain[column]
         return out
+
+
+def _strides(sizes: list[int]) -> list[int]:
+    """How far apart the states of each factor lie in C order."""
+    return [int(np.prod(sizes[i + 1 :], dtype=int)) for i in range(len(sizes))]
 
 
 class GymnasiumProcess:

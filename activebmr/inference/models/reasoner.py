@@ -85,7 +85,7 @@ class JointReasoner:
         self.set_sizes = tuple(model.num_states[f] for f in self.set)
         self.n_still, self.n_set = int(np.prod(self.still_sizes)), int(np.prod(self.set_sizes))
         ((self.modality, table),) = space.tables.items()
-        self._kept = [layouts_of(model)[m].keep(a) for m, a in enumerate(model.A)]  # likelihoods, columns as kept
+        self.kept = [layouts_of(model)[m].keep(a) for m, a in enumerate(model.A)]  # likelihoods, columns as kept
         self.columns = [self._columns(m) for m in range(model.num_modalities)]  # (B, T) into each modality's kept columns
         self.reduced = table.columns + offset
         first = self.columns[self.modality][0]
@@ -153,7 +153,7 @@ class JointReasoner:
         for m in range(model.num_modalities):
             if m == self.modality or not set(model.A_dependencies[m]) & set(self.still):  # type: ignore[index]
                 continue
-            chance = self._kept[m][self.columns[m]].transpose(1, 0, 2)  # (T, B, O)
+            chance = self.kept[m][self.columns[m]].transpose(1, 0, 2)  # (T, B, O)
             self.others_entropy -= xlogy(chance, chance).sum(axis=2).T
             self.apart.append(chance)
             if joint is not None and joint.size * chance.shape[2] > _LARGEST_JOINT:
@@ -249,7 +249,7 @@ class JointReasoner:
         for m, outcome in enumerate(outcomes):
             if m == self.modality:
                 continue
-            a, column = self._kept[m], self.columns[m][:, placed].T  # column: (rows, B)
+            a, column = self.kept[m], self.columns[m][:, placed].T  # column: (rows, B)
             if outcome.ndim == 1:
                 chance = a[column, np.maximum(outcome, 0)[:, None]]
                 missing = outcome < 0
@@ -286,13 +286,13 @@ class JointReasoner:
             joint = joint * np.exp(total - shift)[:, :, None]
         else:
             joint = joint.copy()
-        joint = self._weigh(joint, placed, own)
+        joint = self.weigh(joint, placed, own)
         mass = joint.reshape(len(joint), -1).sum(axis=1)
         with np.errstate(divide="ignore"):
             evidence = np.log(mass) + shift[:, 0]
         return joint / np.where(mass > 0, mass, 1.0)[:, None, None], evidence
 
-    def _weigh(self, joint: Floats, placed: Ints, by_column: list[Floats]) -> Floats:
+    def weigh(self, joint: Floats, placed: Ints, by_column: list[Floats]) -> Floats:
         """J times, for each hypothesis, the likelihood ``(rows, B)`` of the column that it has at each state; in place."""
         classes = self.class_of_set[placed]
         for c in np.unique(classes):

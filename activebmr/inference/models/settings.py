@@ -14,16 +14,26 @@ class Reasoning:
     """Settings of joint reasoning.
 
     Attributes:
-        max_size: largest number of hypotheses x joint states per agent for which the joint posterior is kept; beyond it the
-            agent falls back to factor marginals, and says so in a warning.
+        max_size: largest number of numbers that an agent may keep about hypotheses: hypotheses x joint states and, with counts
+            of their own, their counts; beyond it the agent falls back to shared counts, or to factor marginals, and says so in
+            a warning.
         lookahead: further steps that the gain is expected over, 0 for none. Each step multiplies the work by the
-            policies and outcomes worth looking into.
+            policies and outcomes that there are.
         evidence: what the posterior over hypotheses is carried from trial to trial by: ``"joint"``, exactly, by the joint
-            posterior itself; or ``"counts"``, by model reduction of the counts that the trial added (agents who have adopted a
-            hypothesis always use the counts).
+            posterior itself; or ``"counts"``, by model reduction of the counts that the trial added.
+        counts: how what was seen is credited to columns where states are uncertain: ``"own"``, to each hypothesis by its own
+            beliefs; or ``"shared"``, once for all hypotheses by what is believed on average, which is fast, and the same where
+            states are certain when a trial is over. Shared counts know hypotheses about one modality, policies of one step and
+            actions that lead from certain states to certain states.
         outcome_cutoff: outcomes less probable than this are not looked into.
         discount: what a gain one step later is worth, in (0, 1]; a little below 1, so that nothing is put off for ever that can
             be learned now.
+
+    Raises:
+        ValueError: naming the setting, the rule and the value.
+
+    Example:
+        ``Agent(model, hypotheses, reasoning=Reasoning(lookahead=1))``
     """
 
     max_size: int = 1_000_000
@@ -31,6 +41,7 @@ class Reasoning:
     outcome_cutoff: float = 1e-12
     discount: float = 0.99
     evidence: str = "joint"
+    counts: str = "own"
 
     def __post_init__(self) -> None:
         for name in ("max_size", "lookahead"):
@@ -39,7 +50,8 @@ class Reasoning:
                 raise ValueError(f"{name} of Reasoning must be a whole number >= 0; got {value!r}")
         if not 0 <= self.outcome_cutoff < 1:
             raise ValueError(f"outcome_cutoff of Reasoning must lie in [0, 1); got {self.outcome_cutoff}")
-        if self.evidence not in ("joint", "counts"):
-            raise ValueError(f"evidence of Reasoning must be 'joint' or 'counts'; got {self.evidence!r}")
+        for name, allowed in (("evidence", ("joint", "counts")), ("counts", ("own", "shared"))):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} of Reasoning must be {allowed[0]!r} or {allowed[1]!r}; got {getattr(self, name)!r}")
         if not 0 < self.discount <= 1:
             raise ValueError(f"discount of Reasoning must lie in (0, 1]; got {self.discount}")

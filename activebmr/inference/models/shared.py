@@ -93,6 +93,7 @@ class SharedEvidence:
         merged = space.merged() if len(self.first) < len(space) else space
         self.reasoner = JointReasoner(model, merged, offset, rate)
         self.modality = self.reasoner.modality
+        self.tabled = (self.modality,)
         layout = layouts_of(model)[self.modality]
         self.log_prior = np.log(merged.prior)
         prior = layout.keep(model.pA[self.modality])  # type: ignore[index]
@@ -196,24 +197,32 @@ class SharedEvidence:
         """Probabilities of all hypotheses from those of the distinct ones: equals share."""
         return np.asarray((posterior / self._members)[:, self.class_of])
 
-    def carry_over(self, belief: Thoughts, bank: Bank, evidence: Floats, retention: Floats | float) -> Floats:
-        """Log posterior over distinct hypotheses after a trial that left the counts ``evidence``, up to a constant
-        ``(n_agents, M)``.
+    def counted(self, bank: Bank, modality: int, agents: Ints, columns: Ints, amounts: Floats) -> None:
+        """Take in, in place, what was learned about a modality: see `activebmr.agent.learning.Listener`."""
+        if modality == self.modality:
+            bank.evidence[agents, columns] += amounts
+
+    def concluded(self, bank: Bank, belief: Thoughts, retention: Floats | float) -> Bank:
+        """What is carried on from a trial that ended with ``belief``; ``retention``: of evidence, one for all agents or
+        ``(n_agents,)``.
         """
+        fades = bool(np.any(np.asarray(retention) < 1.0))
+        evidence = bank.evidence
+        kept = retention if np.ndim(retention) == 0 else np.asarray(retention)[:, None, None]
+        if fades:
+            evidence = evidence * kept
         if self.settings.evidence == "counts":
-            return self.log_evidence(evidence) + self.log_prior
+            return Bank(evidence, evidence.copy(), self.log_evidence(evidence) + self.log_prior)
         after = bank.log_posterior.copy()
         with np.errstate(divide="ignore"):
             after[belief.thinkers] = np.log(belief.joint.sum(axis=1))
-        kept = retention if np.ndim(retention) == 0 else np.asarray(retention)[:, None, None]
         if len(belief.actors):
             actors = belief.actors
-            mine = kept if np.ndim(kept) == 0 else np.asarray(kept)[actors]
-            after[actors] += self.log_evidence(evidence[actors] / mine) - self.log_evidence(bank.before[actors])
-        if np.all(np.asarray(retention) == 1.0):
-            return after
-        share = retention if np.ndim(retention) == 0 else np.asarray(retention)[:, None]
-        return np.asarray(self.log_prior + share * (after - self.log_prior))
+            after[actors] += self.log_evidence(bank.evidence[actors]) - self.log_evidence(bank.before[actors])
+        if fades:
+            share = retention if np.ndim(retention) == 0 else np.asarray(retention)[:, None]
+            after = self.log_prior + share * (after - self.log_prior)
+        return Bank(evidence, evidence.copy(), after)
 
     def log_evidence(self, evidence: Floats) -> Floats:
         """Log evidence of the distinct hypotheses from counts, by model reduction, up to a constant ``(n_agents, M)``."""

@@ -52,10 +52,10 @@ class Alternatives:
         check_support: bool = True,
     ) -> None:
         if modality is None and len(space.tables) != 1:
-            raise ValueError(f"modality must be given, one of {sorted(space.tables)}: the models speak about several")
+            raise ValueError(f"modality must be given, one of {list(space.tables)}: the models speak about several")
         m = next(iter(space.tables)) if modality is None else modality
         if m not in space.tables:
-            raise ValueError(f"modality must be one that the models speak about, {sorted(space.tables)}; got {m}")
+            raise ValueError(f"modality must be one that the models speak about, {list(space.tables)}; got {m}")
         if adopt not in ("reduced", "claims"):
             raise ValueError(f"adopt of Alternatives must be 'reduced' or 'claims'; got {adopt!r}")
         self.space, self.table, self.adopt = space, space.tables[m], adopt

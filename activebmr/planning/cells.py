@@ -1,0 +1,364 @@
+"""Worth of the cells of one set of factors: what outcomes are expected there, what they are worth, and what they tell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from activebmr.arrays import Floats, Ints
+from activebmr.inference.tables import CountTable
+from activebmr.model.components import Component
+from activebmr.model.reading import Reading, project
+from activebmr.planning.blocks import Block, Own, Silent, Tables
+from activebmr.planning.histories import Histories, Level
+from activebmr.planning.preferences import Wish
+
+__all__ = ["Cells", "Part"]
+
+_AT_ONCE = 2**21  # numbers held at a time
+_FEW = 8  # outcomes up to which a sum over them is faster one by one
+
+
+@dataclass(eq=False)
+class Cells:
+    """Worth of cells ``(rows, cells)``; None for what is 0."""
+
+    utility: Floats | None = None
+    state: Floats | None = None
+    param: Floats | None = None
+
+    def add(self, name: str, values: Floats | None) -> None:
+        if values is not None:
+            held = getattr(self, name)
+            setattr(self, name, values if held is None else held + values)
+
+
+class Part:
+    """Some factors of a component, which nothing but themselves moves, and what is read from them.
+
+    Args:
+        component: the component that beliefs are about.
+        followed: the factors in question.
+        histories: what policies make of them.
+        gains: which of ``"state"`` and ``"param"`` are wanted.
+        blocks: known modalities, each informing by itself.
+        learned: modalities of each agent, with the known ones that inform together with them.
+        silent: modalities that tell nothing.
+    """
+
+    def __init__(
+        self,
+        component: Component,
+        followed: Component,
+        histories: Histories,
+        gains: Sequence[str],
+        blocks: list[Block],
+        learned: list[tuple[list[Block], list[Own]]],
+        silent: list[Silent],
+    ) -> None:
+        self.histories, self._blocks, self._learned, self._silent = histories, blocks, learned, silent
+        self._curious, self._novel = "state" in gains, "param" in gains
+        kept = [component.known.index(f) for f in followed.known]
+        self._known_of = None if followed.known == component.known else project(component.known_sizes, kept)
+        self._hidden = _Marginal(component, followed)
+        self._wide: dict[int, tuple[Floats, Floats]] = {}
+
+    def spread(self, values: Floats, steps: int) -> Floats:
+        """Cells' values to policies, summed over their steps ``(rows, n_policies)``."""
+        cell = self.histories.by_step
+        total = values.take(cell[0], axis=1)
+        for h in range(1, steps):
+            total += values.take(cell[h], axis=1)
+        return total
+
+    def cells(self, start: Ints, q: Floats, tables: Tables, agents: Ints, wanted: Sequence[Wish]) -> Cells:
+        """Worth of every cell of as many steps as there are preferences for."""
+        h, steps = self.histories, len(wanted)
+        n_cells = h.ends[steps - 1]
+        if self._known_of is not None:
+            start = self._known_of[start]
+        known = h.known(start, n_cells)
+        place = _Place(known, h.hidden[:n_cells] if h.levels else None, h.step[:n_cells], wanted)
+        out = Cells()
+        for silent in self._silent:
+            out.add("utility", _silent_worth(silent, place))
+        if self._blocks or self._learned:
+            foreseen = _Foreseen(h, self._hidden.of(q), start, steps)
+            for block in self._blocks:
+                self._known_block(block, foreseen, place, out)
+            for blocks, own in self._learned:
+                self._of_each_agent(blocks, own, foreseen.beliefs, place, tables, agents, out)
+        return out
+
+    # --- known likelihoods -----------------------------------------------------------------------------------------------
+    def _known_block(self, block: Block, foreseen: _Foreseen, place: _Place, out: Cells) -> None:
+        n, plain = block.n_slots, all(w.plain[m] for w in place.lists for m in block.modalities)
+        # preferences of each agent, or of minus infinity (times a belief of 0), need the outcomes themselves
+        table = block.table(place.lists if plain else [])
+        seen, index = self._read(block.reading, table, foreseen, place)
+        if self._curious:
+            out.add("state", _pick(information(seen[..., :n], seen[..., n]), index))
+        if not plain:
+            at = block.reading.known_of[place.known]
+            out.add("utility", slots_worth(block, _pick(seen[..., :n], index), at, place))
+        elif len(place.lists) == 1:
+            out.add("utility", _pick(seen[..., n + 1], index))
+        else:
+            worth = _pick(seen[..., n + 1 :], index)
+            out.add("utility", np.take_along_axis(worth, place.which[place.step][None, :, None], axis=2)[..., 0])
+
+    def _read(self, reading: Reading, table: Floats, foreseen: _Foreseen, place: _Place) -> tuple[Floats, Ints | None]:
+        """Expected columns ``(rows, n, width)``, and which of the n each cell has: ``(cells,)``, ``(rows, cells)`` or None."""
+        known, hidden = place.known, place.hidden
+        if reading.n_known == 1:
+            expected = foreseen.expected(reading, table)
+            return expected, (np.zeros(known.shape[1], dtype=np.intp) if hidden is None else place.distinct)
+        seen = reading.seen(foreseen.beliefs)
+        at = reading.known_of[known]
+        if hidden is None and reading.n_known <= 2 * known.shape[1]:
+            wide = np.matmul(seen, self._widened(table)).reshape(len(seen), reading.n_known, table.shape[2])
+            return wide, at
+        out = np.empty((*known.shape, table.shape[2]))
+        for part in chunks(len(known), known.shape[1] * table.shape[1] * table.shape[2]):
+            x = seen[part] if hidden is None else seen[part][:, hidden]
+            out[part] = np.matmul(x[:, :, None, :], table[at[part]])[:, :, 0]
+        return out, None
+
+    def _widened(self, table: Floats) -> Floats:
+        """A table ``(n_known, n_hidden, width)`` as one matrix; kept together with the table, so that no other has its id."""
+        held = self._wide.get(id(table))
+        if held is None:
+            if len(self._wide) > 64:
+                self._wide.clear()
+            wide = np.ascontiguousarray(table.transpose(1, 0, 2).reshape(table.shape[1], -1))
+            held = self._wide[id(table)] = wide, table
+        return held[0]
+
+    # --- likelihoods of each agent ---------------------------------------------------------------------------------------
+    def _of_each_agent(
+        self, blocks: list[Block], own: list[Own], beliefs: Floats, place: _Place, tables: Tables, agents: Ints, out: Cells
+    ) -> None:
+        reading, shape = own[0].reading, place.known.shape
+        held = [tables[o.modality] for o in own]
+        novel = self._novel and any(isinstance(t, CountTable) and t.novel[agents].any() for t in held)
+        whole = Cells(np.zeros(shape), np.zeros(shape) if self._curious else None, np.zeros(shape) if novel else None)
+        width = int(np.prod([t.n_outcomes for t in held])) * (blocks[0].n_slots if blocks else 1)
+        for rows in chunks(shape[0], shape[1] * reading.n_hidden * (width + 8)):
+            part = place.of(rows)
+            x = reading.seen(beliefs[rows])
+            x = np.broadcast_to(x, (*part.known.shape, x.shape[2])) if part.hidden is None else x[:, part.hidden]
+            at = reading.known_of[part.known]
+            for name, values in vars(self._some(blocks, own, x, at, part, tables, agents[rows], novel)).items():
+                if values is not None:
+                    getattr(whole, name)[rows] = values
+        for name, values in vars(whole).items():
+            out.add(name, values)
+
+    def _some(
+        self,
+        blocks: list[Block],
+        own: list[Own],
+        x: Floats,
+        at: Ints,
+        place: _Place,
+        tables: Tables,
+        agents: Ints,
+        novel: bool,
+    ) -> Cells:
+        """Worth of cells at known states ``at`` with beliefs ``x`` (rows, cells, hidden) about the rest."""
+        out, ambiguity = Cells(), np.zeros(at.shape)
+        joint: Floats | None = None  # (rows, cells, hidden, joint outcomes), beliefs in it
+        for block in blocks:
+            table = block.table([])[at]
+            joint = x[..., None] * table[..., : block.n_slots]
+            ambiguity += _weighted(x, table[..., block.n_slots])
+            out.add("utility", slots_worth(block, joint.sum(axis=2), at, place))
+        for o in own:
+            table = tables[o.modality]
+            places = agents[:, None, None] * o.n_states + o.columns[at]
+            likelihood = table.likelihood[places]
+            chance = likelihood[..., :-1]
+            ambiguity += _weighted(x, likelihood[..., -1])
+            out.add("utility", outcomes_worth(np.matmul(x[:, :, None, :], chance)[:, :, 0], o.modality, place))
+            if novel and isinstance(table, CountTable):
+                gain = _weighted(x, (chance * table.novelty[places]).sum(axis=3))
+                out.add("param", np.where(table.novel[agents][:, None], gain, 0.0))
+            if self._curious:
+                whole = x[..., None] if joint is None else joint
+                joint = (whole[..., :, None] * chance[..., None, :]).reshape(*at.shape, x.shape[2], -1)
+        if self._curious and joint is not None:
+            out.add("state", information(np.ascontiguousarray(joint.sum(axis=2)), ambiguity))
+        return out
+
+
+class _Place:
+    """Where cells are, and what is wanted there.
+
+    Attributes:
+        known: known joint state of each cell ``(rows, cells)``.
+        hidden: hidden history of each cell ``(cells,)``, or None where hidden states never move.
+        step: step of each cell ``(cells,)``.
+        lists: the different preferences among the steps; ``which``: those of each step.
+    """
+
+    def __init__(self, known: Ints, hidden: Ints | None, step: Ints, wanted: Sequence[Wish]) -> None:
+        self.known, self.hidden, self.step = known, hidden, step
+        self.lists: list[Wish] = []
+        self.which = np.zeros(len(wanted), dtype=np.intp)
+        for h, w in enumerate(wanted):
+            for j, held in enumerate(self.lists):
+                if w is held:
+                    self.which[h] = j
+                    break
+            else:
+                self.which[h] = len(self.lists)
+                self.lists.append(w)
+        self._wanted = wanted
+
+    @property
+    def distinct(self) -> Ints | None:
+        """Hidden history of each cell, or None where cells and histories are the same."""
+        hidden = self.hidden
+        if hidden is None or (len(hidden) and hidden[-1] == len(hidden) - 1 and (np.diff(hidden) == 1).all()):
+            return None
+        return hidden
+
+    def of(self, rows: slice) -> _Place:
+        """Some rows."""
+        made = {id(w): w.of(rows) for w in self._wanted}
+        return _Place(self.known[rows], self.hidden, self.step, [made[id(w)] for w in self._wanted])
+
+    def by_wish(self) -> list[tuple[Wish, Ints | slice]]:
+        """Each preference, and the cells that it counts for."""
+        if len(self.lists) == 1:
+            return [(self.lists[0], slice(None))]
+        return [(w, np.flatnonzero(self.which[self.step] == j)) for j, w in enumerate(self.lists)]
+
+
+class _Foreseen:
+    """Hidden beliefs of all histories, and what they lead one to expect."""
+
+    def __init__(self, histories: Histories, q: Floats, start: Ints, steps: int) -> None:
+        self._histories, self._q, self._start, self._steps = histories, q, start, steps
+
+    @cached_property
+    def beliefs(self) -> Floats:
+        """``(rows, n_histories, n_hidden)``."""
+        return self._histories.beliefs(self._q, self._start, self._steps)
+
+    @cached_property
+    def _until(self) -> tuple[Floats | None, Floats]:
+        return self._histories.until(self._q, self._start, self._steps)
+
+    def expected(self, reading: Reading, table: Floats) -> Floats:
+        """Expected columns of a table that depends on no known state ``(rows, n_histories, width)``."""
+        h = self._histories
+        level = h.levels[self._steps - 1] if h.levels else None
+        stacked = None if level is None else h.component.motion.stacked(level.codes)
+        if stacked is None or level is None:
+            return np.matmul(reading.seen(self.beliefs), table[0])
+        # beliefs after the last step are of no use but for what they lead one to expect
+        before, now = self._until
+        last = _moved_on(now, level, h.composed(self._steps - 1, stacked, reading, table))
+        return last if before is None else np.concatenate([np.matmul(reading.seen(before), table[0]), last], axis=1)
+
+
+def _moved_on(now: Floats, level: Level, composed: Floats) -> Floats:
+    """What one more step shows ``(rows, n_histories, width)``, by ``composed`` of every code ``(n_codes, now, width)``."""
+    if level.full:
+        wide = np.matmul(now, level.wide(composed)).reshape(len(now), -1, composed.shape[2])
+        return wide if level.places is None else wide[:, level.places]
+    out = np.empty((len(now), len(level.parent), composed.shape[2]))
+    for code, _, members in level.groups:
+        out[:, members] = np.matmul(now[:, level.parent[members]], composed[level.codes.index(code)])
+    return out
+
+
+class _Marginal:
+    """Beliefs about some hidden factors of a component, from those about all."""
+
+    def __init__(self, component: Component, followed: Component) -> None:
+        self._sizes = component.hidden_sizes
+        self._dropped = [i for i, f in enumerate(component.hidden) if f not in followed.hidden]
+        self._matrix = None
+        if self._dropped and component.n_hidden <= 256:
+            kept = [component.hidden.index(f) for f in followed.hidden]
+            self._matrix = np.eye(followed.n_hidden)[project(component.hidden_sizes, kept)]
+
+    def of(self, q: Floats) -> Floats:
+        if not self._dropped:
+            return q
+        if self._matrix is not None:
+            return np.matmul(q[:, None], self._matrix)[:, 0]
+        tensor = q.reshape(len(q), *self._sizes)
+        for axis in self._dropped[::-1]:
+            tensor = np.ascontiguousarray(tensor).sum(axis=axis + 1)
+        return np.ascontiguousarray(tensor).reshape(len(q), -1)
+
+
+def chunks(rows: int, numbers: int) -> list[slice]:
+    """Parts of a batch of so many numbers a row that can be held at a time."""
+    size = max(1, _AT_ONCE // max(1, numbers))
+    return [slice(a, min(a + size, rows)) for a in range(0, rows, size)]
+
+
+def information(chance: Floats, ambiguity: Floats) -> Floats:
+    """Entropy of expected outcomes (last axis) less their expected entropy, given minus the latter; >= 0."""
+    if chance.shape[-1] > _FEW:
+        p = np.maximum(chance, 1e-300)
+        total = (chance * np.log(p)).sum(axis=-1)
+        return np.maximum(ambiguity - total, 0.0)
+    total = None
+    for o in range(chance.shape[-1]):
+        p = chance[..., o]
+        term = p * np.log(np.maximum(p, 1e-300))
+        total = term if total is None else total + term
+    return np.maximum(ambiguity - total, 0.0)  # type: ignore[operator]
+
+
+def _pick(values: Floats, index: Ints | None) -> Floats:
+    """Values ``(rows, n, ...)`` of each cell ``(rows, cells, ...)``."""
+    if index is None:
+        return values
+    if index.ndim == 1:
+        return values.take(index, axis=1)
+    return values[np.arange(len(values))[:, None], index]
+
+
+def _weighted(x: Floats, values: Floats) -> Floats:
+    """Sum over the hidden states (last axis)."""
+    return np.asarray(np.matmul(x[..., None, :], values[..., :, None])[..., 0, 0])
+
+
+def _silent_worth(silent: Silent, place: _Place) -> Floats | None:
+    """Expected log preference of a modality that depends on known states alone ``(rows, cells)``."""
+    m, at = silent.modality, silent.reading.known_of[place.known]
+    if all(w.plain[m] for w in place.lists):
+        worth = [silent.worth(w, m) for w in place.lists]
+        return np.take(worth[0], at) if len(worth) == 1 else np.stack(worth)[place.which[place.step][None, :], at]
+    return outcomes_worth(silent.chance[at], m, place)
+
+
+def outcomes_worth(expected: Floats, modality: int, place: _Place) -> Floats:
+    """Expected log preference of a modality's outcomes ``(rows, cells, O)``: ``(rows, cells)``."""
+    out = np.empty(expected.shape[:2])
+    for w, at in place.by_wish():
+        c, p = w[modality], expected[:, at]
+        out[:, at] = (np.where(p > 0, c[:, None, :] if c.ndim == 2 else c, 0.0) * p).sum(axis=2)
+    return out
+
+
+def slots_worth(block: Block, chance: Floats, known: Ints, place: _Place) -> Floats:
+    """Expected log preference of a block's slots ``(rows, cells, slots)`` at known states of the block ``(rows, cells)``."""
+    out, rows = np.empty(chance.shape[:2]), np.arange(len(chance))[:, None, None]
+    for w, at in place.by_wish():
+        outcome = block.outcome[known[:, at]]  # (rows, cells, slots, modalities)
+        value = np.zeros(outcome.shape[:3])
+        for i, m in enumerate(block.modalities):
+            value += w[m][rows, outcome[..., i]] if w[m].ndim == 2 else w[m][outcome[..., i]]
+        p = chance[:, at]
+        out[:, at] = (np.where(p > 0, value, 0.0) * p).sum(axis=2)
+    return out
