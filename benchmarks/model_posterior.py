@@ -15,11 +15,11 @@ import itertools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from scipy.special import gammaln, logsumexp
+from scipy.special import logsumexp
 
 from activebmr import POMDP, Agent, HypothesisSpace, Learning, Reasoning, Selection
 
-OFFSET = 1 / 32
+OFFSET = 1e-15
 STAYS = np.eye(2)[:, :, None]
 WAYS = {
     "own counts": {"reasoning": Reasoning(counts="own")},
@@ -30,6 +30,12 @@ WAYS = {
 """Ways of keeping hypotheses; the last is the paper's."""
 
 Trials = Sequence[Sequence[int]]
+
+
+def _rise(start: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    """Log of start (start + 1) ... (start + steps - 1), without differences of large numbers."""
+    k = np.arange(steps.max(initial=0))
+    return np.where(k < steps[..., None], np.log(start[..., None] + k), 0.0).sum(axis=-1)
 
 
 def enumerated(model: POMDP, space: HypothesisSpace, trials: Trials) -> np.ndarray:
@@ -55,16 +61,15 @@ def enumerated(model: POMDP, space: HypothesisSpace, trials: Trials) -> np.ndarr
     scores = []
     for h in range(len(space)):
         prior = space.dense(h, 0).T + OFFSET
-        gain = gammaln(prior + counts).sum(axis=2) - gammaln(prior).sum(axis=1)
-        total = gammaln(prior.sum(axis=1)) - gammaln((prior + counts).sum(axis=2))
-        scores.append(logsumexp(weight + (gain + total).sum(axis=1)))
+        score = _rise(prior, counts).sum(axis=2) - _rise(prior.sum(axis=1), counts.sum(axis=2))
+        scores.append(logsumexp(weight + score.sum(axis=1)))
     return np.exp(np.array(scores) - logsumexp(scores))
 
 
 def posterior(model: POMDP, space: HypothesisSpace, trials: Trials, way: dict) -> np.ndarray:
     """What agents come to believe."""
     agent = Agent(
-        model, space, selection=Selection(threshold=np.inf, last_outcome=True), learning=Learning(smooth=True), **way
+        model, space, selection=Selection(threshold=np.inf, last_outcome=True, offset=OFFSET), learning=Learning(smooth=True), **way
     )
     state = agent.init()
     for trial in trials:
@@ -99,7 +104,7 @@ def errors(n: int, seed: int) -> None:
     print(f"error of the posterior over hypotheses, {n} worlds (median, worst)")
     print(f"{'hidden states':14} {'counts':>9} " + " ".join(f"{name:>20}" for name in WAYS))
     for moves in (False, True):
-        for size in (1.0, 8.0, 64.0, 1e9):
+        for size in (1.0, 8.0, 64.0, 1e12):
             found: dict[str, list[float]] = {name: [] for name in WAYS}
             for model, space, trials in worlds(n, seed, size, moves):
                 truth = enumerated(model, space, trials)

@@ -43,7 +43,7 @@ def pymdp_rate(n_agents: int, n_trials: int, seed: int, precision: str = "float3
     arrays = {k: [jnp.asarray(np.array(x), precision) for x in getattr(truth, k)] for k in ("A", "B", "D")}
     dependencies = {k: [list(d) for d in getattr(truth, k)] for k in ("A_dependencies", "B_dependencies")}
     world = PymdpEnv(**arrays, **dependencies)
-    agents = to_pymdp(model, Planner(gains=("state", "param"), alpha=512.0), batch_size=n_agents)
+    agents = to_pymdp(model, Planner(gains=("state", "param"), modalities="separate", alpha=512.0), batch_size=n_agents)
     search = policy_search(model, three_ball.rules()) if model_gain else None
 
     @jax.jit

@@ -58,7 +58,8 @@ class Reference:
     """One agent, step by step; the arguments mean what they mean to `Agent` and `Planner`."""
 
     def __init__(self, model, space=None, *, inference="factorised", depth=0, gains=("state", "param", "model"),
-                 model_gain="exact", gamma=1.0, habit="first", rate=1.0, retention=1.0, offset=1 / 32, trial_length=None):  # fmt: skip
+                 model_gain="exact", gamma=1.0, habit="first", rate=1.0, retention=1.0, offset=1 / 32,
+                 trial_length=None):  # fmt: skip
         self.model, self.space, self.inference, self.depth, self.gains = model, space, inference, depth, gains
         self.model_gain, self.gamma, self.habit, self.rate, self.retention = model_gain, gamma, habit, rate, retention
         self.offset, self.trial_length = offset, trial_length

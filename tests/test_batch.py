@@ -10,6 +10,10 @@ from worlds import lamp_rules, random_controls, random_outcomes, random_space, r
 from activebmr import Agent, Learning, Paradigm, Planner, Selection, simulate
 from paradigms import three_ball
 
+# neighbours see at random what may be impossible
+pytestmark = pytest.mark.filterwarnings("ignore:an observation that the model holds impossible")
+
+SPM = {"search": "states", "modalities": "separate", "extra_step": True}
 REPORTS = ("free_energy", "utility", "state_info_gain", "param_info_gain", "model_info_gain", "neg_efe", "q_pi", "controls")
 
 
@@ -65,18 +69,30 @@ def check(agent, n_agents=64, trials=2, steps=3, seed=0, soft=False, members=(0,
 
 
 @pytest.mark.parametrize("soft", [False, True])
-@pytest.mark.parametrize("inference", ["factorised", "sequential"])
+@pytest.mark.parametrize("inference", ["factorised", "sequential", "mean-field"])
 @pytest.mark.parametrize("model_gain", ["exact", "plug-in"])
 @pytest.mark.parametrize("seed", range(3))
 def test_random_worlds(seed, inference, model_gain, soft):
     model = random_world(seed, max_factors=3)
-    agent = Agent(model, random_space(seed, model), Planner(model_gain=model_gain, depth=1), inference=inference)
+    planner = Planner(model_gain=model_gain, depth=1, **SPM)
+    agent = Agent(model, random_space(seed, model), planner, inference=inference)
     check(agent, seed=seed, soft=soft, trials=1, members=(0, 63))
 
 
-def test_policies_of_several_steps():
+@pytest.mark.parametrize(
+    "planner", [Planner(), Planner(depth=1), Planner(depth=1, modalities="separate"), Planner(depth=1, **SPM)]
+)
+@pytest.mark.parametrize("inference", ["exact", "factorised"])
+@pytest.mark.parametrize("seed", range(3))
+def test_random_worlds_without_hypotheses(seed, inference, planner):
+    check(Agent(random_world(seed, max_factors=3), planner=planner, inference=inference), seed=seed, members=(0, 63))
+
+
+@pytest.mark.parametrize("planner", [Planner(), Planner(**SPM)])
+@pytest.mark.parametrize("inference", ["exact", "factorised", "sequential"])
+def test_policies_of_several_steps(inference, planner):
     model = random_world(5, max_factors=2, policy_length=2, max_controls=2)
-    check(Agent(model, random_space(5, model)), seed=5)
+    check(Agent(model, random_space(5, model), planner, inference=inference), seed=5)
 
 
 def test_neighbours_that_have_adopted_and_neighbours_that_have_not():
@@ -84,7 +100,8 @@ def test_neighbours_that_have_adopted_and_neighbours_that_have_not():
     agent = Agent(
         two_rooms(),
         lamp_rules(),
-        Planner(depth=1),
+        Planner(depth=1, **SPM),
+        inference="sequential",
         learning=Learning(retention=0.999),
         selection=Selection(threshold=3.0, curious=True, concentration=64.0),
     )
@@ -128,7 +145,8 @@ def test_three_balls_beside_agents_that_know_everything(scheme):
 # --- whole simulations ---------------------------------------------------------------------------------------------------
 def rooms(**options) -> Paradigm:
     model = two_rooms()
-    agent = Agent(model, lamp_rules(), Planner(depth=1), selection=Selection(threshold=1.0, curious=True), **options)
+    held = {"inference": "sequential", "selection": Selection(threshold=1.0, curious=True)}
+    agent = Agent(model, lamp_rules(), Planner(depth=1, **SPM), **(held | options))
     return Paradigm("rooms", "plain", agent, model, 4, lamp_rules(), 1, {1: (1.0, 0.0, -1.0)})
 
 

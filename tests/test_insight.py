@@ -303,7 +303,7 @@ def test_the_command_runs_it_with_options(call, tmp_path):
     expected = simulate(insight.paradigm("sleep", planner="sophisticated"), 4, 3)
     for name in ("free_energy", "log_odds", "best_model", "wins"):
         assert_array_equal(result[name], expected[name])
-    assert result.settings["schemes"]["sleep"]["inference"] == "joint"
+    assert result.settings["schemes"]["sleep"]["inference"] == "factorised"
     assert [str(n) for n in result.model_names] == list(insight.motifs().descriptions)
 
 
@@ -326,7 +326,7 @@ def test_the_last_of_several_values_counts(call, tmp_path):
     words = ("--set", "planner=2017", "--set", "planner=sophisticated")
     assert call("run", "insight", *SMALL, *words, "--out", "o", "--quiet") == (0, "", "")
     scheme = Result.load(tmp_path / "o" / "result.npz").settings["schemes"]["sleep"]
-    assert scheme["inference"] == "joint"
+    assert scheme["inference"] == "factorised"
 
 
 def test_random_motifs_from_the_command_line(call, tmp_path):

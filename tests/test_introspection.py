@@ -34,7 +34,7 @@ LIGHT = 1
 RULES = lamp_rules(sharp=8.0)
 """Sharper than what agents in two rooms know from the start, so that both rules claim something."""
 TIMES = 4
-SCHEMES = ("factorised", "sequential", "message-passing")
+SCHEMES = ("factorised", "sequential", "paths")
 
 
 def sleeper(introspection=None, *, inference="factorised", model=None, smooth=True, retention=1.0, space=None, **options) -> Agent:
@@ -258,7 +258,7 @@ def test_in_the_paradigm_a_dream_relearns_all_trials(spm):
         assert_allclose(dreamer.posterior_counts(states[i], 0), told.posterior_counts(again, 0), rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("inference", ["joint", "message-passing"])
+@pytest.mark.parametrize("inference", ["factorised", "paths"])
 def test_made_up_dreams_are_the_same_for_the_same_random_numbers(inference):
     trials = recorded(12, 3, seed=2)
     agent = sleeper(dream="generated", dreams=3, inference=inference)

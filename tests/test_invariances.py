@@ -11,7 +11,11 @@ from worlds import random_controls, random_outcomes, random_space, random_world
 
 from activebmr import POMDP, Agent, HypothesisSpace, Learning, Planner
 
+# outcomes are drawn at random, and some are impossible
+pytestmark = pytest.mark.filterwarnings("ignore:an observation that the model holds impossible")
+
 SEEDS = st.integers(0, 10**6)
+SPM = {"search": "states", "modalities": "separate", "extra_step": True}
 PER_POLICY = ("utility", "state_info_gain", "param_info_gain", "model_info_gain", "neg_efe", "q_pi")
 
 
@@ -92,21 +96,22 @@ def check(model, space, relabelled, seed, **options):
                 assert_allclose(new.posterior_counts(states[1], i)[k], counts[k][order], rtol=1e-8, atol=1e-12)
 
 
-@given(SEEDS, st.sampled_from(["exact", "plug-in"]))
-def test_everything_may_be_relabelled(seed, model_gain):
+@given(SEEDS, st.sampled_from(["exact", "plug-in"]), st.sampled_from(["models", "exact", "factorised"]))
+def test_everything_may_be_relabelled(seed, model_gain, inference):
     model = random_world(seed, max_factors=3)
     space = random_space(seed, model)
     relabelled = Relabelled(model, space, np.random.default_rng([seed, 4]))
-    check(model, space, relabelled, seed, planner=Planner(model_gain=model_gain))
+    check(model, space, relabelled, seed, inference=inference, planner=Planner(model_gain=model_gain))
 
 
 @settings(max_examples=30)
-@given(SEEDS)
-def test_the_search_does_not_depend_on_names(seed):
+@given(SEEDS, st.sampled_from(["exact", "factorised"]), st.sampled_from(["outcomes", "states"]))
+def test_the_search_does_not_depend_on_names(seed, inference, search):
     """All likely joint states are imagined (not the first four), so that the order of ties cannot matter."""
     model = random_world(seed, max_factors=3)
-    planner = Planner(depth=1, max_states=1000)
-    check(model, None, Relabelled(model, None, np.random.default_rng([seed, 4])), seed, planner=planner)
+    planner = Planner(depth=1, search=search, modalities="separate", max_states=1000)
+    relabelled = Relabelled(model, None, np.random.default_rng([seed, 4]))
+    check(model, None, relabelled, seed, planner=planner, inference=inference)
 
 
 @settings(max_examples=30)
@@ -118,10 +123,10 @@ def test_filtering_one_by_one_depends_on_the_order_of_modalities_alone(seed):
 
 
 @settings(max_examples=20)
-@given(SEEDS)
-def test_policies_of_two_steps_may_be_relabelled(seed):
+@given(SEEDS, st.sampled_from([{}, {"inference": "sequential", "planner": Planner(**SPM)}]))
+def test_policies_of_two_steps_may_be_relabelled(seed, options):
     model = random_world(seed, max_factors=2, policy_length=2, max_controls=2)
-    check(model, None, Relabelled(model, None, np.random.default_rng([seed, 4])), seed)
+    check(model, None, Relabelled(model, None, np.random.default_rng([seed, 4]), modalities=not options), seed, **options)
 
 
 @settings(max_examples=30)

@@ -27,10 +27,15 @@ def told(info) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("moving", [False, True])
 @pytest.mark.parametrize("lookahead", [0, 1])
 def test_in_a_first_trial_own_and_shared_evidence_agree(seed, moving, lookahead):
-    """Nothing has been counted yet but what the trial itself shows, which is the same to all hypotheses given the states."""
+    """Nothing has been counted yet but what the trial itself shows, which is the same to all hypotheses given the states (where
+    states move shared evidence never counts that, so that there hypotheses are sharp).
+    """
     prob, trial = possible(41 * seed, moving, 3, rows=3, soft=bool(seed % 2))
+    size = 1e10 if moving else 1.0
+    prob.space = prob.space.with_concentration(size)
     agents = [
         Agent(prob.model, prob.space, Planner(gains=("state", "param", "model"), max_nodes=10**7), trial_length=6,
+              selection=Selection(offset=OFFSET * size),
               reasoning=Reasoning(counts=c, lookahead=lookahead, outcome_cutoff=0.0))
         for c in ("own", "shared")
     ]  # fmt: skip

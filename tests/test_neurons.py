@@ -23,7 +23,7 @@ def rooms(inference="factorised", hypotheses=None, **options) -> Agent:
 
 
 AGENTS = {
-    "message passing": lambda: rooms("message-passing"),
+    "message passing": lambda: rooms("paths"),
     "message passing in the paradigm": lambda: insight.paradigm("naive", planner="2017").agent,
     "exact": lambda: rooms(depth=1),
     "mean-field": lambda: rooms("mean-field"),
@@ -198,7 +198,7 @@ def test_the_state_stays_as_it_was(case):
 
 
 def test_a_last_row_of_controls_is_not_used():
-    agent = rooms("message-passing")
+    agent = rooms("paths")
     outcomes, controls = trial(agent)
     short = neuronal_responses(agent, agent.init(), outcomes, controls)
     long = neuronal_responses(agent, agent.init(), outcomes, [*controls, [1, 0]])
@@ -272,6 +272,6 @@ SEEN, DONE = [[0, 0], [1, 1], [0, 1], [0, 0]], [[1, 0], [0, 0], [0, 0]]
     ],
 )
 def test_bad_recordings_are_named(outcomes, controls, error, message):
-    agent = rooms("message-passing")
+    agent = rooms("paths")
     with pytest.raises(error, match=message):
         neuronal_responses(agent, agent.init(), outcomes, controls)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -73,29 +74,32 @@ def test_whole_agents_live_here_as_there(x64: Any, name: str) -> None:  # noqa: 
 
 
 @pytest.mark.parametrize("length", [1, 2])
-@pytest.mark.parametrize("mode", ["full", "marginal"])
-@pytest.mark.parametrize("alpha", [None, 3.0])
-def test_actions_are_chosen_as_in_pymdp(x64: Any, mode: str, length: int, alpha: float | None) -> None:  # noqa: F811
+def test_actions_are_chosen_as_in_pymdp(x64: Any, length: int) -> None:  # noqa: F811
     """A policy drawn from softmax(alpha log q_pi), or each control from softmax(alpha log q(u)), or the best of them."""
     import jax
     import jax.numpy as jnp
-    from pymdp.control import get_marginals
+    from pymdp import control
 
-    how = {"action_selection": "deterministic"} if alpha is None else {"action_selection": "stochastic", "alpha": alpha}
-    theirs = made(3, policy_len=length, sampling_mode=mode, gamma=1.5, pA=None, **how)
-    ours = agent_from_pymdp(theirs)
-    _, info = ours.step(ours.init(), [2, 0], np.random.default_rng(0))
-    q_pi = theirs.infer_policies(theirs.infer_states([jnp.array([[2]]), jnp.array([[0]])], theirs.D))[0]
-    policies = theirs.policies.policy_arr
-    if alpha is None:
-        assert info.controls.tolist() == theirs.sample_action(q_pi)[0].tolist()
-        return
-    if mode == "full":
-        wanted = get_marginals(jax.nn.softmax(alpha * jnp.log(q_pi[0])), policies, theirs.num_controls)
-    else:
-        wanted = [jax.nn.softmax(alpha * jnp.log(p)) for p in get_marginals(q_pi[0], policies, theirs.num_controls)]
-    for mine, p in zip(info.control_probabilities, wanted, strict=True):
-        assert_allclose(mine, p, **CLOSE)
+    settings = {"policy_len": length, "gamma": 1.5, "pA": None}
+    first, alpha = made(3, **settings), 3.0
+    policies, num_controls = first.policies.policy_arr, first.num_controls
+    q_pi = live(first, [[2, 0]], [[0, 0]])[0]["q_pi"]
+    marginals = partial(control.get_marginals, policies=policies, num_controls=num_controls)
+    ways = {
+        ("full", None): control.sample_policy(policies, q_pi),
+        ("marginal", None): control.sample_action(policies, num_controls, q_pi),
+        ("full", alpha): marginals(jax.nn.softmax(alpha * jnp.log(q_pi))),
+        ("marginal", alpha): [jax.nn.softmax(alpha * jnp.log(p)) for p in marginals(q_pi)],
+    }
+    for (mode, sharp), wanted in ways.items():
+        drawn = {} if sharp is None else {"action_selection": "stochastic", "alpha": sharp}
+        ours = agent_from_pymdp(made(3, **settings, **drawn, sampling_mode=mode))
+        _, info = ours.step(ours.init(), [2, 0], np.random.default_rng(0))
+        if sharp is None:
+            assert info.controls.tolist() == wanted.tolist()
+            continue
+        for mine, p in zip(info.control_probabilities, wanted, strict=True):
+            assert_allclose(mine, p, **CLOSE)
 
 
 def test_an_agent_of_a_batch(x64: Any) -> None:  # noqa: F811

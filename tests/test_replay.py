@@ -497,7 +497,7 @@ def edited(at, value):
         (
             {"controls": GOOD[..., :2]},
             ValueError,
-            r"controls of the recording must have shape \(2, 2, 4\) \(trials, factors, times\), or one time less; got \(2, 2, 2",
+            r"controls of the recording must have shape \(2, 2, 4\) \(trials, factors, times\), or one time less; got \(2, 2,",
         ),
         (
             {"controls": [GOOD]},

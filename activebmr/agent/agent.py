@@ -14,6 +14,7 @@ from activebmr.agent.acting import Acting, ActionProbabilities
 from activebmr.agent.assembly import ALIASES, WAYS, Mind, Order
 from activebmr.agent.introspection import Introspection
 from activebmr.agent.learning import CountLearning
+from activebmr.agent.own import Own
 from activebmr.agent.settings import Learning, Selection
 from activebmr.agent.sleep import Awake, Sleeper, Sleeping, instruct
 from activebmr.agent.state import AgentState, StepInfo, TrialInfo
@@ -55,8 +56,9 @@ class Agent:
         rounds: rounds of ``"mean-field"``, >= 1.
         paths: settings of ``inference="paths"``.
         remember: keep the beliefs of a trial for `hindsight`, also where nothing is learned from them.
-        own: what agents of a batch do not share: ``"C[m]"`` log preferences ``(n_agents, O_m)`` and ``"pA[m]"`` counts
-            ``(n_agents, O_m, S_d0, ...)``, by number or name of the modality.
+        own: what agents of a batch do not share, by number or name of the modality or factor: ``"C[m]"`` log preferences
+            ``(n_agents, O_m)``, ``"pA[m]"`` counts ``(n_agents, O_m, S_d0, ...)`` and, for exact beliefs, ``"A[m]"``, ``"B[f]"``
+            and ``"D[f]"`` with a leading axis for agents; and ``"prior"``, of hypotheses ``(n_agents, n_hypotheses)``.
 
     Raises:
         ValueError: if the parts do not fit together.
@@ -110,9 +112,10 @@ class Agent:
         self.trial_length = None if trial_length is None else int(trial_length)
         self.rounds = checks.whole_number(rounds, "rounds of Agent", 1)
         self._options: dict[str, Any] = {"inference": self.inference, "rounds": self.rounds, "paths": paths}
-        self._given: dict[str, Any] = {
+        self.given: dict[str, Any] = {
             **self._options, "hypotheses": hypotheses, "planner": planner, "learning": learning, "selection": selection,
-            "reasoning": reasoning, "introspection": introspection, "trial_length": trial_length, "remember": remember, "own": own,
+            "reasoning": reasoning, "introspection": introspection, "trial_length": trial_length, "remember": remember,
+            "own": own,
         }  # fmt: skip
         if self.planner.depth > 0 and model.policy_length > 1:
             raise ValueError(
@@ -121,14 +124,19 @@ class Agent:
             )
         if self.hypotheses is not None:
             self.hypotheses.check_against(model)
-        preferences, self._own_counts = _own(model, own or {})
+        self._own = Own.of(model, own or {}, self.hypotheses)
         learned = model.learned_modalities
         layouts = layouts_of(model)
         self._known = [None if m in learned else KnownTable(a, layouts[m]) for m, a in enumerate(model.A)]
         order = Order(
             model, self.hypotheses, self.planner, self.learning, self.selection, reasoning, paths, self.trial_length,
-            self.rounds, self._tables(1, {}), introspection is not None, preferences,
+            self.rounds, self._tables(1, {}), introspection is not None, self._own,
         )  # fmt: skip
+        claimed = set(self._own.counts) & set(self.hypotheses.tables if self.hypotheses is not None else ())
+        if claimed:
+            raise ValueError(f"own pA of Agent must not speak about modalities that hypotheses speak about; both do about {sorted(claimed)}")
+        if self._own.tables and self.inference != "exact":
+            raise ValueError(f"own A, B and D of Agent need inference='exact'; got {self.inference!r}")
         mind: Mind = WAYS[self.inference](order)
         self._believing, self._planning, self._comparing = mind.believing, mind.planning, mind.comparing
         self._sleeping: Sleeping = Awake()
@@ -148,13 +156,13 @@ class Agent:
 
     def with_(self, **changes: Any) -> Agent:
         """Agents like these, but for some arguments of `Agent`: ``agent.with_(planner=Planner(depth=2))``."""
-        return Agent(**{"model": self.model, **self._given, **changes})
+        return Agent(**{"model": self.model, **self.given, **changes})
 
     @property
     def differ(self) -> bool:
         """Whether agents have settings of their own, one for each of a batch."""
         parts = (self.planner, self.learning, self.selection)
-        return bool(self._given["own"]) or any(isinstance(v, np.ndarray) for part in parts for v in vars(part).values())
+        return bool(self.given["own"]) or any(isinstance(v, np.ndarray) for part in parts for v in vars(part).values())
 
     @cached_property
     def dreamer(self) -> Agent:
@@ -191,7 +199,8 @@ class Agent:
         if not checks.is_whole(count) or count < 1:
             raise ValueError(f"n_agents must be a whole number >= 1, or None for a single agent; got {n_agents}")
         count = int(count)
-        knowledge = Knowledge(self._tables(count, self._own_counts), np.full(count, -1))
+        self._own.check_size(count)
+        knowledge = Knowledge(self._tables(count, self._own.counts), np.full(count, -1))
         posterior = self._comparing.start(knowledge)
         self._sleeping.start(knowledge)
         belief = self._believing.begin(knowledge)
@@ -218,8 +227,6 @@ class Agent:
                 self.model.pA[m], layouts[m], count, scorers.get(m), self.planner.novelty_cutoff  # type: ignore[index]
             )
             if m in own:
-                if len(own[m]) != count:
-                    raise ValueError(f"own['pA[{m}]'] of Agent has counts for {len(own[m])} agents; the batch has {count}")
                 table.replace(np.arange(count), layouts[m].columns(own[m]), np.arange(layouts[m].n_states))
             out.append(table)
         return out  # type: ignore[return-value]
@@ -256,6 +263,7 @@ class Agent:
         self._check_time(state)
         state = state.copy()
         info = self._advance(state, outcomes, uniform, controls)
+        self._tell_of_the_impossible(state.t - 1, outcomes, info.impossible)
         return state, info.squeeze() if state.single else info
 
     def _chance(self, state: AgentState, rng: Any, given: bool) -> Floats:
@@ -280,7 +288,9 @@ class Agent:
         outcomes = outcomes_of(self.model, observation, state.n_agents)
         self._check_time(state)
         state = state.copy()
-        return state, self._perceive(state, outcomes)
+        percept = self._perceive(state, outcomes)
+        self._tell_of_the_impossible(state.t, outcomes, percept.impossible)
+        return state, percept
 
     def plan(self, state: AgentState) -> Evaluation:
         """What every policy is worth to agents in a state that has perceived an observation."""
@@ -332,12 +342,13 @@ class Agent:
         percept = self._believing.perceive(state.belief, state.knowledge, state.controls, outcomes)
         state.belief = percept.belief
         state.model_posterior = self._comparing.posterior(state.knowledge, state.belief)
-        if percept.impossible.any() and not self._warned:
-            self._warned = True
-            self._tell_of_the_impossible(state, outcomes, percept.impossible)
         return percept
 
-    def _tell_of_the_impossible(self, state: AgentState, outcomes: list[np.ndarray], impossible: Bools) -> None:
+    def _tell_of_the_impossible(self, t: int, outcomes: list[np.ndarray], impossible: Bools) -> None:
+        """Warn, once, of observations that users hand in; simulations and replays count them."""
+        if self._warned or not impossible.any():
+            return
+        self._warned = True
         k = int(impossible.argmax())
         names, labels = self.model.labels["modality"], self.model.labels["outcomes"]
         seen = ", ".join(
@@ -346,10 +357,10 @@ class Agent:
             if o.ndim == 2 or o[k] >= 0
         )
         warnings.warn(
-            f"an observation that the model holds impossible: {seen} at time {state.t} (agent {k}); beliefs go on as if its "
+            f"an observation that the model holds impossible: {seen} at time {t} (agent {k}); beliefs go on as if its "
             "probability were e^-32. Is the model wrong, or are outcomes numbered differently? (info.impossible marks all such "
             "observations; this is said once)",
-            stacklevel=4,
+            stacklevel=3,
         )
 
     def _plan(self, state: AgentState) -> Evaluation:
@@ -545,7 +556,7 @@ class Agent:
         if m not in self.model.learned_modalities:
             raise ValueError(f"modality {m} is known to the agent (its pA is None): it has no counts")
         if state.sleep is None or m not in state.sleep.prior:
-            own = self._own_counts.get(m)
+            own = self._own.counts.get(m)
             return np.repeat(self.model.pA[m][None], state.n_agents, axis=0) if own is None else own.copy()  # type: ignore[index]
         return layouts_of(self.model)[m].tensor(state.sleep.prior[m])
 
@@ -572,32 +583,3 @@ def _way(inference: str | None, hypotheses: HypothesisSpace | None, reasoning: R
         # what was an extra of other ways of believing is now a way of its own
         return "models"
     return name
-
-
-def _own(model: POMDP, own: Mapping[str, Any]) -> tuple[dict[int, Floats], dict[int, Floats]]:
-    """What agents do not share, checked: log preferences and counts by modality."""
-    preferences: dict[int, Floats] = {}
-    counts: dict[int, Floats] = {}
-    for key, value in own.items():
-        kind, _, rest = str(key).partition("[")
-        if kind not in ("C", "pA") or not rest.endswith("]"):
-            raise ValueError(f"own of Agent must have keys like 'C[0]' or 'pA[feedback]'; got {key!r}")
-        name = rest[:-1]
-        m = model.modality(int(name) if name.isdigit() else name)
-        array = checks.float_array(value, f"own[{key!r}] of Agent")
-        if kind == "C":
-            if array.ndim != 2 or array.shape[1] != model.num_outcomes[m]:
-                raise ValueError(f"own[{key!r}] of Agent must have shape (agents, {model.num_outcomes[m]}); got {array.shape}")
-            if np.isnan(array).any() or (array == np.inf).any() or (array == -np.inf).all(axis=1).any():
-                raise ValueError(f"own[{key!r}] of Agent must hold log preferences below infinity, some of them finite")
-            preferences[m] = array
-            continue
-        if model.pA[m] is None:  # type: ignore[index]
-            raise ValueError(f"own[{key!r}] of Agent needs counts to replace: pA[{m}] of the model is None")
-        shape = model.A[m].shape
-        if array.ndim != len(shape) + 1 or array.shape[1:] != shape:
-            raise ValueError(f"own[{key!r}] of Agent must have shape (agents, *{shape}); got {array.shape}")
-        if not np.isfinite(array).all() or (array < 0).any() or not (array.sum(axis=1) > 0).all():
-            raise ValueError(f"own[{key!r}] of Agent must hold finite counts >= 0, some in every column")
-        counts[m] = array
-    return preferences, counts

@@ -6,16 +6,17 @@ A new way of believing is a line in `WAYS`: a function that makes a `Mind` of an
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from activebmr.agent.bank import ByPosterior
+from activebmr.agent.own import Own
 from activebmr.agent.selection import Comparing, NoHypotheses, ScoredByCounts
 from activebmr.agent.settings import Learning, Selection
-from activebmr.arrays import Floats
 from activebmr.dirichlet import LOG_FLOOR
 from activebmr.inference.by_factors import ByFactors
 from activebmr.inference.exact import Exact, check_size
+from activebmr.inference.individuals import Individuals
 from activebmr.inference.joint_belief import joint_of, marginals_of
 from activebmr.inference.models.own import OwnEvidence, own_size
 from activebmr.inference.models.reasoner import joint_size
@@ -59,11 +60,11 @@ class Order:
     rounds: int
     tables: list[KnownTable | CountTable]
     introspects: bool
-    own: Mapping[int, Floats]
+    own: Own
 
     def preferences(self) -> Preferences:
         """SPM's search knows no preference below -32 nats; all else takes them as they are."""
-        return Preferences(self.model, LOG_FLOOR if self.planner.search == "states" else None, self.own)
+        return Preferences(self.model, LOG_FLOOR if self.planner.search == "states" else None, self.own.preferences)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,10 +79,22 @@ class Mind:
 def _soft(order: Order) -> Comparing:
     if order.hypotheses is None:
         return NoHypotheses(curious=order.selection.curious and order.introspects)
-    return ScoredByCounts(order.model, order.hypotheses, order.selection)
+    return ScoredByCounts(order.model, order.hypotheses, order.selection, order.own.prior)
+
+
+def _individuals(order: Order) -> Mind:
+    """Exact beliefs of agents with tables of their own."""
+    planner, believing = order.planner, Individuals(order.model, order.own.tables)
+    if planner.search == "states" or order.hypotheses is not None:
+        raise ValueError("own A, B and D of Agent need search='outcomes' of Planner, and no hypotheses")
+    tables = [believing.tables.get(m, t) for m, t in enumerate(order.tables)]
+    planning = JointPlanning(believing.extended, planner, tables, order.preferences(), order.trial_length)
+    return Mind(believing, planning, _soft(order))
 
 
 def _exact(order: Order) -> Mind:
+    if order.own.tables:
+        return _individuals(order)
     believing = Exact(order.model)
     components = believing.components
     if order.planner.search == "states":
@@ -162,7 +175,7 @@ def _models(order: Order) -> Mind:
     if believing is None:
         return _by_factors("sequential")(order)
     scored = order.planner.model_gain == "plug-in"
-    comparing = ByPosterior(believing, order.hypotheses, order.selection, order.learning, scored)
+    comparing = ByPosterior(believing, order.hypotheses, order.selection, order.learning, scored, order.own.prior)
     planner, together = order.planner, order.planner.modalities == "together"
     acting = JointPlanning(order.model, planner, order.tables, order.preferences(), order.trial_length)
     if isinstance(believing, SharedEvidence):
@@ -184,7 +197,7 @@ def _reasoning(order: Order, space: HypothesisSpace, settings: Reasoning) -> Sha
         size = own_size(model, space)
         if size <= settings.max_size:
             return OwnEvidence(model, space, offset, settings, rate)
-        if joint <= settings.max_size and not order.own:
+        if joint <= settings.max_size and not order.own.preferences:
             try:
                 shared = SharedEvidence(model, space, offset, settings, rate)
             except ValueError:
@@ -195,7 +208,7 @@ def _reasoning(order: Order, space: HypothesisSpace, settings: Reasoning) -> Sha
                 return shared
         joint = size
     elif joint <= settings.max_size:
-        if order.own:
+        if order.own.preferences:
             raise ValueError("counts of Reasoning must be 'own' for agents with preferences of their own; got 'shared'")
         return SharedEvidence(model, space, offset, settings, rate)
     what = large.format(len(space), joint, settings.max_size, "beliefs are kept as factor marginals instead")
@@ -213,7 +226,7 @@ def _paths(order: Order) -> Mind:
         raise ValueError("curious of Selection must be False for message passing: its preferences are always in force")
     gains = [g for g in planner.gains if g != "model"]
     settings = PathSettings.curiosity() if order.paths is None else order.paths
-    preferences = Preferences(order.model, LOG_FLOOR if settings.quirks else None, order.own)
+    preferences = Preferences(order.model, LOG_FLOOR if settings.quirks else None, order.own.preferences)
     gamma = planner.gamma
     inference = PathInference(order.model, order.trial_length, gains, gamma, preferences.at, settings)
     return Mind(AlongPaths(order.model, inference), PathPlanning(inference, planner), _soft(order))

@@ -30,6 +30,7 @@ class ByPosterior:
         settings: when one of them is adopted.
         learning: how evidence fades.
         scored: keep scores of hypotheses in the tables too (for the plug-in gain).
+        prior: of each agent over hypotheses ``(n_agents, n_hypotheses)``; the space's by default.
     """
 
     def __init__(
@@ -39,7 +40,13 @@ class ByPosterior:
         settings: Selection,
         learning: Learning,
         scored: bool,
+        prior: Floats | None = None,
     ) -> None:
+        if prior is not None:
+            if np.any(np.asarray(learning.retention) < 1.0) or believing.settings.evidence != "joint":
+                raise ValueError("own['prior'] of Agent needs a retention of 1, and evidence='joint' of Reasoning")
+            prior = np.log(np.matmul(prior[:, None], np.eye(len(believing.first))[believing.class_of])[:, 0])
+        self._log_prior = prior
         self._believing, self._space, self._settings, self._learning = believing, space, settings, learning
         self._scorers: dict[int, ModelScorer] = {}
         for m in believing.tabled if scored else ():
@@ -52,6 +59,8 @@ class ByPosterior:
 
     def start(self, knowledge: Knowledge) -> Floats | None:
         knowledge.models = self._believing.born(knowledge.n_agents)
+        if self._log_prior is not None:
+            knowledge.models.log_posterior = self._log_prior.copy()
         return self._believing.spread(softmax(knowledge.models.log_posterior))
 
     def posterior(self, knowledge: Knowledge, belief: Any) -> Floats | None:

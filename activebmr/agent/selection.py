@@ -112,10 +112,20 @@ class _Scores:
 
 
 class ScoredByCounts:
-    """The paper's scheme: hypotheses are scored by model reduction of the counts that agents have, as they come in."""
+    """The paper's scheme: hypotheses are scored by model reduction of the counts that agents have, as they come in.
 
-    def __init__(self, model: POMDP, space: HypothesisSpace, settings: Selection) -> None:
+    Args:
+        model: what the counts begin as.
+        space: the hypotheses.
+        settings: when one of them is adopted.
+        prior: of each agent over hypotheses ``(n_agents, n_hypotheses)``; the space's by default.
+    """
+
+    def __init__(
+        self, model: POMDP, space: HypothesisSpace, settings: Selection, prior: Floats | None = None
+    ) -> None:
         self._space, self._settings = space, settings
+        self._log_prior = np.log(space.prior)[None] if prior is None else np.log(prior)
         layouts = layouts_of(model)
         self._scorers = {
             m: ModelScorer(table, layouts[m].keep(model.pA[m]), settings.offset, layouts[m].order)  # type: ignore[index]
@@ -131,7 +141,7 @@ class ScoredByCounts:
 
     def _score(self, knowledge: Knowledge) -> None:
         everyone = np.arange(knowledge.n_agents)
-        scores = np.repeat(np.log(self._space.prior)[None], knowledge.n_agents, axis=0)
+        scores = np.repeat(self._log_prior, knowledge.n_agents // len(self._log_prior), axis=0)
         for m in self._scorers:
             scores = scores + knowledge.tables[m].scores(everyone)  # type: ignore[union-attr]
         knowledge.models = _Scores(scores)

@@ -111,11 +111,11 @@ def _check(paradigm: Paradigm, recording: Recording) -> None:
 
 def _thorough(agent: Agent) -> Agent:
     """The same agents, whose planning cuts off no policy; what they believe and learn stays the same."""
-    paths, planner = agent.path_inference, agent.planner
-    if paths is not None and np.isfinite(paths.settings.zeta):
+    paths, planner = agent.given["paths"], agent.planner
+    if agent.inference == "paths" and paths is not None and np.isfinite(paths.zeta):
         raise ValueError(
-            f"zeta of PathSettings must be inf for a replay in which every policy is evaluated: beliefs of such agents rest on "
-            f"policies dropped (zeta={paths.settings.zeta:g}); use every_policy=False to score them as they are"
+            f"zeta of PathSettings must be inf for a replay in which every policy is evaluated: what such agents believe rests "
+            f"on the policies that they drop (zeta={paths.zeta:g}); use every_policy=False to score them as they are"
         )
     if planner.search == "states" and planner.depth > 0 and planner.policy_cutoff > 0:
         with warnings.catch_warnings():

@@ -102,8 +102,11 @@ class _Together:
         if not component.modalities or any(model.pA[m] is not None for m in component.modalities):  # type: ignore[index]
             return None
         size = float(component.n_known * component.n_hidden)
-        size *= float(np.prod([model.num_outcomes[m] + 1 for m in component.modalities], dtype=float))
-        return cls(component) if size <= _SMALL else None
+        for m in component.modalities:
+            size *= model.num_outcomes[m] + 1
+            if size > _SMALL:  # thousands of modalities are more than a float can count
+                return None
+        return cls(component)
 
     def log_likelihood(self, tables: Tables, known: Ints, outcomes: Sequence[np.ndarray]) -> Floats | None:
         """``(rows, n_hidden)``, or None where an outcome is soft, or a table not the same for all agents."""

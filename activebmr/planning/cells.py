@@ -15,6 +15,7 @@ from activebmr.model.reading import Reading, project
 from activebmr.planning.blocks import Block, Own, Silent, Tables
 from activebmr.planning.histories import Histories, Level
 from activebmr.planning.preferences import Wish
+from activebmr.planning.supports import by_support
 
 __all__ = ["Cells", "Part"]
 
@@ -47,6 +48,7 @@ class Part:
         blocks: known modalities, each informing by itself.
         learned: modalities of each agent, with the known ones that inform together with them.
         silent: modalities that tell nothing.
+        apart: whether novelty takes outcomes and states as if they were independent, as SPM and pymdp do.
     """
 
     def __init__(
@@ -58,7 +60,9 @@ class Part:
         blocks: list[Block],
         learned: list[tuple[list[Block], list[Own]]],
         silent: list[Silent],
+        apart: bool = False,
     ) -> None:
+        self._apart = apart
         self.histories, self._blocks, self._learned, self._silent = histories, blocks, learned, silent
         self._curious, self._novel = "state" in gains, "param" in gains
         kept = [component.known.index(f) for f in followed.known]
@@ -146,14 +150,24 @@ class Part:
         novel = self._novel and any(isinstance(t, CountTable) and t.novel[agents].any() for t in held)
         whole = Cells(np.zeros(shape), np.zeros(shape) if self._curious else None, np.zeros(shape) if novel else None)
         width = int(np.prod([t.n_outcomes for t in held])) * (blocks[0].n_slots if blocks else 1)
-        for rows in chunks(shape[0], shape[1] * reading.n_hidden * (width + 8)):
-            part = place.of(rows)
-            x = reading.seen(beliefs[rows])
-            x = np.broadcast_to(x, (*part.known.shape, x.shape[2])) if part.hidden is None else x[:, part.hidden]
-            at = reading.known_of[part.known]
-            for name, values in vars(self._some(blocks, own, x, at, part, tables, agents[rows], novel)).items():
-                if values is not None:
-                    getattr(whole, name)[rows] = values
+        seen = reading.seen(beliefs)
+        groups = by_support(seen[:, 0]) if place.hidden is None else iter([(None, None)])
+        for some, index in groups:
+            n_states = reading.n_hidden if index is None else index.shape[1]
+            for rows in chunks(shape[0] if some is None else len(some), shape[1] * n_states * (width + 8)):
+                at: Ints | slice = rows if some is None else some[rows]
+                part, x, where = place.of(at), seen[at], None if index is None else index[rows]
+                if part.hidden is None:
+                    x = x if where is None else np.take_along_axis(x, where[:, None], axis=2)
+                    x = np.broadcast_to(x, (*part.known.shape, x.shape[2]))
+                else:
+                    x = x[:, part.hidden]
+                known = reading.known_of[part.known]
+                columns = known if where is None else (known[:, :, None], where[:, None, :])
+                cells = self._some(blocks, own, x, known, columns, part, tables, agents[at], novel)
+                for name, values in vars(cells).items():
+                    if values is not None:
+                        getattr(whole, name)[at] = values
         for name, values in vars(whole).items():
             out.add(name, values)
 
@@ -163,28 +177,36 @@ class Part:
         own: list[Own],
         x: Floats,
         at: Ints,
+        columns: Ints | tuple[Ints, Ints],
         place: _Place,
         tables: Tables,
         agents: Ints,
         novel: bool,
     ) -> Cells:
-        """Worth of cells at known states ``at`` with beliefs ``x`` (rows, cells, hidden) about the rest."""
+        """Worth of cells at known states ``at`` with beliefs ``x`` (rows, cells, hidden) about the rest, whose place in a table is
+        ``columns``.
+        """
         out, ambiguity = Cells(), np.zeros(at.shape)
         joint: Floats | None = None  # (rows, cells, hidden, joint outcomes), beliefs in it
         for block in blocks:
-            table = block.table([])[at]
+            table = block.table([])[columns]
             joint = x[..., None] * table[..., : block.n_slots]
             ambiguity += _weighted(x, table[..., block.n_slots])
             out.add("utility", slots_worth(block, joint.sum(axis=2), at, place))
         for o in own:
             table = tables[o.modality]
-            places = agents[:, None, None] * o.n_states + o.columns[at]
+            places = agents[:, None, None] * o.n_states + o.columns[columns]
             likelihood = table.likelihood[places]
             chance = likelihood[..., :-1]
             ambiguity += _weighted(x, likelihood[..., -1])
-            out.add("utility", outcomes_worth(np.matmul(x[:, :, None, :], chance)[:, :, 0], o.modality, place))
+            expected = np.matmul(x[:, :, None, :], chance)[:, :, 0]
+            out.add("utility", outcomes_worth(expected, o.modality, place))
             if novel and isinstance(table, CountTable):
-                gain = _weighted(x, (chance * table.novelty[places]).sum(axis=3))
+                novelty = table.novelty[places]
+                if self._apart:
+                    gain = (expected * np.matmul(x[:, :, None, :], novelty)[:, :, 0]).sum(axis=2)
+                else:
+                    gain = _weighted(x, (chance * novelty).sum(axis=3))
                 out.add("param", np.where(table.novel[agents][:, None], gain, 0.0))
             if self._curious:
                 whole = x[..., None] if joint is None else joint
@@ -226,7 +248,7 @@ class _Place:
             return None
         return hidden
 
-    def of(self, rows: slice) -> _Place:
+    def of(self, rows: Ints | slice) -> _Place:
         """Some rows."""
         made = {id(w): w.of(rows) for w in self._wanted}
         return _Place(self.known[rows], self.hidden, self.step, [made[id(w)] for w in self._wanted])

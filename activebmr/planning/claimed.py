@@ -103,7 +103,7 @@ class Bundle:
         each = []
         for c in self.claims:
             columns = self.columns[c.modality][place]
-            chance = c.predict(here.counts[c.modality], here.during.get(c.modality), agents, rows, columns)
+            chance = c.predict(here.counts[c.modality], here.during[c.modality], agents, rows, columns)
             entropy = entropy - _plogp(chance)
             each.append(chance)
             whole = chance if whole is None else (whole[..., None] * chance[..., None, :]).reshape(*chance.shape[:-1], -1)
@@ -289,9 +289,10 @@ class Group:
         seen = np.unravel_index(outcome, [c.n_outcomes for c in bundle.claims])
         during = {}
         for c, o in zip(bundle.claims, seen, strict=True):
-            if c.modality in here.during:
+            during[c.modality] = here.during[c.modality][row]
+            if c.still or c.common:
                 of_component = self._known_of_claims(c, known[row])
-                during[c.modality] = c.note(here.during[c.modality][row], of_component, np.eye(c.n_outcomes)[o])
+                during[c.modality] = c.note(during[c.modality], of_component, np.eye(c.n_outcomes)[o])
         weight = both[row, outcome, slot]
         total = np.bincount(row, weights=weight, minlength=len(rows))
         then = Here(after, known[row], during, here.agents[row], here.counts, here.tables)

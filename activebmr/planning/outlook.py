@@ -59,10 +59,10 @@ class Outlook:
         for i, c in enumerate(components_of(model)):
             if only is not None and i not in only:
                 continue
-            for closure, blocks, own, silent in _groups(c, tables, together):
+            for closure, blocks, own, silent in _groups(c, tables, together and "state" in gains):
                 followed = Component(model, closure, known_factors(model))
                 histories = histories_of(model, closure, single)
-                part = Part(c, followed, histories, gains, blocks(followed), own(followed), silent(followed))
+                part = Part(c, followed, histories, gains, blocks(followed), own(followed), silent(followed), not together)
                 self._parts.append((i, part))
 
     def terms(self, belief: JointBelief, tables: Tables, agents: Ints, wanted: Wanted) -> Terms:

@@ -123,7 +123,8 @@ class _Part:
             doubt: Any = 0.0
             for k, g in share[c].items():
                 part = part + g[:, :, None, None] * chance[k][:, :, placed]
-                doubt = doubt + np.matmul(g[:, None, :], entropy[k][:, :, placed])[:, 0]
+                # contiguous, so that products run in the same order whatever the number of rows
+                doubt = doubt + np.matmul(g[:, None, :], np.ascontiguousarray(entropy[k][:, :, placed]))[:, 0]
             self.foreseen[:, :, placed], self.ambiguity[:, placed] = part, doubt
 
     def _shares(self, joint: Floats) -> list[dict[int, Floats]]:

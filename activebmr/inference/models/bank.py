@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from activebmr.arrays import Floats, Ints
+from activebmr.arrays import Bools, Floats, Ints
 from activebmr.inference.joint_belief import JointBelief
 
 __all__ = ["ModelBank", "ModelBelief"]
@@ -38,8 +38,9 @@ class ModelBelief:
         log: per component log probabilities of the joint states of its hidden factors: under every hypothesis ``(n_agents, M,
             n_hidden)`` where hypotheses differ, else ``(n_agents, n_hidden)``.
         weights: log probabilities of hypotheses ``(n_agents, M)``.
-        during: per modality that hypotheses speak about, where states stay, what was seen in this trial ``(n_agents, n_states,
-            O)``.
+        during: per modality that hypotheses speak about what was seen in this trial ``(n_agents, n_states, O)``, where states
+            stay or were certain.
+        certain: per modality, where states move, whether they are certain now ``(n_agents,)``.
         thinkers, actors: agents that have adopted no hypothesis, and those that have.
         acting: beliefs that the actors act by.
         before, controls, outcomes: beliefs a step ago, what was done then, and what is seen now, where that is needed to learn
@@ -53,6 +54,7 @@ class ModelBelief:
     thinkers: Ints
     actors: Ints
     acting: JointBelief
+    certain: dict[int, Bools] = field(default_factory=dict)
     before: ModelBelief | None = None
     controls: Ints | None = None
     outcomes: dict[int, np.ndarray] = field(default_factory=dict)

@@ -67,12 +67,14 @@ class Claims:
         out /= total[..., None]
         return out
 
-    def note(self, during: Floats, known: Ints, outcome: Floats) -> Floats:
+    def note(self, during: Floats, known: Ints, outcome: Floats, hidden: Ints | None = None) -> Floats:
         """Evidence within a trial with one more outcome ``(rows, O)``: whatever the hidden state is, it was seen in the column
-        that they make.
+        that they make; or in that of a ``hidden`` state of the reading alone.
         """
         after = during.copy()
         columns = self.columns[self.reading.known_of[known]]
+        if hidden is not None:
+            columns = np.take_along_axis(columns, hidden[:, None], axis=1)
         after[np.arange(len(known))[:, None], columns] += outcome[:, None, :]
         return after
 

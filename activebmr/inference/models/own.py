@@ -4,11 +4,12 @@
 
 Components of the model (see `activebmr.model.components`) that no hypothesis speaks about have one filter for all. Given a
 hypothesis components are independent, so each has its own. Where hidden states stay as they are, outcomes are counted as they
-come in, in the columns that each of them would make: exact, given the states. When a trial is over every hypothesis counts what
-was seen by its own smoothed beliefs.
+come in, in the columns that each of them would make: exact, given the states. Where they move, outcomes seen in states that are
+certain are. All others every hypothesis counts when the trial is over, by its own smoothed beliefs.
 
-The posterior over hypotheses is exact for sharp ones, and for learned ones where hidden states are certain when a trial is over
-and do not move within it; else counts of expected states stand for what is known about each column (assumed-density filtering).
+The posterior over hypotheses is exact for sharp ones. For learned ones it is where hidden states that stay are certain when a trial
+is over, and those that move when they are there; else counts of expected states stand for what is known about each column
+(assumed-density filtering).
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ from activebmr.model.layout import dynamics_of
 from activebmr.model.pomdp import POMDP
 
 __all__ = ["OwnEvidence", "own_size"]
+
+_CERTAIN = 1e-12  # doubt about a state that cannot matter to counts
 
 
 def own_size(model: POMDP, space: HypothesisSpace) -> int:
@@ -96,7 +99,7 @@ class OwnEvidence:
             np.repeat(x[:, None], self.n_models, axis=1) if touched else x
             for x, touched in zip(whole.log, self.touched, strict=True)
         ]
-        during = {m: np.zeros((n, c.n_states, c.n_outcomes)) for m, c in self.claims.items() if c.still}
+        during = {m: np.zeros((n, c.n_states, c.n_outcomes)) for m, c in self.claims.items()}
         thinkers, actors = np.flatnonzero(knowledge.adopted < 0), np.flatnonzero(knowledge.adopted >= 0)
         weights = _log_normalised(bank.log_posterior)[0]
         return ModelBelief(whole.known, log, weights, during, thinkers, actors, self.inner.start(len(actors)))
@@ -154,12 +157,22 @@ class OwnEvidence:
             for x, y in zip(log, log_, strict=True):
                 if y is not None:
                     x[bad] = y
-        during = {
-            m: c.note(belief.during[m], belief.known[self._at[m]], self._counted(outcomes[m], c.n_outcomes))
-            for m, c in self.claims.items()
-            if c.still
-        }
-        return replace(belief, log=log, weights=weights, during=during), evidence, impossible
+        after = replace(belief, log=log, weights=weights)
+        return self._noted(after, outcomes), evidence, impossible
+
+    def _noted(self, belief: ModelBelief, outcomes: Sequence[np.ndarray]) -> ModelBelief:
+        """Evidence of the trial so far, with what is seen now: where states stay, or are certain."""
+        during, certain = {}, {}
+        for m, c in self.claims.items():
+            known, soft = belief.known[self._at[m]], self._counted(outcomes[m], c.n_outcomes)
+            if c.still or c.common:
+                during[m] = c.note(belief.during[m], known, soft)
+                continue
+            q = np.exp(belief.log[self._at[m]])
+            q = np.matmul(np.exp(belief.weights)[:, None, :], c.reading.seen(q))[:, 0]
+            certain[m] = q.max(axis=1) > 1.0 - _CERTAIN
+            during[m] = c.note(belief.during[m], known, soft * certain[m][:, None], q.argmax(axis=1))
+        return replace(belief, during=during, certain=certain)
 
     def _added(self, belief: ModelBelief, parts: list[list[Floats]]) -> tuple[list[Floats], Floats]:
         """Log beliefs per component, and log weights of hypotheses, not normalised, after likelihoods."""
@@ -316,12 +329,14 @@ class OwnEvidence:
         path = self.smoothed(belief) if self._traced else [belief]
         for m, claims in self.claims.items():
             i = self._at[m]
-            if claims.still:
+            if claims.still or claims.common:
                 claims.count_trial(counts[m], belief.during[m], np.exp(belief.log[i]))
                 continue
+            counts[m] += belief.during[m][:, :, None, :]
             for then in path:
                 if m in then.outcomes:
                     soft = self._counted(then.outcomes[m], claims.n_outcomes)
+                    soft[then.certain[m]] = 0.0
                     claims.count(counts[m], then.known[i], np.exp(then.log[i]), soft)
         fades = bool(np.any(np.asarray(retention) < 1.0))
         if fades:
