@@ -33,6 +33,7 @@ test-all: $(TEST_STAMP) ## run all the tests
 lint: $(LINT_STAMP) ## check style and formatting
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 
 figures: $(RUN_STAMP) ## run every script in figures/
 	@set -e; for script in $(sort $(wildcard figures/*.py)); do \

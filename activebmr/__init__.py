@@ -1,7 +1,5 @@
 """Active inference with Bayesian model reduction: agents that reason about the structure of their world."""
 
-__version__ = "0.1.0"
-
 from activebmr.agent.agent import Agent, Learning, Selection
 from activebmr.agent.introspection import Introspection
 from activebmr.agent.state import AgentState, StepInfo, TrialInfo
@@ -20,8 +18,10 @@ from activebmr.simulation.paradigm import Paradigm
 from activebmr.simulation.result import Result
 from activebmr.simulation.simulate import simulate
 from activebmr.simulation.worlds import GymnasiumProcess, ModelProcess
+from activebmr.version import __version__
 
 __all__ = [
+    "__version__",
     "POMDP",
     "Agent",
     "AgentState",

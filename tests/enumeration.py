@@ -47,7 +47,9 @@ def _moves(rng, shape, own):
     return np.broadcast_to(place.reshape(shape[0], *[1] * (len(shape) - 2), shape[-1]), shape).copy()
 
 
-def small_model(seed, *, max_factors=3, max_states=3, learned=0.3, steps=1, max_policies=6, coupled=0.5, never=False, max_outcomes=3):
+def small_model(
+    seed, *, max_factors=3, max_states=3, learned=0.3, steps=1, max_policies=6, coupled=0.5, never=False, max_outcomes=3
+):
     """A random model: factors that drive each other or do not, by chance or with certainty; likelihoods known or learned that
     depend on some of them; initial states certain or not; preferences that may change over time, or be minus infinity
     (``never``).
@@ -59,7 +61,7 @@ def small_model(seed, *, max_factors=3, max_states=3, learned=0.3, steps=1, max_
     for f in rng.permutation(n_factors)[: rng.integers(1, 3)]:
         controls[f] = int(rng.integers(2, 4))
         if math.prod(controls) ** steps > max_policies:
-            controls[f] = 2 if math.prod(controls) // controls[f] * 2 ** steps <= max_policies else 1
+            controls[f] = 2 if math.prod(controls) // controls[f] * 2**steps <= max_policies else 1
     if math.prod(controls) ** steps > max_policies:
         controls = [1] * n_factors
     b, b_deps = [], []

@@ -213,7 +213,9 @@ def test_too_many_coupled_factors_are_refused_by_name():
         A=[np.full((2, 4, 4), 0.5)] * 12, A_dependencies=[[f, (f + 1) % 12] for f in range(12)], B=[columns(np.random.default_rng(0), (4, 4, 1))] * 12,
         labels={"factor": names},
     )  # fmt: skip
-    with pytest.raises(ValueError, match=r"inference of Agent must not be 'exact'.*wheel 0.*1\.68e\+07.*'sequential'.*'mean-field'"):
+    with pytest.raises(
+        ValueError, match=r"inference of Agent must not be 'exact'.*wheel 0.*1\.68e\+07.*'sequential'.*'mean-field'"
+    ):
         Agent(model)
     for name in ("sequential", "mean-field"):
         Agent(model, inference=name, planner=Planner(gains=(), modalities="separate"))

@@ -11,7 +11,7 @@ import numpy as np
 
 from activebmr import checks
 from activebmr.agent.acting import Acting, ActionProbabilities
-from activebmr.agent.assembly import ALIASES, WAYS, Mind, Order
+from activebmr.agent.assembly import ALIASES, WAYS, Order
 from activebmr.agent.introspection import Introspection
 from activebmr.agent.learning import CountLearning
 from activebmr.agent.own import Own
@@ -137,14 +137,15 @@ class Agent:
             raise ValueError(f"own pA of Agent must not speak about modalities that hypotheses speak about; both do about {sorted(claimed)}")
         if self._own.tables and self.inference != "exact":
             raise ValueError(f"own A, B and D of Agent need inference='exact'; got {self.inference!r}")
-        mind: Mind = WAYS[self.inference](order)
+        self._mind = mind = WAYS[self.inference](order)
         self._believing, self._planning, self._comparing = mind.believing, mind.planning, mind.comparing
         self._sleeping: Sleeping = Awake()
         if introspection is not None:
             scored = list(self.hypotheses.tables) if self.hypotheses is not None else []
             self._sleeping = Sleeper(model, introspection, self.learning, scored, lambda: self.dreamer)
         listeners = [self._comparing, self._sleeping]
-        self._learning = CountLearning(model, self.learning, self._believing, listeners, remember)
+        counting = CountLearning(model, self.learning, self._believing, listeners, remember)
+        self._learning = mind.learner or counting
         self._acting = Acting(model, self.planner)
         self._everyone: dict[int, Ints] = {}
         self._warned = False
@@ -180,17 +181,17 @@ class Agent:
     @property
     def spaces(self) -> Mapping[int, Any]:
         """The spaces of reduced models that introspection searches, by modality."""
-        return getattr(self._sleeping, "spaces", {})
+        return self._sleeping.spaces
 
     @property
     def path_inference(self) -> Any:
         """The scheme of agents that believe along paths, else None."""
-        return getattr(self._believing, "inference", None)
+        return self._mind.scheme
 
     @property
     def reasons_jointly(self) -> bool:
         """Whether agents keep a joint posterior over hypotheses and states, and so can be told states, or choose them."""
-        return hasattr(self._believing, "experiments")
+        return self._mind.experimenting is not None
 
     # --- life of a batch -------------------------------------------------------------------------------------------------
     def init(self, n_agents: int | None = None) -> AgentState:
@@ -457,7 +458,7 @@ class Agent:
         Raises:
             ValueError: for agents without introspection, or in the middle of a trial.
         """
-        if not isinstance(self._sleeping, Sleeper):
+        if self.introspection is None:
             raise ValueError("sleep needs agents that introspect (Agent(..., introspection=...))")
         if state.t != 0:
             raise ValueError(f"agents can sleep between trials; this one is at time {state.t}")
@@ -486,7 +487,7 @@ class Agent:
         state = state.copy()
         scored = list(self.hypotheses.tables) if self.hypotheses is not None else []
         about = instruct(self.model, state.knowledge, taught, scored)
-        if isinstance(self._sleeping, Sleeper) and self._sleeping.listed in about and self.hypotheses is None:
+        if self._sleeping.listed in about and self.hypotheses is None:
             state.model_posterior, state.knowledge.adopted = None, np.full(state.n_agents, -1)
         return state
 
@@ -503,7 +504,8 @@ class Agent:
         return state
 
     def _tell(self, state: AgentState, states: Ints) -> None:
-        if not self.reasons_jointly:
+        experimenting = self._mind.experimenting
+        if experimenting is None:
             raise ValueError("states can be told to agents that reason jointly (Agent(..., inference='models'))")
         if state.t != 0:
             raise ValueError(f"states can be told before a trial; this one is at time {state.t}")
@@ -518,7 +520,7 @@ class Agent:
             k, f = (int(i) for i in np.argwhere(too_large)[0])
             limit = self.model.num_states[f] - 1
             raise ValueError(f"states[{k}, {f}] must lie in 0..{limit}, or be -1; got {int(states[k, f])}")
-        state.belief = self._believing.told(state.belief, states)  # type: ignore[attr-defined]
+        state.belief = experimenting.told(state.belief, states)
 
     def experiments(self, state: AgentState) -> Ints:
         """For agents that reason about hypotheses, the states ``(n_agents, n_factors)`` from which a trial would teach most
@@ -526,9 +528,9 @@ class Agent:
 
         -1 for agents who have adopted one or have nothing left to learn, and for factors that actions set.
         """
-        if not self.reasons_jointly:
+        if self._mind.experimenting is None:
             raise ValueError("experiments need agents that reason jointly (Agent(..., inference='models'))")
-        return self._believing.experiments(state.belief)  # type: ignore[attr-defined,no-any-return]
+        return self._mind.experimenting.experiments(state.belief)
 
     def hindsight(self, state: AgentState) -> list[Sequence[Floats]]:
         """Beliefs about every time of the trial so far, given all of it: per time the marginals of every factor ``(n_agents,

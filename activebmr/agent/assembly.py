@@ -8,16 +8,20 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 from activebmr.agent.bank import ByPosterior
+from activebmr.agent.learning import Learner
 from activebmr.agent.own import Own
 from activebmr.agent.selection import Comparing, NoHypotheses, ScoredByCounts
 from activebmr.agent.settings import Learning, Selection
+from activebmr.arrays import Ints
 from activebmr.dirichlet import LOG_FLOOR
 from activebmr.inference.by_factors import ByFactors
 from activebmr.inference.exact import Exact, check_size
 from activebmr.inference.individuals import Individuals
-from activebmr.inference.joint_belief import joint_of, marginals_of
+from activebmr.inference.joint_belief import JointBelief, joint_of, marginals_of
+from activebmr.inference.knowledge import Knowledge
 from activebmr.inference.models.own import OwnEvidence, own_size
 from activebmr.inference.models.reasoner import joint_size
 from activebmr.inference.models.settings import Reasoning
@@ -25,10 +29,11 @@ from activebmr.inference.models.shared import SharedEvidence
 from activebmr.inference.paths import PathSettings
 from activebmr.inference.protocol import Believing
 from activebmr.inference.tables import CountTable, KnownTable
-from activebmr.model.components import components_of
+from activebmr.model.components import Component, components_of
 from activebmr.model.hypotheses import HypothesisSpace
 from activebmr.model.pomdp import POMDP
 from activebmr.planning.along_paths import AlongPaths, PathPlanning
+from activebmr.planning.evaluation import Evaluation
 from activebmr.planning.joint import JointPlanning
 from activebmr.planning.marginal import MarginalPlanning, warn_of_separate_gains
 from activebmr.planning.models import ReasonedPlanning, Thinking
@@ -69,11 +74,35 @@ class Order:
 
 @dataclass(frozen=True, eq=False)
 class Mind:
-    """Parts that fit together."""
+    """Parts that fit together.
+
+    Attributes:
+        believing, planning, comparing: the parts.
+        experimenting: who can be told states before a trial, or choose them; None where nobody can.
+        scheme: the scheme of beliefs along paths, for those who want to see its iterations; None for others.
+        learner: who learns; None for expected counts, as `Learning` has it.
+    """
 
     believing: Believing
     planning: Planning
     comparing: Comparing
+    experimenting: Experimenting | None = None
+    scheme: PathInference | None = None
+    learner: Learner | None = None
+
+
+class Experimenting(Protocol):
+    """Beliefs about hypotheses that a trial can be prepared for."""
+
+    def told(self, belief: Any, states: Ints) -> Any:
+        """Beliefs of agents that know the states of the factors that no action sets ``(n_agents, n_factors)``; rows with any
+        -1 among them are not told.
+        """
+        ...
+
+    def experiments(self, belief: Any) -> Ints:
+        """States ``(n_agents, n_factors)`` from which a trial would teach most about hypotheses; -1 where there are none."""
+        ...
 
 
 def _soft(order: Order) -> Comparing:
@@ -119,6 +148,18 @@ class _Converted:
 
     def evaluate(self, belief, knowledge, agents, t, model_posterior, curious):  # type: ignore[no-untyped-def]
         return self._planning.evaluate(self._convert(belief), knowledge, agents, t, model_posterior, curious)
+
+
+class _ByStates:
+    """Planning from joint beliefs of some agents by a search over states."""
+
+    def __init__(self, components: Sequence[Component], planning: MarginalPlanning) -> None:
+        self._components, self._planning = components, planning
+
+    def evaluate_rows(
+        self, now: JointBelief, knowledge: Knowledge, agents: Ints, t: int, curious: bool
+    ) -> Evaluation:
+        return self._planning.evaluate(marginals_of(self._components, now), knowledge, agents, t, None, curious)
 
 
 def _by_factors(name: str) -> Callable[[Order], Mind]:
@@ -177,7 +218,12 @@ def _models(order: Order) -> Mind:
     scored = order.planner.model_gain == "plug-in"
     comparing = ByPosterior(believing, order.hypotheses, order.selection, order.learning, scored, order.own.prior)
     planner, together = order.planner, order.planner.modalities == "together"
-    acting = JointPlanning(order.model, planner, order.tables, order.preferences(), order.trial_length)
+    acting: JointPlanning | _ByStates
+    if planner.search == "states":
+        states = MarginalPlanning(order.model, planner, "factorised", order.preferences(), order.trial_length)
+        acting = _ByStates(believing.inner.components, states)
+    else:
+        acting = JointPlanning(order.model, planner, order.tables, order.preferences(), order.trial_length)
     if isinstance(believing, SharedEvidence):
         thinking: Thinking = SharedProspects(believing.reasoner, together)
     else:
@@ -185,7 +231,7 @@ def _models(order: Order) -> Mind:
     planning: Planning = ReasonedPlanning(
         order.model, thinking, planner, settings, order.preferences(), order.trial_length, acting
     )
-    return Mind(believing, planning, comparing)
+    return Mind(believing, planning, comparing, experimenting=believing)
 
 
 def _reasoning(order: Order, space: HypothesisSpace, settings: Reasoning) -> SharedEvidence | OwnEvidence | None:
@@ -229,7 +275,7 @@ def _paths(order: Order) -> Mind:
     preferences = Preferences(order.model, LOG_FLOOR if settings.quirks else None, order.own.preferences)
     gamma = planner.gamma
     inference = PathInference(order.model, order.trial_length, gains, gamma, preferences.at, settings)
-    return Mind(AlongPaths(order.model, inference), PathPlanning(inference, planner), _soft(order))
+    return Mind(AlongPaths(order.model, inference), PathPlanning(inference, planner), _soft(order), scheme=inference)
 
 
 WAYS: dict[str, Callable[[Order], Mind]] = {

@@ -96,9 +96,17 @@ class Sleep:
 
 
 class Sleeping(Protocol):
-    """What may happen between trials; what it keeps is ``knowledge.sleep``."""
+    """What may happen between trials; what it keeps is ``knowledge.sleep``.
+
+    Attributes:
+        names: names of the models of the list that is searched, if there is one.
+        spaces: the spaces of reduced models, by modality.
+        listed: the modality about which a list is searched, or None.
+    """
 
     names: tuple[str, ...]
+    spaces: Mapping[int, ModelSpace]
+    listed: int | None
 
     def start(self, knowledge: Knowledge) -> None:
         """Begin a life."""
@@ -120,11 +128,19 @@ class Sleeping(Protocol):
         """After a trial."""
         ...
 
+    def introspect(self, knowledge: Knowledge, streams: Sequence[np.random.Generator] | None) -> dict[int, Reduction]:
+        """Search for simpler models now."""
+        ...
+
 
 class Awake:
     """Agents that never sleep."""
 
     names: tuple[str, ...] = ()
+    listed: int | None = None
+
+    def __init__(self) -> None:
+        self.spaces: Mapping[int, ModelSpace] = {}
 
     def start(self, knowledge: Knowledge) -> None:
         pass
@@ -141,6 +157,9 @@ class Awake:
         self, knowledge: Knowledge, trial: int, streams: Sequence[np.random.Generator] | None
     ) -> Findings | None:
         return None
+
+    def introspect(self, knowledge: Knowledge, streams: Sequence[np.random.Generator] | None) -> dict[int, Reduction]:
+        return {}
 
 
 class Sleeper:

@@ -78,7 +78,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but er
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from activebmr import __version__
+        from activebmr.version import __version__
 
         typer.echo(f"activebmr {__version__}")
         raise typer.Exit()
@@ -257,7 +257,7 @@ def replay_recording(
     policies; with (trial, time, ...) the beliefs qs_<factor> and model_posterior; with (trial, ...) the counts pA_<modality>,
     log_odds, kl_to_truth and adopted_model (-1 for none). With several schemes there is a file for each: OUT-<scheme>.npz.
     """
-    from activebmr import __version__
+    from activebmr.version import __version__
     from activebmr.behaviour.recordings import load_recording
     from activebmr.behaviour.replay import replay
     from activebmr.files import write_npz

@@ -73,7 +73,7 @@ def run_and_report(
 
     import torch
 
-    from activebmr import __version__
+    from activebmr.version import __version__
     from activebmr.pruning.experiments.runs import write_json
 
     folder = make_folder(out, ("unfinished",), ("report.json",))

@@ -20,7 +20,7 @@ from activebmr.inference.joint_belief import JointBelief
 from activebmr.inference.knowledge import Knowledge, Memory, Percept
 from activebmr.inference.marginals import Marginals
 from activebmr.inference.protocol import recalled
-from activebmr.inference.smoothing import moved, smooth
+from activebmr.inference.smoothing import moved_log, smooth
 from activebmr.inference.tables import CountTable, KnownTable
 from activebmr.model.components import Component, components_of
 from activebmr.model.layout import layouts_of
@@ -182,9 +182,8 @@ class Exact:
                 log.append(belief.log[i])
                 q.append(belief._q[i])
                 continue
-            after = moved(c, belief.q(i), c.hidden_code(controls), here)
-            with np.errstate(divide="ignore"):
-                log.append(np.log(after))
+            logs, after = moved_log(c, belief.log[i], c.hidden_code(controls), here, belief.q(i))
+            log.append(logs)
             q.append(after)
         return JointBelief(known, log, q)
 

@@ -13,9 +13,10 @@ from activebmr.inference.marginals import Marginals
 from activebmr.model.components import Component, components_of
 from activebmr.model.pomdp import POMDP
 
-__all__ = ["Smoothed", "moved", "smooth"]
+__all__ = ["Smoothed", "moved", "moved_log", "smooth"]
 
 _GATHERED = 2**19  # numbers of transition matrices that are gathered row by row
+_FAINT = -600.0  # nats; fainter weights are moved on a scale of their own
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,8 +28,8 @@ class Smoothed:
         filtered: beliefs as they were at each time.
         controls: what was done in between.
         states: per time and component the probabilities of hidden joint states ``(rows, n_hidden)``.
-        ratios: per transition and component what later outcomes say for each next state ``(rows, n_hidden)``; None where
-            nothing moves.
+        ratios: per transition and component the log of what later outcomes say for each next state ``(rows, n_hidden)``; None
+            where nothing moves.
     """
 
     model: POMDP
@@ -49,12 +50,13 @@ class Smoothed:
     def pairs(self, t: int, component: int) -> Floats:
         """Probability of each pair of hidden joint states of a component at times t + 1 and t ``(rows, next, now)``."""
         c = components_of(self.model)[component]
-        q, ratio = self.filtered[t].q(component), self.ratios[t][component]
+        log, ratio = self.filtered[t].log[component], self.ratios[t][component]
         if ratio is None:
             return np.asarray(self.states[t][component][:, :, None] * np.eye(c.n_hidden))
         code, known = c.hidden_code(self.controls[t]), self.filtered[t].known[component]
         matrices = np.stack([c.motion.matrix(int(u), int(k)) for u, k in zip(code, known, strict=True)])
-        return np.asarray(matrices * ratio[:, :, None] * q[:, None, :])
+        weight = ratio[:, :, None] + log[:, None, :]
+        return np.asarray(matrices * np.exp(np.where(matrices > 0, weight, -np.inf)))
 
     def pair(self, t: int, factor: int) -> Floats:
         """Probability of a factor's next state together with its parents' states ``(rows, S_f, S_d0, ...)``, the axes after
@@ -99,13 +101,45 @@ def smooth(model: POMDP, filtered: Sequence[JointBelief], controls: Sequence[Int
                 ratio.append(None)
                 continue
             code, known = c.hidden_code(controls[t]), filtered[t].known[i]
-            predicted = moved(c, filtered[t].q(i), code, known)
-            later = np.divide(states[0][i], predicted, out=np.zeros_like(predicted), where=predicted > 0)
-            now.append(filtered[t].q(i) * moved(c, later, code, known, back=True))
+            predicted, _ = moved_log(c, filtered[t].log[i], code, known, filtered[t].q(i))
+            with np.errstate(divide="ignore"):
+                later = np.log(states[0][i])
+            possible = predicted > -np.inf
+            later = np.where(possible, later - np.where(possible, predicted, 0.0), -np.inf)
+            said, _ = moved_log(c, later, code, known, back=True)
+            now.append(np.exp(filtered[t].log[i] + said))
             ratio.append(later)
         states.insert(0, now)
         ratios.insert(0, ratio)
     return Smoothed(model, list(filtered), list(controls), states, ratios)
+
+
+def moved_log(
+    c: Component, log: Floats, codes: Ints, known: Ints, q: Floats | None = None, back: bool = False
+) -> tuple[Floats, Floats | None]:
+    """Logs of what `moved` makes of weights whose logs are given ``(rows, n_hidden)``; and, if the weights are given too, what it
+    makes of them.
+
+    Nothing is lost that is too faint, or too large, for a number of its own: many outcomes may speak against a state by a thousand
+    nats, and as many for it later.
+    """
+    top = np.zeros((len(log), 1)) if q is not None else np.maximum(log.max(axis=1, keepdims=True), 0.0)
+    faint = (log < top + _FAINT) & (log > -np.inf)
+    weight = np.exp(log - top) if q is None else q
+    lost = bool(faint.any())
+    after = moved(c, np.where(faint, 0.0, weight) if lost else weight, codes, known, back)
+    with np.errstate(divide="ignore"):
+        out = np.log(after) if q is not None else np.log(after) + top
+    while lost:
+        rows = np.flatnonzero(faint.any(axis=1))
+        rest = np.where(faint[rows], log[rows], -np.inf)
+        top = rest.max(axis=1, keepdims=True)
+        fainter = (rest < top + _FAINT) & (rest > -np.inf)
+        more, _ = moved_log(c, np.where(fainter, -np.inf, rest - top), codes[rows], known[rows], back=back)
+        out[rows] = np.logaddexp(out[rows], more + top)
+        faint[rows] = fainter
+        lost = bool(fainter.any())
+    return out, None if q is None else after
 
 
 def moved(c: Component, q: Floats, codes: Ints, known: Ints, back: bool = False) -> Floats:

@@ -8,18 +8,28 @@ from typing import Any, Protocol
 import numpy as np
 
 from activebmr.arrays import Floats, Ints
+from activebmr.inference.joint_belief import JointBelief
 from activebmr.inference.knowledge import Knowledge
 from activebmr.inference.models.settings import Reasoning
 from activebmr.model.pomdp import POMDP
 from activebmr.planning.choice import policy_probabilities
 from activebmr.planning.evaluation import Evaluation, Terms
-from activebmr.planning.joint import JointPlanning
 from activebmr.planning.planner import Planner
 from activebmr.planning.preferences import Preferences
 from activebmr.planning.search import Foresight, Search
 from activebmr.planning.settings import gamma_of, log_prior, steps_left
 
-__all__ = ["ReasonedPlanning", "Thinking"]
+__all__ = ["Acting", "ReasonedPlanning", "Thinking"]
+
+
+class Acting(Protocol):
+    """Planning of agents who have adopted a hypothesis."""
+
+    def evaluate_rows(
+        self, now: JointBelief, knowledge: Knowledge, agents: Ints, t: int, curious: bool
+    ) -> Evaluation:
+        """Worth of every policy to some agents, from their beliefs alone."""
+        ...
 
 
 class Thinking(Protocol):
@@ -74,7 +84,7 @@ class ReasonedPlanning:
         settings: Reasoning,
         preferences: Preferences,
         trial_length: int | None,
-        acting: JointPlanning,
+        acting: Acting,
     ) -> None:
         if settings.lookahead and not thinking.can_branch:
             raise ValueError(

@@ -235,7 +235,7 @@ def _job(s: int, b: int, *arguments: Any) -> tuple[int, int, Any]:
 
 
 def _settings(schemes: list[Paradigm], n_agents: int, n_trials: int, seed: int) -> dict[str, Any]:
-    from activebmr import __version__
+    from activebmr.version import __version__
 
     return {
         "paradigm": schemes[0].name,
