@@ -143,10 +143,12 @@ class Ours:
         planner = Planner(gains=("state",), alpha=ALPHA, **options)  # type: ignore[arg-type]
         self.agent = Agent(model, planner=planner, trial_length=None, **believing)  # type: ignore[arg-type]
         self.world = ModelProcess(model)
+        life = getattr(self.agent, "life", None)
+        self._advance = self.agent._advance if life is None else life.advance  # 0.1 has no life of its own
 
     def advance(self, state: Any, outcomes: Any, uniform: Any) -> Any:
         """One step in place, as `simulate` takes it; returns the controls."""
-        return self.agent._advance(state, list(outcomes.T), uniform, None).controls
+        return self._advance(state, list(outcomes.T), uniform, None).controls
 
     def live(self, n_agents: int, n_steps: int, rng: np.random.Generator) -> None:
         for t in range(n_steps):

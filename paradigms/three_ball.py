@@ -280,11 +280,11 @@ def reasoning_agent(
         curious: whether it has no preferences before it has found a rule, or acts on what it believes from the start.
     """
     believed = rules(n_balls, n_colours) if space is None else space
-    planner = Planner if joint else papers_planner
+    planner, search = (Planner, {"search": "states"}) if joint else (papers_planner, {})
     return Agent(
         naive_model(n_balls, n_colours, believed),
         believed.with_concentration(concentration),
-        planner(depth=1, gains=("state", "model"), model_gain=model_gain, alpha=_DECISIVE),
+        planner(depth=1, gains=("state", "model"), model_gain=model_gain, alpha=_DECISIVE, **search),
         inference="models" if joint else "sequential",
         learning=Learning(smooth=smooth),
         selection=Selection(curious=curious, last_outcome=True),

@@ -37,7 +37,14 @@ TIMES = 4
 SCHEMES = ("factorised", "sequential", "paths")
 
 
-def sleeper(introspection=None, *, inference="factorised", model=None, smooth=True, retention=1.0, space=None, **options) -> Agent:
+SPM = {"search": "states", "modalities": "separate", "extra_step": True}
+# what sleep claims, or what others do at random, may be wrong
+IMPOSSIBLE = pytest.mark.filterwarnings("ignore:an observation that the model holds impossible")
+
+
+def sleeper(
+    introspection=None, *, inference="factorised", model=None, smooth=True, retention=1.0, space=None, **options
+) -> Agent:
     """An agent in two rooms that knows no rules awake; options are those of its introspection."""
     if introspection is None:
         held = {"threshold": 0.5, "adopt": "claims"}
@@ -45,7 +52,7 @@ def sleeper(introspection=None, *, inference="factorised", model=None, smooth=Tr
         introspection = Introspection(space or Alternatives(RULES, **held), **options)
     return Agent(
         two_rooms() if model is None else model,
-        planner=Planner(gains=("state", "param")),
+        planner=Planner(gains=("state", "param"), **SPM),
         inference=inference,
         learning=Learning(smooth=smooth, retention=retention),
         introspection=introspection,
@@ -309,7 +316,7 @@ def test_made_up_dreams_need_random_numbers_and_an_end_of_the_trial():
 def test_without_dreams_no_trials_are_kept():
     agent = sleeper()
     state = live(agent, agent.init(1), recorded(1, 4))[0][-1]
-    assert len(state.sleep.trials) == 1 and state.sleep.trials[0].outcomes == []
+    assert len(state.sleep.trials) == 1 and state.sleep.trials[0].moments == []
 
 
 # --- instruction ---------------------------------------------------------------------------------------------------------
@@ -458,6 +465,7 @@ def test_own_evidence_is_coloured_by_what_was_adopted():
     assert (np.abs(ratios["own"][1] - ratios["unbiased"][1])[held].max(axis=1) > 1e-6).mean() > 0.5
 
 
+@IMPOSSIBLE
 def test_a_wrong_insight_is_given_up_on_unbiased_evidence():
     """Agents that jump to conclusions, in a world where the right room tells nothing: in the end they hold the truth."""
     n = 24
@@ -515,6 +523,7 @@ def test_models_with_fewer_counts_than_the_parent_can_be_scored_after_forgetting
 
 
 # --- a batch -------------------------------------------------------------------------------------------------------------
+@IMPOSSIBLE
 @pytest.mark.parametrize("planner", insight.PLANNERS)
 @pytest.mark.parametrize("scheme", insight.SCHEMES)
 def test_agent_k_of_every_scheme_of_insight_is_the_same_in_any_batch(scheme, planner):
@@ -535,6 +544,7 @@ def test_agent_k_of_every_scheme_of_insight_is_the_same_in_any_batch(scheme, pla
         assert (state.adopted >= 0).sum() > 0
 
 
+@IMPOSSIBLE
 def test_agent_k_of_the_three_ball_sleepers_is_the_same_in_any_batch():
     agent = three_ball.introspective_agent(threshold=0.2)
     state = check(agent, trials=2, steps=6, members=(0, 63))
@@ -557,7 +567,7 @@ def test_agent_k_in_two_rooms_is_the_same_in_any_batch(evidence, inference, drea
                 reports.append(info.q_pi)
             state = state.copy()
             streams = [np.random.default_rng([7, k, state.trial]) for k in who]
-            agent._conclude(state, streams)  # each agent dreams with random numbers of its own
+            agent.life.conclude(state, streams)  # each agent dreams with random numbers of its own
         lives[tuple(who)] = np.stack(reports, axis=1), counts(agent, state), state.adopted, state.model_posterior
     everyone = lives[tuple(range(40))]
     for who, life in lives.items():
@@ -586,6 +596,7 @@ def test_simulated_sleepers_depend_neither_on_number_nor_on_cores(dream):
     assert_array_equal(whole.true_model_posterior, whole.model_posterior[..., 1])
 
 
+@IMPOSSIBLE
 @pytest.mark.parametrize(
     "schemes",
     [
@@ -879,6 +890,7 @@ def test_traces_of_sleepers_hold_their_posterior_and_nan_before_the_first_sleep(
     late = Agent(
         agent.model,
         planner=agent.planner,
+        inference=agent.inference,
         learning=agent.learning,
         introspection=replace(agent.introspection, after=2),
         trial_length=6,

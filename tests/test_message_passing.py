@@ -91,7 +91,7 @@ def test_same_random_numbers_same_life_as_in_spm(spm):
             assert_array_equal(here[0], states[i, :, t], err_msg=f"states of trial {i}, time {t}")
             assert_array_equal(outcome[0], outcomes[i, :, t], err_msg=f"outcomes of trial {i}, time {t}")
             last = t == 5
-            info = agent._advance(state, list(outcome.T), np.zeros(1), np.zeros((1, 4), dtype=int) if last else None)
+            info = agent.life.advance(state, list(outcome.T), np.zeros(1), np.zeros((1, 4), dtype=int) if last else None)
             if not last:
                 policy = spm_draw(info.q_pi[0], stream.random_sample())
                 state.controls = paradigm.model.policies[[policy], 0]
@@ -99,7 +99,7 @@ def test_same_random_numbers_same_life_as_in_spm(spm):
                 chosen.append(policy)
             seen.append(outcome[0, 2])
         assert (1 in seen and 2 not in seen) == z["hit"][i]
-        agent._conclude(state)
+        agent.life.conclude(state)
     assert set(chosen) == set(range(6))  # it was no trivial agreement
 
 
@@ -121,7 +121,7 @@ def every_trial(agent, state):
         correct = np.where(rule == 1, 1, colour)
         feedback = np.select([report == 3, report == correct], [0, 1], 2)
         action = np.zeros((len(cases), 4), dtype=int) if t == 5 else None
-        info = agent._advance(lives, [what, gaze, feedback], np.full(len(cases), 0.5), action)
+        info = agent.life.advance(lives, [what, gaze, feedback], np.full(len(cases), 0.5), action)
         gaze, report = info.controls[:, 2], info.controls[:, 3]
         energy, confidence = energy + info.free_energy, confidence + info.confidence
     return energy, confidence

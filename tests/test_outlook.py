@@ -8,13 +8,14 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from enumeration import Plans, at_time, columns, lived, paths, small_model, softmax, start
+from enumeration import Plans, at_time, columns, joint_states, lived, paths, small_model, softmax, start
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from test_exact import observation
 
 from activebmr import POMDP, Agent, Learning, Planner
+from activebmr.planning import cells
 from activebmr.planning.histories import histories_of
 
 SEEDS = st.integers(0, 10**6)
@@ -195,12 +196,27 @@ def test_three_factors_of_ten_states_and_125_policies_fit_into_memory():
 
 
 @pytest.mark.parametrize("learned", [0.0, 1.0])
-def test_parts_of_a_large_batch_are_like_single_agents(learned):
-    """600 agents are worked through in parts; nobody's numbers change by that."""
-    model = small_model(8, steps=2, learned=learned, max_policies=9)
-    trials = [lived(model, np.random.default_rng([k, 2]), 2) for k in range(20)]
+def test_a_batch_worked_through_in_parts_is_like_single_agents(learned, monkeypatch):
+    """Nobody's numbers change by who else is there, bit for bit; nor by how much is held at a time."""
+    for seed in range(8):
+        model = small_model(seed, steps=2, learned=learned, max_policies=9)
+        trials = [lived(model, np.random.default_rng([k, 2]), 2) for k in range(20)]
+        agent = Agent(model, planner=Planner(gains=GAINS), learning=FROZEN)
+        many = before_planning(agent, trials)[0]
+        whole = agent.plan(many).neg_efe
+        assert_array_equal(whole[:3], agent.plan(before_planning(agent, trials[:3])[0]).neg_efe)
+        monkeypatch.setattr(cells, "_AT_ONCE", 200)
+        assert_array_equal(agent.plan(many).neg_efe, whole)
+        monkeypatch.undo()
+
+
+def test_a_thousand_agents_are_like_ten():
+    """Beyond some number of them products are made agent by agent in other ways; each row's sums stay the same, bit for bit."""
+    model = small_model(55, steps=1)
+    assert len(joint_states(model)) == 27
+    trials = [lived(model, np.random.default_rng([k, 2]), 3) for k in range(10)]
     agent = Agent(model, planner=Planner(gains=GAINS), learning=FROZEN)
-    many, _ = before_planning(agent, trials * 30)
-    few, _ = before_planning(agent, trials[:3])
-    assert_array_equal(agent.plan(many).neg_efe[[0, 1, 2]], agent.plan(few).neg_efe)
-    assert_array_equal(agent.plan(many).neg_efe[:20], agent.plan(many).neg_efe[580:])
+    few, many = before_planning(agent, trials)[0], before_planning(agent, trials * 100)[0]
+    for f in range(model.num_factors):
+        assert_array_equal(np.tile(few.qs[f], (100, 1)), many.qs[f])
+    assert_array_equal(np.tile(agent.plan(few).neg_efe, (100, 1)), agent.plan(many).neg_efe)

@@ -216,7 +216,7 @@ def test_same_random_numbers_same_life(spm):
             moves = stream[None, at : at + 8]
             states, outcomes = world.reset(moves) if t == 0 or info is None else world.step(info.controls, moves)
             next_policy = stream[13 + 11 * t] if t < 5 else 0.0
-            info = paradigm.agent._advance(state, list(outcomes.T), np.array([next_policy]), None)
+            info = paradigm.agent.life.advance(state, list(outcomes.T), np.array([next_policy]), None)
             assert_array_equal(states[0], z["s"][i, :, t] - 1, err_msg=f"states of trial {i}, time {t}")
             assert_array_equal(outcomes[0], z["o"][i, :, t] - 1, err_msg=f"outcomes of trial {i}, time {t}")
             if t < 5:
@@ -224,7 +224,7 @@ def test_same_random_numbers_same_life(spm):
                 chosen.append(int(info.policy[0]))
             seen.append(outcomes[0, 2])
         assert [seen.count(1), seen.count(2)] == [z["wins"][i], z["losses"][i]]
-        paradigm.agent._conclude(state)
+        paradigm.agent.life.conclude(state)
     assert state.adopted[0] == three_ball.PAPER_RULE
     assert len(set(chosen)) > 10  # it was no trivial agreement
 

@@ -93,14 +93,34 @@ def test_precision_and_preferences_of_each_agent():
             assert_allclose(found, plans.search(q, 0, 1, ("state",), gamma=gamma[k]), rtol=0, atol=1e-10)
 
 
+def ring(never):
+    """Five places in a ring that are seen: stay, go right, go left; nobody wants to be at place 2."""
+    moves = np.stack([np.eye(5), np.roll(np.eye(5), 1, 0), np.roll(np.eye(5), -1, 0)], axis=2)
+    return POMDP(A=[np.eye(5)], B=[moves], C=[[0.0, 0.0, never, 0.0, 1.0]], D=[np.eye(5)[0]])
+
+
 def test_equal_branches_are_one_and_policies_out_of_the_question_are_left():
-    """A ring of five places that are seen, of which one is never to be visited: 2 of its policies a place, not 3."""
-    ring = np.stack([np.eye(5), np.roll(np.eye(5), 1, 0), np.roll(np.eye(5), -1, 0)], axis=2)
-    never = np.array([0.0, 0.0, -np.inf, 0.0, 1.0])
-    model = POMDP(A=[np.eye(5)], B=[ring], C=[never], D=[np.eye(5)[0]])
-    agent = Agent(model, planner=Planner(depth=3, gains=("state",), max_nodes=5 + 4 + 4))
+    """From place 0 one gets to 3, then 4 and 4 places, whatever the ways there: 11 beliefs, where the tree has 39 branches."""
+    model = ring(-np.inf)
+    agent = Agent(model, planner=Planner(depth=3, gains=("state",), max_nodes=11))
     state, q = before_planning(agent, [([[0]], [])])
     assert_allclose(agent.plan(state).neg_efe[0], Plans(model).search(q, 0, 3, ("state",)), atol=1e-10)
+    few = Agent(model, planner=Planner(depth=3, gains=("state",), max_nodes=10))
+    with pytest.raises(ValueError, match=r"max_nodes=10 beliefs an agent; this one needs at least 11"):
+        few.plan(state)
+
+
+def test_a_deep_search_of_a_small_world_is_small():
+    """25 steps ahead on the ring: 5 places a step, not 3^25 walks; the same for each agent of a batch. By dynamic programming."""
+    model, wish = ring(0.5), np.array([0.0, 0.0, 0.5, 0.0, 1.0])
+    wish = wish - np.log(np.exp(wish).sum())
+    value = np.zeros(5)
+    for _ in range(26):
+        worth = np.array([[wish[p] + value[p] for p in (s, (s + 1) % 5, (s - 1) % 5)] for s in range(5)])
+        value = worth.max(axis=1)
+    agent = Agent(model, planner=Planner(depth=25, gains=("state",), backup="best", max_nodes=5 * 25))
+    state, _ = agent.perceive(agent.init(3), np.zeros((3, 1), dtype=int))
+    assert_allclose(agent.plan(state).neg_efe, np.repeat(worth[:1], 3, axis=0), atol=1e-10)
 
 
 # --- numbers of an independent program -------------------------------------------------------------------------------------------
@@ -150,9 +170,9 @@ def noisy(n_states=4, n_modalities=2, n_policies=4):
 
 
 def test_a_search_over_too_many_beliefs_is_refused_by_name():
-    for depth in (2, 30):  # found on the way, or before
+    for depth in (2, 30):
         agent = Agent(noisy(), planner=Planner(depth=depth, max_nodes=200, alpha=None))
-        with pytest.raises(ValueError, match=r"depth of Planner must be small enough .* max_nodes=200 beliefs an agent; this one"):
+        with pytest.raises(ValueError, match=r"depth of Planner must be small enough .* max_nodes=200 beliefs an agent; this one needs"):
             agent.step(agent.init(), [0, 0])
     agent = Agent(noisy(), planner=Planner(depth=1, max_nodes=36, alpha=None))  # 4 policies, 9 outcomes
     agent.step(agent.init(), [0, 0])

@@ -213,7 +213,7 @@ def test_evidence_is_what_was_counted_when_states_are_seen(smooth, rate, retenti
         for k in range(3):
             by_hand = posterior_by_hand(space, expected[k])
             assert_allclose(done.model_posterior[k], by_hand, rtol=1e-8, atol=1e-12)
-            assert_allclose(softmax(state.knowledge.models.log_posterior)[k], by_hand[agent._believing.first], rtol=1e-8, atol=1e-12)
+            assert_allclose(softmax(state.knowledge.models.log_posterior)[k], by_hand[agent.life.believing.first], rtol=1e-8, atol=1e-12)
 
 
 def hindsight(brute: Brute, prob: Problem, controls, outcomes, posterior, extras: bool) -> np.ndarray:
@@ -365,7 +365,7 @@ def test_agents_who_know_and_agents_who_think_in_one_batch():
     state.knowledge.models.evidence[1] = 0.0
     state.adopted[1] = -1
     state.knowledge.models.log_posterior[1] = blank.knowledge.models.log_posterior[1]
-    state.belief = agent._believing.begin(state.knowledge)
+    state.belief = agent.life.believing.begin(state.knowledge)
     assert_array_equal(state.belief.thinkers, [1])
     after, info = agent.step(state, np.array([[1, 0]] * 3), action=[[0, 0]] * 3)
     _, fresh = agent.step(blank, np.array([[1, 0]] * 3), action=[[0, 0]] * 3)

@@ -10,22 +10,24 @@ from typing import Any
 import numpy as np
 
 from activebmr import checks
-from activebmr.agent.acting import Acting, ActionProbabilities
+from activebmr.agent.acting import Acting
 from activebmr.agent.assembly import ALIASES, WAYS, Order
 from activebmr.agent.introspection import Introspection
 from activebmr.agent.learning import CountLearning
+from activebmr.agent.life import Life
 from activebmr.agent.own import Own
 from activebmr.agent.settings import Learning, Selection
 from activebmr.agent.sleep import Awake, Sleeper, Sleeping, instruct
 from activebmr.agent.state import AgentState, StepInfo, TrialInfo
-from activebmr.arrays import Bools, Floats, Ints
-from activebmr.inference.knowledge import Knowledge, Memory, Percept
+from activebmr.agent.surprise import Surprise
+from activebmr.agent.tables import Inheritance
+from activebmr.arrays import Floats, Ints
+from activebmr.inference.knowledge import Knowledge, Percept
 from activebmr.inference.models.settings import Reasoning
 from activebmr.inference.paths import PathSettings
-from activebmr.inference.tables import CountTable, KnownTable
 from activebmr.model.hypotheses import HypothesisSpace
 from activebmr.model.layout import layouts_of
-from activebmr.model.observations import controls_of, outcomes_of, policy_of
+from activebmr.model.observations import controls_of, outcomes_of
 from activebmr.model.pomdp import POMDP
 from activebmr.planning.evaluation import Evaluation
 from activebmr.planning.planner import Planner
@@ -57,8 +59,9 @@ class Agent:
         paths: settings of ``inference="paths"``.
         remember: keep the beliefs of a trial for `hindsight`, also where nothing is learned from them.
         own: what agents of a batch do not share, by number or name of the modality or factor: ``"C[m]"`` log preferences
-            ``(n_agents, O_m)``, ``"pA[m]"`` counts ``(n_agents, O_m, S_d0, ...)`` and, for exact beliefs, ``"A[m]"``, ``"B[f]"``
-            and ``"D[f]"`` with a leading axis for agents; and ``"prior"``, of hypotheses ``(n_agents, n_hypotheses)``.
+            ``(n_agents, O_m)``, ``"pA[m]"`` counts ``(n_agents, O_m, S_d0, ...)`` and, for exact beliefs, ``"A[m]"``,
+            ``"B[f]"`` and ``"D[f]"`` with a leading axis for agents; and ``"prior"``, of hypotheses ``(n_agents,
+            n_hypotheses)``.
 
     Raises:
         ValueError: if the parts do not fit together.
@@ -125,30 +128,27 @@ class Agent:
         if self.hypotheses is not None:
             self.hypotheses.check_against(model)
         self._own = Own.of(model, own or {}, self.hypotheses)
-        learned = model.learned_modalities
-        layouts = layouts_of(model)
-        self._known = [None if m in learned else KnownTable(a, layouts[m]) for m, a in enumerate(model.A)]
+        self._inheritance = Inheritance(model, self._own.counts, self.planner.novelty_cutoff)
         order = Order(
             model, self.hypotheses, self.planner, self.learning, self.selection, reasoning, paths, self.trial_length,
-            self.rounds, self._tables(1, {}), introspection is not None, self._own,
+            self.rounds, self._inheritance.of(1), introspection is not None, self._own,
         )  # fmt: skip
         claimed = set(self._own.counts) & set(self.hypotheses.tables if self.hypotheses is not None else ())
         if claimed:
-            raise ValueError(f"own pA of Agent must not speak about modalities that hypotheses speak about; both do about {sorted(claimed)}")
+            raise ValueError(
+                f"own pA of Agent must not speak about modalities that hypotheses speak about; both do about {sorted(claimed)}"
+            )
         if self._own.tables and self.inference != "exact":
             raise ValueError(f"own A, B and D of Agent need inference='exact'; got {self.inference!r}")
         self._mind = mind = WAYS[self.inference](order)
-        self._believing, self._planning, self._comparing = mind.believing, mind.planning, mind.comparing
         self._sleeping: Sleeping = Awake()
         if introspection is not None:
             scored = list(self.hypotheses.tables) if self.hypotheses is not None else []
             self._sleeping = Sleeper(model, introspection, self.learning, scored, lambda: self.dreamer)
-        listeners = [self._comparing, self._sleeping]
-        counting = CountLearning(model, self.learning, self._believing, listeners, remember)
-        self._learning = mind.learner or counting
+        counting = CountLearning(model, self.learning, mind.believing, [mind.comparing, self._sleeping], remember)
         self._acting = Acting(model, self.planner)
-        self._everyone: dict[int, Ints] = {}
-        self._warned = False
+        self.life = Life(model, mind, mind.learner or counting, self._sleeping, self._acting)
+        self._surprise = Surprise(model)
 
     def __repr__(self) -> str:
         about = f", {len(self.hypotheses)} hypotheses" if self.hypotheses is not None else ""
@@ -201,36 +201,8 @@ class Agent:
             raise ValueError(f"n_agents must be a whole number >= 1, or None for a single agent; got {n_agents}")
         count = int(count)
         self._own.check_size(count)
-        knowledge = Knowledge(self._tables(count, self._own.counts), np.full(count, -1))
-        posterior = self._comparing.start(knowledge)
-        self._sleeping.start(knowledge)
-        belief = self._believing.begin(knowledge)
-        return AgentState(
-            t=0,
-            trial=0,
-            belief=belief,
-            controls=None,
-            knowledge=knowledge,
-            memory=Memory(),
-            model_posterior=posterior,
-            marginals=self._believing.marginals,
-            single=n_agents is None,
-        )
-
-    def _tables(self, count: int, own: Mapping[int, Floats]) -> list[KnownTable | CountTable]:
-        scorers = self._comparing.scorers() if hasattr(self, "_comparing") else {}
-        layouts, out = layouts_of(self.model), []
-        for m, known in enumerate(self._known):
-            if known is not None:
-                out.append(known)
-                continue
-            table = CountTable.start(
-                self.model.pA[m], layouts[m], count, scorers.get(m), self.planner.novelty_cutoff  # type: ignore[index]
-            )
-            if m in own:
-                table.replace(np.arange(count), layouts[m].columns(own[m]), np.arange(layouts[m].n_states))
-            out.append(table)
-        return out  # type: ignore[return-value]
+        knowledge = Knowledge(self._inheritance.of(count, self._mind.comparing.scorers()), np.full(count, -1))
+        return self.life.born(knowledge, single=n_agents is None)
 
     def step(
         self,
@@ -263,8 +235,8 @@ class Agent:
         uniform = self._chance(state, rng, controls is not None)
         self._check_time(state)
         state = state.copy()
-        info = self._advance(state, outcomes, uniform, controls)
-        self._tell_of_the_impossible(state.t - 1, outcomes, info.impossible)
+        info = self.life.advance(state, outcomes, uniform, controls)
+        self._surprise.tell(state.t - 1, outcomes, info.impossible)
         return state, info.squeeze() if state.single else info
 
     def _chance(self, state: AgentState, rng: Any, given: bool) -> Floats:
@@ -289,13 +261,13 @@ class Agent:
         outcomes = outcomes_of(self.model, observation, state.n_agents)
         self._check_time(state)
         state = state.copy()
-        percept = self._perceive(state, outcomes)
-        self._tell_of_the_impossible(state.t, outcomes, percept.impossible)
+        percept = self.life.perceive(state, outcomes)
+        self._surprise.tell(state.t, outcomes, percept.impossible)
         return state, percept
 
     def plan(self, state: AgentState) -> Evaluation:
         """What every policy is worth to agents in a state that has perceived an observation."""
-        return self._plan(state)
+        return self.life.plan(state)
 
     def act(self, evaluation: Evaluation, rng: np.random.Generator | int | None = None) -> tuple[Ints, Ints]:
         """Choose: the policies ``(n_agents,)`` and their first controls ``(n_agents, n_factors)``."""
@@ -312,81 +284,8 @@ class Agent:
         outcomes = outcomes_of(self.model, observation, state.n_agents)
         controls = controls_of(self.model, action, state.n_agents)
         state = state.copy()
-        self._learn(state, outcomes, controls)
+        self.life.learn(state, outcomes, controls)
         return state
-
-    # --- the same in place, for simulations ------------------------------------------------------------------------------
-    def _advance(self, state: AgentState, outcomes: list[np.ndarray], uniform: Floats, controls: Ints | None) -> StepInfo:
-        percept = self._perceive(state, outcomes)
-        evaluation = self._plan(state)
-        if controls is None:
-            policy, controls = self._acting.choose(evaluation, uniform)
-        else:
-            policy = policy_of(self.model, controls)
-        belief, posterior = state.belief, state.model_posterior
-        self._learn(state, outcomes, controls)
-        return StepInfo(
-            qs=self._believing.marginals(belief),
-            free_energy=-percept.log_evidence,
-            impossible=percept.impossible,
-            terms=evaluation.terms,
-            neg_efe=evaluation.neg_efe,
-            q_pi=evaluation.q_pi,
-            policy=policy,
-            controls=controls,
-            action=controls[:, list(self.model.controlled_factors)],
-            model_posterior=posterior,
-            acting=ActionProbabilities(self._acting, evaluation),
-        )
-
-    def _perceive(self, state: AgentState, outcomes: list[np.ndarray]) -> Percept:
-        percept = self._believing.perceive(state.belief, state.knowledge, state.controls, outcomes)
-        state.belief = percept.belief
-        state.model_posterior = self._comparing.posterior(state.knowledge, state.belief)
-        return percept
-
-    def _tell_of_the_impossible(self, t: int, outcomes: list[np.ndarray], impossible: Bools) -> None:
-        """Warn, once, of observations that users hand in; simulations and replays count them."""
-        if self._warned or not impossible.any():
-            return
-        self._warned = True
-        k = int(impossible.argmax())
-        names, labels = self.model.labels["modality"], self.model.labels["outcomes"]
-        seen = ", ".join(
-            f"{n}={labels[n][o[k]] if o.ndim == 1 else 'soft'}"
-            for n, o in zip(names[:6], outcomes, strict=False)
-            if o.ndim == 2 or o[k] >= 0
-        )
-        warnings.warn(
-            f"an observation that the model holds impossible: {seen} at time {t} (agent {k}); beliefs go on as if its "
-            "probability were e^-32. Is the model wrong, or are outcomes numbered differently? (info.impossible marks all such "
-            "observations; this is said once)",
-            stacklevel=3,
-        )
-
-    def _plan(self, state: AgentState) -> Evaluation:
-        everyone, curious = self._all(state.n_agents), self._comparing.curious(state.knowledge)
-        if curious is None or not curious.any():
-            return self._evaluate(state, everyone, False)
-        if curious.all():
-            return self._evaluate(state, everyone, True)
-        parts = [np.flatnonzero(curious), np.flatnonzero(~curious)]
-        done = [self._evaluate(state, parts[0], True), self._evaluate(state, parts[1], False)]
-        return Evaluation.merge(done, np.argsort(np.concatenate(parts)))
-
-    def _evaluate(self, state: AgentState, agents: Ints, curious: bool) -> Evaluation:
-        return self._planning.evaluate(state.belief, state.knowledge, agents, state.t, state.model_posterior, curious)
-
-    def _all(self, n: int) -> Ints:
-        if n not in self._everyone:
-            self._everyone[n] = np.arange(n)
-        return self._everyone[n]
-
-    def _learn(self, state: AgentState, outcomes: list[np.ndarray], controls: Ints) -> None:
-        self._sleeping.take_in(state.knowledge, state.controls, outcomes)
-        self._learning.take_in(state.knowledge, state.memory, state.controls, outcomes, state.belief)
-        state.controls = controls
-        state.t += 1
 
     # --- between trials --------------------------------------------------------------------------------------------------
     def end_trial(self, state: AgentState, rng: np.random.Generator | None = None) -> tuple[AgentState, TrialInfo]:
@@ -398,57 +297,8 @@ class Agent:
             rng: for agents that make up dreams.
         """
         state = state.copy()
-        info = self._conclude(state, None if rng is None else rng.spawn(state.n_agents))
+        info = self.life.conclude(state, None if rng is None else rng.spawn(state.n_agents))
         return state, info
-
-    def _conclude(self, state: AgentState, streams: Sequence[np.random.Generator] | None = None) -> TrialInfo:
-        knowledge = state.knowledge
-        self._learning.conclude(knowledge, state.memory)
-        counts = self._learning.forget(knowledge)
-        verdict = self._comparing.judge(knowledge, state.belief, state.model_posterior)
-        if verdict is not None:
-            counts = {m: c.copy() for m, c in counts.items()} if verdict.passing.any() else counts
-            state.model_posterior = self._comparing.adopt(knowledge, verdict)
-        if self.introspection is not None:
-            counts = {m: c.copy() if m in self.spaces else c for m, c in counts.items()}
-        findings = self._sleeping.fall_asleep(knowledge, state.trial, streams)
-        info = TrialInfo(None, None, None, np.zeros(state.n_agents, dtype=bool), counts)
-        if verdict is not None:
-            info = TrialInfo(state.model_posterior, verdict.log_odds, verdict.best, verdict.passing, counts)
-        if findings is not None:
-            info.reductions = findings.reductions
-            if findings.listed is not None:
-                found = findings.listed
-                state.model_posterior = found.probabilities
-                info.model_posterior, info.log_odds = found.probabilities, found.log_evidence_ratio
-                info.best_model, info.adopted_now = found.model, found.accepted
-        self._begin(state)
-        state.trial += 1
-        return info
-
-    def _begin(self, state: AgentState) -> None:
-        state.belief = self._believing.begin(state.knowledge)
-        state.memory, state.controls, state.t = Memory(), None, 0
-
-    def relive(self, state: AgentState, trial: Memory) -> None:
-        """Perceive a remembered trial and learn from it, in place; nothing is planned or chosen."""
-        if self._believing.at_once:
-            for moment in trial.moments:
-                state.controls = moment.controls
-                self._perceive(state, list(moment.outcomes))
-                self._learning.take_in(state.knowledge, state.memory, moment.controls, list(moment.outcomes), state.belief)
-        else:
-            for moment, belief in zip(trial.moments, self._believing.recall(trial, state.knowledge), strict=True):
-                self._learning.take_in(state.knowledge, state.memory, moment.controls, list(moment.outcomes), belief)
-        self._conclude(state)
-
-    def advance(self, state: AgentState, outcomes: list[np.ndarray], uniform: Floats) -> StepInfo:
-        """One step in place, for dreams and simulations: outcomes per modality, one uniform number per agent."""
-        return self._advance(state, outcomes, uniform, None)
-
-    def conclude(self, state: AgentState) -> TrialInfo:
-        """End a trial in place."""
-        return self._conclude(state)
 
     def sleep(self, state: AgentState, rng: np.random.Generator | None = None) -> tuple[AgentState, dict[int, Reduction]]:
         """Introspect now, between trials, whether or not it is time to: the new state and, by modality, what was found.
@@ -466,7 +316,7 @@ class Agent:
         found = self._sleeping.introspect(state.knowledge, None if rng is None else rng.spawn(state.n_agents))
         if self._sleeping.listed is not None and self.hypotheses is None:
             state.model_posterior = found[self._sleeping.listed].probabilities
-        self._begin(state)
+        self.life.begin(state)
         return state, found
 
     def instruct(self, state: AgentState, taught: Mapping[int | str, Any]) -> AgentState:
@@ -499,11 +349,13 @@ class Agent:
             states: ``(n_agents, n_factors)`` integers; agents with a -1 among the factors that no action sets are not told
                 anything. Set factors are ignored.
         """
+        told = self.told(state, states)
         state = state.copy()
-        self._tell(state, np.asarray(states))
+        state.belief = told
         return state
 
-    def _tell(self, state: AgentState, states: Ints) -> None:
+    def told(self, state: AgentState, states: Ints) -> Any:
+        """The beliefs of agents who are told states, see `tell`."""
         experimenting = self._mind.experimenting
         if experimenting is None:
             raise ValueError("states can be told to agents that reason jointly (Agent(..., inference='models'))")
@@ -520,7 +372,7 @@ class Agent:
             k, f = (int(i) for i in np.argwhere(too_large)[0])
             limit = self.model.num_states[f] - 1
             raise ValueError(f"states[{k}, {f}] must lie in 0..{limit}, or be -1; got {int(states[k, f])}")
-        state.belief = experimenting.told(state.belief, states)
+        return experimenting.told(state.belief, states)
 
     def experiments(self, state: AgentState) -> Ints:
         """For agents that reason about hypotheses, the states ``(n_agents, n_factors)`` from which a trial would teach most
@@ -541,14 +393,14 @@ class Agent:
         """
         if not state.memory.moments:
             raise ValueError("hindsight needs agents that remember the trial (Agent(..., remember=True)), and an observation")
-        beliefs = self._believing.hindsight(state.memory, state.knowledge)
-        return [self._believing.marginals(b) for b in beliefs]
+        beliefs = self._mind.believing.hindsight(state.memory, state.knowledge)
+        return [self._mind.believing.marginals(b) for b in beliefs]
 
     def foreseen(self, state: AgentState) -> Sequence[Floats]:
         """Marginals of every factor ``(n_agents, S_f)`` after what was done last, before the next observation."""
         unseen = [np.full(state.n_agents, -1)] * self.model.num_modalities
-        percept = self._believing.perceive(state.belief.copy(), state.knowledge, state.controls, unseen)
-        return self._believing.marginals(percept.belief)
+        percept = self._mind.believing.perceive(state.belief.copy(), state.knowledge, state.controls, unseen)
+        return self._mind.believing.marginals(percept.belief)
 
     def prior_counts(self, state: AgentState, modality: int | str) -> Floats:
         """Counts that agents go on from, as if before any data: the reduced ones of agents that have slept; tensors

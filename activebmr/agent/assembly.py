@@ -6,7 +6,7 @@ A new way of believing is a line in `WAYS`: a function that makes a `Mind` of an
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 

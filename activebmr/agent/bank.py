@@ -43,8 +43,6 @@ class ByPosterior:
         prior: Floats | None = None,
     ) -> None:
         if prior is not None:
-            if np.any(np.asarray(learning.retention) < 1.0) or believing.settings.evidence != "joint":
-                raise ValueError("own['prior'] of Agent needs a retention of 1, and evidence='joint' of Reasoning")
             prior = np.log(np.matmul(prior[:, None], np.eye(len(believing.first))[believing.class_of])[:, 0])
         self._log_prior = prior
         self._believing, self._space, self._settings, self._learning = believing, space, settings, learning
@@ -58,9 +56,7 @@ class ByPosterior:
         return self._scorers
 
     def start(self, knowledge: Knowledge) -> Floats | None:
-        knowledge.models = self._believing.born(knowledge.n_agents)
-        if self._log_prior is not None:
-            knowledge.models.log_posterior = self._log_prior.copy()
+        knowledge.models = self._believing.born(knowledge.n_agents, self._log_prior)
         return self._believing.spread(softmax(knowledge.models.log_posterior))
 
     def posterior(self, knowledge: Knowledge, belief: Any) -> Floats | None:

@@ -31,7 +31,9 @@ class Listener(Protocol):
 class Learner(Protocol):
     """A way of learning."""
 
-    def take_in(self, knowledge: Knowledge, memory: Memory, controls: Ints | None, outcomes: list[np.ndarray], belief: object) -> None:
+    def take_in(
+        self, knowledge: Knowledge, memory: Memory, controls: Ints | None, outcomes: list[np.ndarray], belief: object
+    ) -> None:
         """After each observation: learn from it now, or keep it."""
         ...
 
@@ -61,7 +63,8 @@ class CountLearning:
         self._model, self._settings, self._believing = model, settings, believing
         self._listeners = list(listeners)
         self._learned = model.learned_modalities if np.any(np.asarray(settings.rate) > 0) else ()
-        self._at_once = believing.at_once and not settings.smooth
+        self._smooth = settings.smooth or getattr(believing, "in_hindsight", False)
+        self._at_once = believing.at_once and not self._smooth
         self._remembers = remember or bool(self._learned and not self._at_once)
 
     def take_in(
@@ -77,7 +80,7 @@ class CountLearning:
         if self._at_once or not self._learned or not memory.moments:
             return
         moments = memory.moments
-        beliefs = self._believing.hindsight(memory, knowledge) if self._settings.smooth else [m.belief for m in moments]
+        beliefs = self._believing.hindsight(memory, knowledge) if self._smooth else [m.belief for m in moments]
         for moment, belief in zip(moments, beliefs, strict=True):
             for m in self._learned:
                 self._learn(knowledge, m, moment.outcomes[m], belief)

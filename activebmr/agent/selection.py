@@ -189,7 +189,8 @@ def take_over(
 ) -> None:
     """Replace some agents' counts of a modality by the average of the hypotheses, times the concentration.
 
-    ``per_column``: the concentration is the mass of every column, rather than what the hypotheses' own counts are multiplied with.
+    ``per_column``: the concentration is the mass of every column, rather than what the hypotheses' own counts are multiplied
+    with.
     """
     reduced, table = space.tables[modality], knowledge.tables[modality]
     average = reduced.class_mixture(posterior)

@@ -24,24 +24,31 @@ from activebmr.reduction.search.protocol import ModelSpace, Reduction
 __all__ = ["Awake", "Dreamer", "Findings", "Sleep", "Sleeper", "Sleeping"]
 
 
+class Living(Protocol):
+    """What dreamers do, in place."""
+
+    def relive(self, state: Any, trial: Memory) -> None:
+        """Perceive a remembered trial and learn from it; nothing is planned or chosen."""
+        ...
+
+    def advance(self, state: Any, outcomes: list[np.ndarray], uniform: Floats, controls: Ints | None) -> Any:
+        """One step."""
+        ...
+
+    def conclude(self, state: Any) -> Any:
+        """End a trial."""
+        ...
+
+
 class Dreamer(Protocol):
     """Who lives through trials in a dream: agents without hypotheses that never sleep."""
 
     model: POMDP
     trial_length: int | None
+    life: Living
 
-    def init(self, n_agents: int | None = None) -> Any: ...
-
-    def relive(self, state: Any, trial: Memory) -> None:
-        """Perceive a remembered trial and learn from it, in place; nothing is planned or chosen."""
-        ...
-
-    def advance(self, state: Any, outcomes: list[np.ndarray], uniform: Floats) -> Any:
-        """One step, in place."""
-        ...
-
-    def conclude(self, state: Any) -> Any:
-        """End a trial, in place."""
+    def init(self, n_agents: int | None = None) -> Any:
+        """Their state before the first observation."""
         ...
 
 
@@ -237,7 +244,7 @@ class Sleeper:
         kept = float(self._learning.retention)
         if sleep.parent is not None:
             before = {m: sleep.parent.tables[m].counts.copy() for m in sleep.full}
-            self.dreamer.relive(sleep.parent, sleep.trials[-1])
+            self.dreamer.life.relive(sleep.parent, sleep.trials[-1])
             for m, counts in before.items():
                 after = sleep.parent.tables[m].counts
                 sleep.full[m] = after.copy() if kept == 1.0 else sleep.full[m] + (after / kept - counts)
@@ -284,7 +291,7 @@ class Sleeper:
         else:
             lived = [t for t in sleep.trials if t.moments]
             for trial in lived[-settings.dreams :] if settings.dreams else lived:
-                dreamer.relive(mind, _of(trial, who))
+                dreamer.life.relive(mind, _of(trial, who))
         for m in sleep.prior:
             counts = mind.tables[m].counts
             knowledge.tables[m].replace(who, counts, np.arange(counts.shape[1]))  # type: ignore[union-attr]
@@ -334,8 +341,8 @@ def _make_up(dreamer: Dreamer, mind: Any, n_trials: int, streams: Sequence[np.ra
             for m, table in enumerate(mind.tables):
                 column = sum(states[:, f] * stride for f, stride in table.layout.strides.items())
                 outcomes.append(sample(expected[m][np.arange(n), column], u[:, model.num_factors + m]))
-            controls = dreamer.advance(mind, outcomes, u[:, -1]).controls
-        dreamer.conclude(mind)
+            controls = dreamer.life.advance(mind, outcomes, u[:, -1], None).controls
+        dreamer.life.conclude(mind)
 
 
 def instruct(model: POMDP, knowledge: Knowledge, taught: Mapping[int | str, Any], scored: Sequence[int]) -> list[int]:

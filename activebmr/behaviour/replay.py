@@ -177,13 +177,13 @@ def _live(paradigm: Paradigm, recording: Recording, who: Ints, lengths: Ints) ->
         if states is not None and paradigm.preparation is not None:
             _tell(paradigm, agent, state, states[:, i, 0])
         for t in range(length):
-            info = agent._advance(state, list(seen[:, i, t].T), np.zeros(n), applied[:, i, t])
+            info = agent.life.advance(state, list(seen[:, i, t].T), np.zeros(n), applied[:, i, t])
             more = {"outcomes": seen[:, i, t], "controls": recorded[:, i, t]}
             if states is not None:
                 more["states"] = states[:, i, t]
             recorder.step(info, **_scores(info.acting, recorded[:, i, t], chosen[:, i, t]), **more)
         divergence = divergence_from(state, process)
-        recorder.trial(agent._conclude(state, dreams), divergence)
+        recorder.trial(agent.life.conclude(state, dreams), divergence)
         adopted.append(state.adopted.copy())
     return recorder.arrays() | {"adopted_model": np.stack(adopted, axis=1)}
 
@@ -193,7 +193,7 @@ def _tell(paradigm: Paradigm, agent: Agent, state: AgentState, states: Ints) -> 
     if paradigm.preparation == "chosen":
         asked = agent.experiments(state)
         states = np.where(asked >= 0, states, -1)
-    agent._tell(state, states)
+    state.belief = agent.told(state, states)
 
 
 def _scores(acting: ActionProbabilities, controls: Ints, chosen: Bools) -> dict[str, NDArray[Any]]:

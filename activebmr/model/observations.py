@@ -6,6 +6,7 @@ probabilities.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,10 @@ def outcomes_of(model: POMDP, observation: Any, n_agents: int) -> list[np.ndarra
     n_modalities = model.num_modalities
     if observation is None:
         raise TypeError("observation must hold outcomes; got None (an outcome that was not seen is None in a list, or -1)")
+    if isinstance(observation, np.ndarray) and observation.dtype == object:
+        # a table with None in it, or one array per modality
+        one = observation.ndim == 1 and n_agents > 1 and n_modalities == 1
+        observation = [observation.tolist()] if one else observation.tolist()
     if np.ma.isMaskedArray(observation) and observation.ndim == 0:
         observation = observation.reshape(1)
     if isinstance(observation, (int, float, np.number)) or (isinstance(observation, np.ndarray) and observation.ndim < 2):
@@ -46,7 +51,7 @@ def outcomes_of(model: POMDP, observation: Any, n_agents: int) -> list[np.ndarra
                 f"observation must have shape ({n_agents}, {n_modalities}) (agents, modalities); got {observation.shape}"
             )
         observation = list(observation.T)
-    if not hasattr(observation, "__len__"):
+    if not hasattr(observation, "__len__") or isinstance(observation, (str, bytes, Mapping)):
         raise TypeError(f"observation must be an array, or a list with one entry per modality; got {observation!r}")
     if len(observation) != n_modalities:
         raise ValueError(f"observation must have one entry per modality ({n_modalities}); got {len(observation)}")
@@ -68,19 +73,36 @@ def _outcome(model: POMDP, m: int, value: Any, n_agents: int) -> np.ndarray:
     n_outcomes = model.num_outcomes[m]
     if value is None:
         return np.full(n_agents, -1)
-    if isinstance(value, (list, tuple)) and any(x is None for x in value):
-        value = [np.nan if x is None else x for x in value]
-    masked = np.ma.isMaskedArray(value)
-    array = np.asarray(np.ma.filled(value.astype(np.float64), np.nan)) if masked else np.asarray(value)
-    if array.dtype == object or array.dtype.kind not in "iuf":
-        raise TypeError(f"observation[{m}] must hold integers, or probabilities of outcomes; got {array.dtype}")
-    if array.size == n_agents and array.shape in ((), (n_agents,), (n_agents, 1)) and not (
-        array.dtype.kind == "f" and n_outcomes == 1 and array.ndim > 0
-    ):
+    array = _numbers(value, m, n_outcomes)
+    if array.size == n_agents and array.shape in ((), (n_agents,), (n_agents, 1)):
+        if n_outcomes == 1 and array.dtype.kind == "f":
+            sure = np.abs(array - 1.0) <= 1e-6
+            if sure.any():  # probabilities of the only outcome
+                array = np.where(sure, 0.0, np.where(array == 0.0, np.nan, array))
         return _whole(array.reshape(n_agents), m, n_outcomes)
     if array.dtype.kind != "f":
         raise ValueError(f"observation[{m}] must hold one outcome per agent ({n_agents}); got shape {array.shape}")
     return _probabilities(array, m, n_agents, n_outcomes)
+
+
+def _numbers(value: Any, m: int, n_outcomes: int) -> np.ndarray:
+    """An array of numbers, nan for what was not seen."""
+    if np.ma.isMaskedArray(value):
+        return np.asarray(np.ma.filled(value.astype(np.float64), np.nan))
+    if isinstance(value, np.ndarray) and value.dtype == object:
+        value = value.tolist()
+    if isinstance(value, (list, tuple)) and any(x is None for x in value):
+        several = any(np.ndim(x) > 0 for x in value if x is not None)
+        value = [([np.nan] * n_outcomes if several else np.nan) if x is None else x for x in value]
+    try:
+        array = np.asarray(value)
+        kind = array.dtype.kind
+    except ValueError:  # lists of different lengths
+        kind = "?"
+    if kind not in "iuf":
+        got = repr(value) if kind in "?O" else array.dtype
+        raise TypeError(f"observation[{m}] must hold integers, or probabilities of outcomes; got {got}")
+    return array
 
 
 def _whole(array: np.ndarray, m: int, n_outcomes: int) -> np.ndarray:
@@ -92,7 +114,7 @@ def _whole(array: np.ndarray, m: int, n_outcomes: int) -> np.ndarray:
         array = np.where(seen, array, -1.0)
     if ((array < -1) | (array >= n_outcomes)).any():
         bad = array[(array < -1) | (array >= n_outcomes)][0]
-        raise ValueError(f"observation[{m}] must lie in 0..{n_outcomes - 1}, or be -1 for what was not seen; got {int(bad)}")
+        raise ValueError(f"observation[{m}] must lie in 0..{n_outcomes - 1}, or be -1 for what was not seen; got {bad:.12g}")
     return array.astype(np.intp)
 
 

@@ -44,7 +44,7 @@ class Journey:
 class AlongPaths:
     """See `activebmr.inference.protocol.Believing`."""
 
-    at_once = False
+    at_once, in_hindsight = False, True
 
     def __init__(self, model: POMDP, inference: PathInference) -> None:
         self.model, self.inference = model, inference

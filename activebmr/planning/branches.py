@@ -135,15 +135,17 @@ def _pairs(old: Ints, new: Ints, n: int) -> tuple[Ints, Ints]:
 
 
 def distinct_rows(source: Ints, columns: Sequence[np.ndarray]) -> tuple[Ints, Ints]:
-    """First row of each set of rows with the same source and the same values in all columns, and which set each row is in."""
+    """First row of each set of rows with the same source and the same values in all columns, by source; and which set each row is
+    in.
+    """
     if not columns:
         _, first, same = np.unique(source, return_index=True, return_inverse=True)
         return first, same.reshape(-1)
-    mark = source.astype(np.float64)
+    mark = np.zeros(len(source))
     for k, column in enumerate(columns):
         # brings equal rows together; that they are equal is checked below
-        mark = mark + column * (0.1 + 0.01 * np.sqrt(k + 2.0))
-    order = np.argsort(mark, kind="stable")
+        mark += column * (0.1 + 0.01 * np.sqrt(k + 2.0))
+    order = np.lexsort((mark, source))
     fresh = np.zeros(len(order), dtype=bool)
     fresh[:1] = True
     for column in (source, *columns):

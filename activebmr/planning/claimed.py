@@ -75,13 +75,17 @@ class Bundle:
         self.known = [m for m in modalities if m not in claims and isinstance(tables[m], KnownTable)]
         self.learned = [m for m in modalities if m not in claims and not isinstance(tables[m], KnownTable)]
         self.reading = Reading(group, modalities)
-        self.columns = {m: self.reading.columns(m) for m in modalities}  # (n_known, n_hidden)
+        # what hypotheses and states together make known is told apart by all hidden states, also by those that no modality reads
+        r = self.reading
+        whole = r.hidden_of if self.claims else np.arange(r.n_hidden)
+        self.n_hidden, self.project = len(whole), None if self.claims else r.project
+        self.columns = {m: r.columns(m)[:, whole] for m in modalities}  # (n_known, n_hidden)
         self.n_models = max((c.n_models for c in self.claims), default=1)
-        self.block = joint_outcomes(tables, self.reading, self.known)[0] if self.known else None  # (n_known, n_hidden, slots)
+        self.block = joint_outcomes(tables, r, self.known)[0][:, whole] if self.known else None  # (n_known, n_hidden, slots)
         self.n_claimed = prod(c.n_outcomes for c in self.claims)
         self.n_others = prod(group.model.num_outcomes[m] for m in self.learned)
         self.n_others *= 1 if self.block is None else self.block.shape[2]
-        size = self.reading.n_hidden * (self.n_models * self.n_claimed + self.n_claimed * self.n_others)
+        size = self.n_hidden * (self.n_models * self.n_claimed + self.n_claimed * self.n_others)
         if size > LARGEST:
             raise TooLarge(size)
         self.size = size
@@ -191,13 +195,12 @@ class Group:
             for t, w in enumerate(wanted):
                 cells = np.flatnonzero(step == t)
                 seen = reading.seen(states)
-                seen = np.broadcast_to(seen, (len(known), len(cells), seen.shape[2])) if of_cell is None else seen[:, of_cell[cells]]
+                seen = np.broadcast_to(seen, (len(known), len(cells), seen.shape[2])) if of_cell is None else seen.take(of_cell[cells], axis=1)
                 out.utility[:, cells] += _known_worth(chance, w[m], seen, reading.known_of[known[:, cells]])
         for bundle in self.bundles:
-            r = bundle.reading
-            joint = moved if r.project is None else np.matmul(r.project.T, moved)
+            joint = moved if bundle.project is None else np.matmul(bundle.project.T, moved)
             if of_cell is not None:
-                self._bundle(bundle, here, joint[:, of_cell], known, step, wanted, novel, out, slice(None), None)
+                self._bundle(bundle, here, joint.take(of_cell, axis=1), known, step, wanted, novel, out, slice(None), None)
                 continue
             for rows, index in by_support(joint[:, 0].sum(axis=2)):
                 where = slice(None) if rows is None else rows
@@ -223,7 +226,7 @@ class Group:
     ) -> None:
         """Add what one bundle promises; ``joint``: ``(rows, cells or 1, width, M)``."""
         at = bundle.reading.known_of[known]
-        hidden = np.arange(bundle.reading.n_hidden)[None] if index is None else index
+        hidden = np.arange(bundle.n_hidden)[None] if index is None else index
         chance, doubt, each, _ = bundle.predict(here, at, hidden)
         others, unsure, single = bundle.others(here, at, hidden)
         states = np.broadcast_to(joint.sum(axis=3), (*at.shape, joint.shape[2]))
@@ -271,16 +274,13 @@ class Group:
         known = h.maps[cell, here.known]
         joint = self.moved(here, 1, True)
         joint = joint[rows, h.hidden[cell]] if h.levels else joint[:, 0]
-        at, hidden = bundle.reading.known_of[known][:, None], np.arange(bundle.reading.n_hidden)[None]
+        at, hidden = bundle.reading.known_of[known][:, None], np.arange(bundle.n_hidden)[None]
         chance = bundle.predict(here, at, hidden)[0]
         assert chance is not None
-        like = chance[:, 0][:, bundle.reading.hidden_of]  # (rows, n_hidden, M, O)
+        like = chance[:, 0]  # (rows, n_hidden, M, O)
         others = bundle.others(here, at, hidden)[0]
         foreseen = np.matmul(joint[..., None, :], like)[..., 0, :]  # (rows, n_hidden, O)
-        if others is None:
-            other = np.ones((len(rows), like.shape[1], 1))
-        else:
-            other = others[:, 0][:, bundle.reading.hidden_of]
+        other = np.ones((len(rows), like.shape[1], 1)) if others is None else others[:, 0]
         both = np.matmul(foreseen.transpose(0, 2, 1), other)  # (rows, O, others)
         likeliest = both.reshape(len(both), -1).max(axis=1)[:, None, None]
         row, outcome, slot = np.nonzero(both > np.minimum(cutoff, 0.5 * likeliest))

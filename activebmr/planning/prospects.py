@@ -36,6 +36,11 @@ class Prospects:
         entropy = reasoner.others_entropy.T  # (T, B)
         self._entropy = np.ascontiguousarray(entropy) if (entropy != 0.0).any() else None
         self._classes = [np.flatnonzero(reasoner.class_of_set == c) for c in range(len(reasoner.present))]
+        # where the set states of a class stand among those in which a column occurs
+        self.places = [
+            {k: reasoner.slot_of[k][placed] for k in present}
+            for present, placed in zip(reasoner.present, self._classes, strict=True)
+        ]
 
     def terms(
         self, joint: Floats, expected: Expectations, log_preferences: Sequence[Floats], novelty: Floats | None = None
@@ -78,7 +83,7 @@ class Prospects:
         likeliest = chance.reshape(len(chance), -1).max(axis=1)[:, None, None]
         row, outcome, other = np.nonzero(chance > np.minimum(cutoff, 0.5 * likeliest))
         after = joint[row] * r.others[placed[row], :, other][:, :, None]
-        after = r.weigh(after, placed[row], [c[row, :, placed[row], outcome] for c in expected.chance])
+        after = r.weigh(after, placed[row], [c[row, :, slot[placed[row]], outcome] for c, slot in zip(expected.chance, r.slot_of, strict=True)])
         after /= after.reshape(len(after), -1).sum(axis=1)[:, None, None]
         later = expected.take(row)
         r.experience(later, placed[row], outcome)
@@ -122,9 +127,10 @@ class _Part:
             part: Any = 0.0
             doubt: Any = 0.0
             for k, g in share[c].items():
-                part = part + g[:, :, None, None] * chance[k][:, :, placed]
+                slots = prospects.places[c][k]
+                part = part + g[:, :, None, None] * chance[k].take(slots, axis=2)
                 # contiguous, so that products run in the same order whatever the number of rows
-                doubt = doubt + np.matmul(g[:, None, :], np.ascontiguousarray(entropy[k][:, :, placed]))[:, 0]
+                doubt = doubt + np.matmul(g[:, None, :], entropy[k].take(slots, axis=2))[:, 0]
             self.foreseen[:, :, placed], self.ambiguity[:, placed] = part, doubt
 
     def _shares(self, joint: Floats) -> list[dict[int, Floats]]:

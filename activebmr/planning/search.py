@@ -41,7 +41,9 @@ class Foresight(Protocol):
         ...
 
     def distinct(self, belief: Any, source: Ints) -> tuple[Ints, Ints]:
-        """First of each set of rows with one source and one future, and which set each row is in."""
+        """First of each set of rows with one source and, as far as beliefs can be compared, one future; and which set each row is
+        in. First rows are in the order of their sources, which ascend.
+        """
         ...
 
     def take(self, belief: Any, rows: Ints) -> Any:
@@ -71,13 +73,7 @@ class Search:
 
     def look_ahead(self, belief: Any, agents: Ints, t: int, value: Floats, depth: int) -> Floats:
         """Worth of the policies at time t, ``value`` by themselves, with ``depth`` further steps ``(rows, n_policies)``."""
-        self._check(value.shape[1], depth)
         return self._deeper(belief, agents, t, value, depth, {"nodes": 0, "agents": len(np.unique(agents))})
-
-    def _check(self, n_policies: int, depth: int) -> None:
-        least = float(n_policies) ** depth  # if every policy had one outcome only
-        if least > self.max_nodes:
-            self._refuse(least)
 
     def _refuse(self, nodes: float) -> None:
         raise ValueError(
@@ -91,9 +87,8 @@ class Search:
         # a policy that is out of the question is not looked into
         open_ = np.flatnonzero(value.reshape(-1) > -np.inf)
         out = value.copy().reshape(-1)
-        size = max(1, _AT_ONCE // max(1, self.foresight.numbers))
-        for a in range(0, len(open_), size):
-            part = open_[a : a + size]
+        for some in _parts(agents[rows[open_]], max(1, _AT_ONCE // max(1, self.foresight.numbers))):
+            part = open_[some]
             more = self._continuations(belief, agents, rows[part], policies[part], t, depth, count)
             out[part] += self.discount * more
         return out.reshape(value.shape)
@@ -103,7 +98,8 @@ class Search:
     ) -> Floats:
         """What comes after each pair of row and policy ``(pairs,)``."""
         after, pair, weight = self.foresight.branches(belief, agents, rows, policies)
-        first, same = self.foresight.distinct(after, rows[pair])
+        # an agent that comes to believe the same on two ways has one future
+        first, same = self.foresight.distinct(after, agents[rows[pair]])
         count["nodes"] += len(first)
         if count["nodes"] > self.max_nodes * count["agents"]:
             self._refuse(count["nodes"] / count["agents"])
@@ -120,3 +116,26 @@ class Search:
         gamma = self.gamma if np.ndim(self.gamma) == 0 else np.asarray(self.gamma)[agents][:, None]
         chance = policy_probabilities(value, gamma, self.log_prior(t))
         return np.asarray((chance * np.where(chance > 0, value, 0.0)).sum(axis=1))
+
+
+def _parts(owners: Ints, size: int) -> list[slice]:
+    """Parts of pairs, given the agent of each (ascending), that are looked into together: whole agents where they fit, else parts
+    of one agent; nobody's part depends on who else is there.
+    """
+    if len(owners) <= size:
+        return [slice(0, len(owners))] if len(owners) else []
+    starts = np.flatnonzero(np.concatenate([[True], owners[1:] != owners[:-1]]))
+    out, begin = [], 0
+    for a, b in zip(starts, np.append(starts[1:], len(owners)), strict=True):
+        if b - begin > size and a > begin:
+            out.append(slice(begin, int(a)))
+            begin = int(a)
+        while b - begin > size:
+            out.append(slice(begin, begin + size))
+            begin += size
+        if begin > a:  # what is left of an agent that did not fit is a part of its own
+            out.append(slice(begin, int(b)))
+            begin = int(b)
+    if begin < len(owners):
+        out.append(slice(begin, len(owners)))
+    return out

@@ -84,7 +84,7 @@ def neuronal_responses(agent: Agent, state: AgentState, outcomes: Any, controls:
         now = outcomes_of(model, seen[t][None], 1)
         action = controls_of(model, (done[t] if t < len(done) else np.zeros(model.num_factors, dtype=int))[None], 1)
         before = believed if state.controls is None else [q[0] for q in agent.foreseen(state)]
-        info = agent._advance(state, now, np.zeros(1), action)
+        info = agent.life.advance(state, now, np.zeros(1), action)
         if inference is not None:
             ascent = inference.ascend(state.belief.paths, record=True)
             steps = [inference.evaluate(state.belief.paths, state.tables, step)[0].q_pi[0] for step in ascent.steps]

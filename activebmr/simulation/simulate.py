@@ -67,10 +67,10 @@ def run_batch(
                 states, outcomes = process.reset(world, chosen)
                 known = states if paradigm.preparation == "told" else chosen
                 if known is not None:
-                    agent._tell(state, known)
+                    state.belief = agent.told(state, known)
             else:
                 states, outcomes = process.step(controls, world)
-            info = agent._advance(state, list(outcomes.T), uniforms[:, t, -1], None)
+            info = agent.life.advance(state, list(outcomes.T), uniforms[:, t, -1], None)
             controls = info.controls
             measures["confidence"][:, i] += info.confidence
             measures["free_energy"][:, i] += info.free_energy
@@ -83,7 +83,7 @@ def run_batch(
             if recorder is not None:
                 recorder.step(info, outcomes=outcomes, states=states)
         divergence = divergence_from(state, process)
-        done = agent._conclude(state, dreams)
+        done = agent.life.conclude(state, dreams)
         measures["kl_to_truth"][:, i] = divergence
         if done.model_posterior is not None and truths is not None:
             measures["model_posterior"][:, i] = done.model_posterior

@@ -20,10 +20,12 @@ class ModelBank:
     Attributes:
         counts: per modality that they speak about, evidence without any prior ``(n_agents, n_states, M or 1, O)``.
         log_posterior: log probabilities of hypotheses at the start of the trial, up to a constant ``(n_agents, M)``.
+        log_prior: the same before any data.
     """
 
     counts: dict[int, Floats]
     log_posterior: Floats
+    log_prior: Floats
 
     def copy(self) -> ModelBank:
         return replace(self)  # arrays are replaced when a trial is over, never changed

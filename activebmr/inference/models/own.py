@@ -86,11 +86,10 @@ class OwnEvidence:
         self._experiments = Experiments(model, merged)
 
     # --- a life ----------------------------------------------------------------------------------------------------------
-    def born(self, n_agents: int) -> ModelBank:
-        """Nothing seen."""
-        return ModelBank(
-            {m: c.born(n_agents) for m, c in self.claims.items()}, np.repeat(self.log_prior[None], n_agents, axis=0)
-        )
+    def born(self, n_agents: int, log_prior: Floats | None = None) -> ModelBank:
+        """Nothing seen; ``log_prior``: of each agent over distinct hypotheses, the space's by default."""
+        prior = np.repeat(self.log_prior[None], n_agents, axis=0) if log_prior is None else log_prior
+        return ModelBank({m: c.born(n_agents) for m, c in self.claims.items()}, prior, prior)
 
     def begin(self, knowledge: Knowledge) -> ModelBelief:
         n, bank = knowledge.n_agents, knowledge.models
@@ -325,7 +324,7 @@ class OwnEvidence:
 
     def concluded(self, bank: ModelBank, belief: ModelBelief, retention: Floats | float) -> ModelBank:
         """What is carried on from a trial that ended with ``belief``."""
-        counts = {m: x.copy() for m, x in bank.counts.items()}
+        counts, prior = {m: x.copy() for m, x in bank.counts.items()}, bank.log_prior
         path = self.smoothed(belief) if self._traced else [belief]
         for m, claims in self.claims.items():
             i = self._at[m]
@@ -343,12 +342,12 @@ class OwnEvidence:
             for x in counts.values():
                 x *= retention if np.ndim(retention) == 0 else np.asarray(retention)[:, None, None, None]
         if self.settings.evidence == "counts":
-            return ModelBank(counts, self.log_evidence(counts) + self.log_prior)
+            return ModelBank(counts, self.log_evidence(counts) + prior, prior)
         after = belief.weights
         if fades:
             share = retention if np.ndim(retention) == 0 else np.asarray(retention)[:, None]
-            after = self.log_prior + share * (after - self.log_prior)
-        return ModelBank(counts, after)
+            after = prior + share * (after - prior)
+        return ModelBank(counts, after, prior)
 
     def log_evidence(self, counts: dict[int, Floats]) -> Floats:
         """Log evidence of the distinct hypotheses from counts, by model reduction ``(n_agents, M)``."""

@@ -41,8 +41,9 @@ class Expectations:
 
     Attributes:
         seen: evidence counts in every column, were the states such ``(n_agents, B, T, n_outcomes)``.
-        chance: per distinct reduced column the probabilities of outcomes ``(n_agents, B, T, n_outcomes)``.
-        entropy: their entropies ``(n_agents, B, T)``.
+        chance: per distinct reduced column the probabilities of outcomes ``(n_agents, B, slots, n_outcomes)``, in the set states
+            where some hypothesis has it (`JointReasoner.slots`).
+        entropy: their entropies ``(n_agents, B, slots)``.
     """
 
     seen: Floats
@@ -86,6 +87,8 @@ class JointReasoner:
         self.n_still, self.n_set = int(np.prod(self.still_sizes)), int(np.prod(self.set_sizes))
         ((self.modality, table),) = space.tables.items()
         self.kept = [layouts_of(model)[m].keep(a) for m, a in enumerate(model.A)]  # likelihoods, columns as kept
+        with np.errstate(divide="ignore"):
+            self._log_kept = [np.log(a) for a in self.kept]
         self.columns = [self._columns(m) for m in range(model.num_modalities)]  # (B, T) into each modality's kept columns
         self.reduced = table.columns + offset
         first = self.columns[self.modality][0]
@@ -142,6 +145,11 @@ class JointReasoner:
             present = [int(k) for k in np.unique(by_state)]
             self.present.append(present)
             self.has.append({k: (by_state == k).astype(np.float64) for k in present[1:]})
+        # set states in which some hypothesis has a column, and where each of them stands among those
+        self.slots = [np.flatnonzero([k in self.present[c] for c in self.class_of_set]) for k in range(len(self.reduced))]
+        self.slot_of = np.full((len(self.reduced), self.n_set), -1)
+        for k, slots in enumerate(self.slots):
+            self.slot_of[k, slots] = np.arange(len(slots))
         self.assigned_class = patterns.reshape(len(patterns), n_models, self.n_still)
 
     def _others(self) -> None:
@@ -181,8 +189,8 @@ class JointReasoner:
     def expectations(self, evidence: Floats) -> Expectations:
         """What follows from evidence counts ``(n_agents, n_columns, n_outcomes)`` of the modality in question."""
         out = Expectations(evidence[:, self.columns[self.modality]])
-        for reduced in self.reduced:
-            chance, entropy = _predict(out.seen, reduced)
+        for reduced, slots in zip(self.reduced, self.slots, strict=True):
+            chance, entropy = _predict(out.seen[:, :, slots], reduced)
             out.chance.append(chance)
             out.entropy.append(entropy)
         return out
@@ -202,7 +210,10 @@ class JointReasoner:
         seen = expected.seen[rows, :, slots] + self.rate * soft[rows][:, None, :]
         expected.seen[rows, :, slots] = seen
         for k, reduced in enumerate(self.reduced):
-            expected.chance[k][rows, :, slots], expected.entropy[k][rows, :, slots] = _predict(seen, reduced)
+            slot = self.slot_of[k][slots]
+            where = np.flatnonzero(slot >= 0)
+            at = rows[where], slice(None), slot[where]
+            expected.chance[k][at], expected.entropy[k][at] = _predict(seen[where], reduced)
 
     def begin(self, model_posterior: Floats, states: Floats | None = None) -> Floats:
         """J at the start of a trial: hypotheses ``(rows, M)`` times initial states, or given ones ``(rows, B)``."""
@@ -233,64 +244,76 @@ class JointReasoner:
         """Bayes' rule for the outcomes of all modalities ``(rows,)`` (or soft, ``(rows, O)``): new J and log evidence
         ``(rows,)``.
         """
-        others, own = self._log_others(placed, outcomes), self._by_column(expected, placed, outcomes[self.modality])
-        fresh, evidence = self._updated(joint, placed, others, own)
+        others, shift = self._log_others(placed, outcomes)
+        rows, b = np.nonzero((joint.sum(axis=2) > 0) & (others > -np.inf))
+        own = self._by_column(expected, placed[rows], rows, b, outcomes[self.modality])
+        fresh, evidence = self._updated(joint, placed, others, (rows, b), own)
+        evidence = evidence + shift
         impossible = evidence == -np.inf
         if impossible.any():  # likelihoods of 0 count as e^-32: the states that are contradicted least remain
             bad = np.flatnonzero(impossible)
-            floored = [np.maximum(x[bad], _FLOOR) for x in own]
-            softened = [np.maximum(x[bad], LOG_FLOOR) for x in others]
-            fresh[bad], evidence[bad] = self._updated(joint[bad], placed[bad], softened, floored)
+            some = [o[bad] for o in outcomes]
+            softened, shift = self._log_others(placed[bad], some, LOG_FLOOR)
+            rows, b = (x.reshape(-1) for x in np.indices((len(bad), self.n_still)))
+            few = expected.take(bad)
+            own = [np.maximum(x, _FLOOR) for x in self._by_column(few, placed[bad][rows], rows, b, some[self.modality])]
+            fresh[bad], found = self._updated(joint[bad], placed[bad], softened, (rows, b), own)
+            evidence[bad] = found + shift
         return fresh, evidence, impossible
 
-    def _log_others(self, placed: Ints, outcomes: Sequence[np.ndarray]) -> list[Floats]:
-        """Log likelihoods ``(rows, B)`` of the modalities that hypotheses do not speak about."""
-        out = []
+    def _log_others(self, placed: Ints, outcomes: Sequence[np.ndarray], floor: float = -np.inf) -> tuple[Floats, Floats]:
+        """Log likelihood ``(rows, B)`` of the modalities that hypotheses do not speak about, less its largest ``(rows,)``."""
+        total = np.zeros((len(placed), self.n_still))
         for m, outcome in enumerate(outcomes):
             if m == self.modality:
                 continue
-            a, column = self.kept[m], self.columns[m][:, placed].T  # column: (rows, B)
+            column = self.columns[m].T[placed]  # (rows, B)
             if outcome.ndim == 1:
-                chance = a[column, np.maximum(outcome, 0)[:, None]]
-                missing = outcome < 0
+                log, missing = self._log_kept[m][column, outcome[:, None]], outcome < 0
             else:
-                chance, missing = (a[column] * outcome[:, None, :]).sum(axis=2), ~(outcome > 0).any(axis=1)
-            with np.errstate(divide="ignore"):
-                log = np.log(chance)
+                with np.errstate(divide="ignore"):
+                    log = np.log((self.kept[m][column] * outcome[:, None, :]).sum(axis=2))
+                missing = ~(outcome > 0).any(axis=1)
             if missing.any():
                 log[missing] = 0.0
-            out.append(log)
-        return out
+            total += np.maximum(log, floor)
+        top = total.max(axis=1)
+        shift = np.where(top == -np.inf, 0.0, top)
+        return total - shift[:, None], shift
 
-    def _by_column(self, expected: Expectations, placed: Ints, outcome: np.ndarray) -> list[Floats]:
-        """Likelihood ``(rows, B)`` of the outcome in each distinct reduced column."""
-        rows, out = np.arange(len(placed)), []
+    def _by_column(self, expected: Expectations, placed: Ints, rows: Ints, b: Ints, outcome: np.ndarray) -> list[Floats]:
+        """Likelihood of the outcome in each distinct reduced column, at entries (row, state) ``(entries,)``."""
+        out = []
         missing = outcome < 0 if outcome.ndim == 1 else ~(outcome > 0).any(axis=1)
-        for chance in expected.chance:
-            here = chance[rows, :, placed]  # (rows, B, O)
-            seen = here[rows, :, outcome] if outcome.ndim == 1 else (here * outcome[:, None, :]).sum(axis=2)
+        for chance, slot in zip(expected.chance, self.slot_of, strict=True):
+            here = chance[rows, b, slot[placed]]  # where no hypothesis has it any other will do: it is not used
+            seen = here[np.arange(len(rows)), outcome[rows]] if outcome.ndim == 1 else (here * outcome[rows]).sum(axis=1)
             if missing.any():
-                seen[missing] = 1.0
+                seen[missing[rows]] = 1.0
             out.append(seen)
         return out
 
-    def _updated(self, joint: Floats, placed: Ints, others: list[Floats], own: list[Floats]) -> tuple[Floats, Floats]:
-        """J after likelihoods, and log evidence; -inf where nothing is possible."""
-        shift = np.zeros((len(joint), 1))
-        if others:
-            total = others[0]
-            for log in others[1:]:
-                total = total + log
-            top = total.max(axis=1, keepdims=True)
-            shift = np.where(top == -np.inf, 0.0, top)
-            joint = joint * np.exp(total - shift)[:, :, None]
-        else:
-            joint = joint.copy()
-        joint = self.weigh(joint, placed, own)
-        mass = joint.reshape(len(joint), -1).sum(axis=1)
+    def _updated(
+        self, joint: Floats, placed: Ints, others: Floats, at: tuple[Ints, Ints], own: list[Floats]
+    ) -> tuple[Floats, Floats]:
+        """J after likelihoods, and log evidence; -inf where nothing is possible. Nothing has mass but at entries ``at``."""
+        rows, b = at
+        values = joint[at]  # (entries, M)
+        values *= np.exp(others[at])[:, None]
+        classes = self.class_of_set[placed[rows]]
+        for c in np.unique(classes):
+            here = np.flatnonzero(classes == c)
+            first, *rest = self.present[c]
+            factor = own[first][here][:, None]
+            for k in rest:
+                factor = factor + self.has[c][k][b[here]] * (own[k][here] - own[first][here])[:, None]
+            values[here] *= factor
+        mass = np.bincount(rows, values.sum(axis=1), len(joint))
         with np.errstate(divide="ignore"):
-            evidence = np.log(mass) + shift[:, 0]
-        return joint / np.where(mass > 0, mass, 1.0)[:, None, None], evidence
+            evidence = np.log(mass)
+        out = np.zeros_like(joint)
+        out[at] = values / np.where(mass > 0, mass, 1.0)[rows][:, None]
+        return out, evidence
 
     def weigh(self, joint: Floats, placed: Ints, by_column: list[Floats]) -> Floats:
         """J times, for each hypothesis, the likelihood ``(rows, B)`` of the column that it has at each state; in place."""

@@ -40,11 +40,13 @@ class Bank:
         before: the same at the start of the trial.
         log_posterior: log probabilities of the distinct hypotheses at the start of the trial, up to a constant ``(n_agents,
             M)``.
+        log_prior: the same before any data.
     """
 
     evidence: Floats
     before: Floats
     log_posterior: Floats
+    log_prior: Floats
 
     def copy(self) -> Bank:
         return replace(self, evidence=self.evidence.copy())
@@ -105,11 +107,12 @@ class SharedEvidence:
         ]
 
     # --- a life ----------------------------------------------------------------------------------------------------------
-    def born(self, n_agents: int) -> Bank:
-        """Nothing seen."""
+    def born(self, n_agents: int, log_prior: Floats | None = None) -> Bank:
+        """Nothing seen; ``log_prior``: of each agent over distinct hypotheses, the space's by default."""
+        prior = np.repeat(self.log_prior[None], n_agents, axis=0) if log_prior is None else log_prior
         layout = layouts_of(self.model)[self.modality]
         evidence = np.zeros((n_agents, layout.n_states, self.model.num_outcomes[self.modality]))
-        return Bank(evidence, evidence.copy(), np.repeat(self.log_prior[None], n_agents, axis=0))
+        return Bank(evidence, evidence.copy(), prior, prior)
 
     def begin(self, knowledge: Knowledge) -> Thoughts:
         bank: Bank = knowledge.models
@@ -207,12 +210,12 @@ class SharedEvidence:
         ``(n_agents,)``.
         """
         fades = bool(np.any(np.asarray(retention) < 1.0))
-        evidence = bank.evidence
+        evidence, prior = bank.evidence, bank.log_prior
         kept = retention if np.ndim(retention) == 0 else np.asarray(retention)[:, None, None]
         if fades:
             evidence = evidence * kept
         if self.settings.evidence == "counts":
-            return Bank(evidence, evidence.copy(), self.log_evidence(evidence) + self.log_prior)
+            return Bank(evidence, evidence.copy(), self.log_evidence(evidence) + prior, prior)
         after = bank.log_posterior.copy()
         with np.errstate(divide="ignore"):
             after[belief.thinkers] = np.log(belief.joint.sum(axis=1))
@@ -221,8 +224,8 @@ class SharedEvidence:
             after[actors] += self.log_evidence(bank.evidence[actors]) - self.log_evidence(bank.before[actors])
         if fades:
             share = retention if np.ndim(retention) == 0 else np.asarray(retention)[:, None]
-            after = self.log_prior + share * (after - self.log_prior)
-        return Bank(evidence, evidence.copy(), after)
+            after = prior + share * (after - prior)
+        return Bank(evidence, evidence.copy(), after, prior)
 
     def log_evidence(self, evidence: Floats) -> Floats:
         """Log evidence of the distinct hypotheses from counts, by model reduction, up to a constant ``(n_agents, M)``."""
