@@ -48,8 +48,8 @@ from activebmr import POMDP, Agent, ModelProcess, Planner  # noqa: E402
 
 TRIAL = 20  # outcomes in a trial
 ALPHA = 16.0
-ENOUGH = 0.12  # seconds that one timing of one side should take
-TOO_LONG = 1.2  # seconds above which a call of pymdp gets fewer agents
+ENOUGH = 0.1  # seconds that one timing of one side should take
+TOO_LONG = 0.8  # seconds above which a call of pymdp gets fewer agents
 
 
 # --- worlds --------------------------------------------------------------------------------------------------------------
@@ -129,7 +129,7 @@ MODELS: dict[str, Callable[[], POMDP]] = {
     "3x10 states, 3 steps": lambda: factors(10, (5, 1, 1), 3, seed=1),
     "1000 states, 1 step": lambda: many_states(1000, 3, seed=2),
 }
-MOST_AGENTS = {"1000 states, 1 step": 64}  # more would take gigabytes in pymdp, which holds a model for each agent
+MOST_AGENTS = {"3x10 states, 3 steps": 64, "1000 states, 1 step": 64}  # pymdp would take gigabytes for more of the latter
 
 
 # --- this library --------------------------------------------------------------------------------------------------------
@@ -170,8 +170,8 @@ class Ours:
         rng, world, state = np.random.default_rng(0), self.world, self.agent.init(n_agents)
         _, outcomes = world.reset(rng.random((n_agents, world.n_uniforms)))
         most = 0
+        gc.collect()
         for t in range(4):
-            gc.collect()
             tracemalloc.start()
             before = tracemalloc.get_traced_memory()[0]
             controls = self.advance(state, outcomes, rng.random(n_agents))
@@ -248,12 +248,12 @@ class Peer:
             alpha=ALPHA,
         )
 
-        def run(agents: Any, keys: Any) -> Any:
-            def trial(agents: Any, key: Any) -> tuple[Any, Any]:
-                last, info = rollout(agents, world, TRIAL - 1, key)
-                return agents, (last["action"], info)
+        def trial(agents: Any, key: Any) -> tuple[Any, Any]:
+            last, info = rollout(agents, world, TRIAL - 1, key)
+            return agents, (last["action"], info)
 
-            return jax.lax.scan(trial, agents, keys)[1]
+        def run(agents: Any, keys: Any) -> Any:
+            return trial(agents, keys[0])[1] if n_trials == 1 else jax.lax.scan(trial, agents, keys)[1]
 
         start = time.process_time()
         self.run = jax.jit(run).lower(agents, self.keys(0, n_trials)).compile()

@@ -2,10 +2,10 @@
 
     python benchmarks/model_posterior.py [--worlds N] [--seed S]
 
-Worlds have 2 hidden states, 2 outcomes and 2 hypotheses about the likelihood, whose columns are drawn from a uniform Dirichlet and
-are worth so many counts; 3 trials of 3 outcomes, drawn from one of the hypotheses. The true posterior sums the exact
-Dirichlet-multinomial evidence over all paths of hidden states of all trials. The last table is a case in which no structure can be
-found: a context that is drawn anew in every trial and never shown, and a cue that is blue or red in turn.
+Worlds have 2 hidden states, 2 outcomes and 2 hypotheses about the likelihood, whose columns are drawn from a uniform Dirichlet
+and are worth so many counts; 3 trials of 3 outcomes, drawn from one of the hypotheses. The true posterior sums the exact
+Dirichlet-multinomial evidence over all paths of hidden states of all trials. The last table is a case in which no structure can
+be found: a context that is drawn anew in every trial and never shown, and a cue that is blue or red in turn.
 """
 
 from __future__ import annotations
@@ -69,7 +69,11 @@ def enumerated(model: POMDP, space: HypothesisSpace, trials: Trials) -> np.ndarr
 def posterior(model: POMDP, space: HypothesisSpace, trials: Trials, way: dict) -> np.ndarray:
     """What agents come to believe."""
     agent = Agent(
-        model, space, selection=Selection(threshold=np.inf, last_outcome=True, offset=OFFSET), learning=Learning(smooth=True), **way
+        model,
+        space,
+        selection=Selection(threshold=np.inf, last_outcome=True, offset=OFFSET),
+        learning=Learning(smooth=True),
+        **way,
     )
     state = agent.init()
     for trial in trials:

@@ -1,7 +1,7 @@
 """The truth about small models, by enumeration: every path of joint states, every joint outcome, every policy, in plain loops.
 
-Nothing of the package is used but the arrays of `POMDP`. An outcome is an integer, None (not seen) or a vector of probabilities.
-Joint states are those of all factors, in C order.
+Nothing of the package is used but the arrays of `POMDP`. An outcome is an integer, None (not seen) or a vector of
+probabilities. Joint states are those of all factors, in C order.
 """
 
 from __future__ import annotations
@@ -155,8 +155,8 @@ def likelihood(model, outcomes, tables=None):
 
 
 def paths(model, outcomes, controls, tables=None):
-    """Weight of every path of joint states that begins a trial, together with what is seen along it: one array per time, an axis
-    for each time up to it.
+    """Weight of every path of joint states that begins a trial, together with what is seen along it: one array per time, an
+    axis for each time up to it.
     """
     weight, out = start(model), []
     for t, seen in enumerate(outcomes):

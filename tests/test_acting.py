@@ -1,4 +1,6 @@
-"""From what policies are worth to what is done: ties, precisions of every size, one factor at a time, and the parts of a step."""
+"""From what policies are worth to what is done: ties, precisions of every size, one factor at a time, and the parts of a
+step.
+"""
 
 from __future__ import annotations
 
@@ -44,6 +46,15 @@ def test_what_rounding_tells_apart_is_decided_by_lot(alpha):
     info = decide(choice([0.0, 1.0, 1.0 + 1e-12, 1.0 - 1e-12]), 3000, alpha=alpha)
     assert near(np.bincount(info.policy, minlength=4) / 3000, np.array([0, 1, 1, 1]) / 3, 3000)
     assert_allclose(info.action_probabilities[0], np.array([0, 1, 1, 1]) / 3, atol=1e-12)
+
+
+@pytest.mark.parametrize("alpha", [1e9, 1e17, np.inf])
+def test_one_factor_at_a_time_rounding_decides_nothing_either(alpha):
+    """Sums of three probabilities in two orders: equal but for 1e-17."""
+    p = np.array([0.1, 0.2, 0.3, 0.2, 0.1, 0.3]) / 1.2
+    model = POMDP(A=[np.eye(2)], A_dependencies=[[0]], B=[go(2)], D=[[1, 0]], E=p, policies=[[0], [0], [0], [1], [1], [1]])
+    info = decide(model, sampling="marginal", alpha=alpha)
+    assert_allclose(info.control_probabilities[0], [0.5, 0.5], atol=1e-12)
 
 
 def test_without_alpha_the_first_of_equals_is_taken():
@@ -109,8 +120,8 @@ def two_hands(seed=0, steps=1):
     """Two controlled factors and one that nobody moves; what is seen depends on both."""
     rng = np.random.default_rng(seed)
     return POMDP(
-        A=[columns(rng, (4, 2, 3)), columns(rng, (2, 2))], A_dependencies=[[0, 2], [1]], B=[go(2), np.eye(2)[:, :, None], go(3)],
-        C=[rng.normal(size=4), None], policy_length=steps,
+        A=[columns(rng, (4, 2, 3)), columns(rng, (2, 2))], A_dependencies=[[0, 2], [1]],
+        B=[go(2), np.eye(2)[:, :, None], go(3)], C=[rng.normal(size=4), None], policy_length=steps,
     )  # fmt: skip
 
 
@@ -210,7 +221,7 @@ def test_draws_of_an_agent_do_not_depend_on_the_batch(seed):
         assert_array_equal(single.action_probabilities[0], info.action_probabilities[k])
 
 
-# --- the parts of a step -------------------------------------------------------------------------------------------------------
+# --- the parts of a step -----------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("inference", ["exact", "factorised", "sequential", "mean-field"])
 @pytest.mark.parametrize("sampling", ["policy", "marginal"])
 def test_a_step_is_perceive_plan_act_learn(inference, sampling):

@@ -1,5 +1,5 @@
-"""Exact beliefs against enumeration of all paths of joint states: evidence, filtered and smoothed beliefs, pairs, counts; what is
-impossible, missing, or too large.
+"""Exact beliefs against enumeration of all paths of joint states: evidence, filtered and smoothed beliefs, pairs, counts; what
+is impossible, missing, or too large.
 """
 
 from __future__ import annotations
@@ -93,8 +93,8 @@ def check(model, trials, agent=None):
 @settings(max_examples=200)
 @given(SEEDS)
 def test_beliefs_of_a_trial_are_those_of_all_its_paths(seed):
-    """Free energy, filtered and smoothed marginals, and pairs of every factor with its parents; with outcomes that were not seen,
-    and in a third of the models with soft ones.
+    """Free energy, filtered and smoothed marginals, and pairs of every factor with its parents; with outcomes that were not
+    seen, and in a third of the models with soft ones.
     """
     model, rng = small_model(seed), np.random.default_rng([seed, 1])
     check(model, [lived(model, rng, STEPS, soft=0.3 * (seed % 3 == 0))])
@@ -174,7 +174,8 @@ def test_a_factor_that_forgets_where_it_was():
         check(model, [lived(model, rng, STEPS)])
     place = certain(rng, (3, 3, 2))
     model = POMDP(
-        A=[columns(rng, (2, 2))], A_dependencies=[[1]], B=[place, columns(rng, (2, 3, 1))], B_dependencies=[[0], [0]], D=[[0, 1, 0], None],
+        A=[columns(rng, (2, 2))], A_dependencies=[[1]], B=[place, columns(rng, (2, 3, 1))], B_dependencies=[[0], [0]],
+        D=[[0, 1, 0], None],
     )  # fmt: skip
     check(model, [lived(model, rng, STEPS)])
 
@@ -191,8 +192,8 @@ def test_six_factors_in_a_ring():
 
 
 def test_what_thousands_of_pixels_say_is_kept_while_states_move():
-    """700 sharp pixels say 0, then as many say 1, of a state that stays or turns: log odds of 3,000 nats for a while, and of 0 in
-    the end. The less likely state must not be lost on the way.
+    """700 sharp pixels say 0, then as many say 1, of a state that stays or turns: log odds of 3,000 nats for a while, and of 0
+    in the end. The less likely state must not be lost on the way.
     """
     pixel = np.array([[0.99, 0.01], [0.01, 0.99]])
     stays = np.stack([np.eye(2), np.eye(2)[::-1]], axis=2)
@@ -210,7 +211,8 @@ def test_what_thousands_of_pixels_say_is_kept_while_states_move():
 def test_too_many_coupled_factors_are_refused_by_name():
     names = [f"wheel {i}" for i in range(12)]
     model = POMDP(
-        A=[np.full((2, 4, 4), 0.5)] * 12, A_dependencies=[[f, (f + 1) % 12] for f in range(12)], B=[columns(np.random.default_rng(0), (4, 4, 1))] * 12,
+        A=[np.full((2, 4, 4), 0.5)] * 12, A_dependencies=[[f, (f + 1) % 12] for f in range(12)],
+        B=[columns(np.random.default_rng(0), (4, 4, 1))] * 12,
         labels={"factor": names},
     )  # fmt: skip
     with pytest.raises(
@@ -285,8 +287,8 @@ def test_one_outcome_that_cannot_be_while_another_is_missing():
 @settings(max_examples=60)
 @given(SEEDS)
 def test_what_is_impossible_is_reported_and_nothing_else(seed):
-    """Outcomes drawn blindly: those that no path allows are reported; free energy and beliefs then are those of likelihoods of at
-    least e^-32 in the components concerned, and all others' are untouched.
+    """Outcomes drawn blindly: those that no path allows are reported; free energy and beliefs then are those of likelihoods of
+    at least e^-32 in the components concerned, and all others' are untouched.
     """
     model, rng = small_model(seed, coupled=0.3), np.random.default_rng([seed, 1])
     seen = [[int(rng.integers(n)) if rng.random() < 0.8 else None for n in model.num_outcomes] for _ in range(2)]
@@ -377,6 +379,14 @@ def test_what_was_not_seen_teaches_nothing(smooth_):
     assert all(info.free_energy[0] == 0 for info in infos)
     for m in model.learned_modalities:
         assert_array_equal(agent.posterior_counts(state, m)[0], model.pA[m])
+
+
+def test_what_is_all_but_certain_is_not_known():
+    """A state that is there once in 1e17 times, and seen: a surprise of 39 nats, but no contradiction."""
+    agent = Agent(POMDP(A=[np.eye(2)], B=[np.eye(2)[:, :, None]], D=[[1.0, 1e-17]]), planner=QUIET)
+    _, info = agent.step(agent.init(), 1)
+    assert not info.impossible and info.qs[0].tolist() == [0, 1]
+    assert_allclose(info.free_energy, 17 * np.log(10), atol=1e-10)
 
 
 def test_a_trial_of_one_observation():

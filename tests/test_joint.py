@@ -16,7 +16,7 @@ from activebmr import POMDP, HypothesisSpace
 from activebmr.inference.models.reasoner import JointReasoner, joint_size
 from activebmr.inference.models.settings import Reasoning
 from activebmr.model.layout import layouts_of
-from activebmr.planning.prospects import ImaginedThoughts, Prospects
+from activebmr.planning.models.shared import ImaginedThoughts, Prospects
 from activebmr.planning.search import Search
 
 OFFSET = 1 / 32
@@ -492,7 +492,9 @@ def test_hypotheses_that_agree_leave_nothing_to_learn_about_them(seed):
     assert_allclose(r.structure_gain(posterior), 0.0, atol=1e-12)
     alone = JointReasoner(prob.model, HypothesisSpace({"a": {"pA[0]": one}, "b": {"pA[0]": one}}), OFFSET)
     half = np.full((len(posterior), 2), 0.5)
-    terms_alone = Prospects(alone).terms(alone.begin(half), alone.expectations(prob.kept()), random_preferences(seed, prob.model))
+    terms_alone = Prospects(alone).terms(
+        alone.begin(half), alone.expectations(prob.kept()), random_preferences(seed, prob.model)
+    )
     assert_allclose(terms.state, terms_alone.state, atol=1e-12)
 
 

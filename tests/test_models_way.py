@@ -58,8 +58,8 @@ def test_in_a_first_trial_own_and_shared_evidence_agree(seed, moving, lookahead)
 
 
 def claimed_world(seed: int, steps: int = 1):
-    """A random model of several factors and modalities, sharp hypotheses about one or two of its learned modalities (the others,
-    if any, are learned beside them), and every hypothesis' likelihoods.
+    """A random model of several factors and modalities, sharp hypotheses about one or two of its learned modalities (the
+    others, if any, are learned beside them), and every hypothesis' likelihoods.
     """
     for k in itertools.count(1000 * seed):
         model = truth.small_model(k, learned=0.6, steps=steps, max_policies=9)
@@ -233,7 +233,7 @@ def test_no_structure_is_found_where_none_is():
 
 @pytest.mark.parametrize("moves", [False, True])
 def test_evidence_is_exact_where_states_are_seen(moves):
-    """Two modalities that hypotheses speak about, a place that is seen, stays or wanders: products of Dirichlet-multinomials."""
+    """Two modalities that hypotheses speak about, a place that is seen: products of Dirichlet-multinomials."""
     rng = np.random.default_rng(int(moves))
     wander = rng.dirichlet(np.ones(3), size=(3, 2)).transpose(2, 0, 1) if moves else np.repeat(np.eye(3)[:, :, None], 1, axis=2)
     model = POMDP(
@@ -394,3 +394,29 @@ def test_too_many_joint_outcomes():
     with pytest.raises(ValueError, match="lookahead of Reasoning must be 0"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         Agent(model, space, reasoning=Reasoning(lookahead=1))
+
+
+@pytest.mark.parametrize("counts", ["own", "shared"])
+def test_settings_of_each_agent(counts):
+    """Rates, retentions and priors over hypotheses: each agent of a batch is as if it were alone with its own."""
+    model, space = two_bells()
+    space = HypothesisSpace({n: {1: space.dense(n, 1)} for n in space.names})
+    model = model.with_(A=[model.A[0], None, np.full((2, 2), 0.5)], pA=[None, model.pA[1], None])
+    rates, kept, priors = [0.5, 1.0, 0.0], [1.0, 0.9, 0.8], np.array([[0.2, 0.8], [0.5, 0.5], [0.9, 0.1]])
+
+    def lived(rate, retention, prior):
+        agent = Agent(
+            model, space, learning=Learning(rate, retention), selection=Selection(threshold=np.inf),
+            reasoning=Reasoning(counts=counts), own={"prior": prior},
+        )  # fmt: skip
+        state = agent.init(len(prior))
+        for bell in (1, 1, 0):
+            for _ in range(2):
+                state, info = agent.step(state, np.array([[0, bell, 0]] * len(prior)), action=[[0]] * len(prior))
+            state, end = agent.end_trial(state)
+        return end.log_odds, info.free_energy, end.model_posterior
+
+    together = lived(rates, kept, priors)
+    for k in range(3):
+        for whole, alone in zip(together, lived(rates[k], kept[k], priors[k : k + 1]), strict=True):
+            assert_array_equal(whole[k], alone[0])

@@ -31,7 +31,7 @@ def taken(model, observation, n_agents=1):
     return [o.tolist() for o in outcomes_of(model, observation, n_agents)]
 
 
-# --- whole numbers -------------------------------------------------------------------------------------------------------------
+# --- whole numbers -----------------------------------------------------------------------------------------------------------
 ONE = {
     "list": [2, 1],
     "tuple": (2, 1),
@@ -77,7 +77,9 @@ def test_a_square_list_holds_rows_of_agents():
     assert taken(eyes((2, 2)), [[0, 1], [0, 1]], 2) == [[0, 0], [1, 1]]
 
 
-@pytest.mark.parametrize("form", [1, np.int8(1), 1.0, np.array(1), np.array([1]), [1], [[1]], [np.array([[1]])], [np.array([1.0])]])
+@pytest.mark.parametrize(
+    "form", [1, np.int8(1), 1.0, np.array(1), np.array([1]), [1], [[1]], [np.array([[1]])], [np.array([1.0])]]
+)
 def test_the_only_modality_of_one_agent(form):
     assert taken(eyes((3,)), form) == [[1]]
 
@@ -110,11 +112,13 @@ def test_probabilities_of_outcomes():
     assert taken(model, [[p, None], [1, 0]], 2) == [[p, [0, 0, 0]], [1, 0]]
     assert taken(model, [np.array([p, [np.nan] * 3]), [1, 0]], 2) == [[p, [0, 0, 0]], [1, 0]]
     for bad in ([0.2, 0.3, 0.6], [-0.2, 0.7, 0.5], [0.2, np.nan, 0.8], [0.5, 0.5], [np.inf, 0, 0]):
-        with pytest.raises(ValueError, match=r"observation\[0\] as probabilities must have shape \(1, 3\) and rows that sum to 1"):
+        with pytest.raises(
+            ValueError, match=r"observation\[0\] as probabilities must have shape \(1, 3\) and rows that sum to 1"
+        ):
             taken(model, [bad, 1])
 
 
-# --- what was not seen ---------------------------------------------------------------------------------------------------------
+# --- what was not seen -------------------------------------------------------------------------------------------------------
 MISSED = {
     "None": [None, 1],
     "-1": [-1, 1],
@@ -174,7 +178,7 @@ def test_what_was_not_seen_moves_nothing(inference, form, smooth):
     assert_allclose(agent.posterior_counts(with_, 0).sum(), agent.posterior_counts(without, 0).sum(), atol=1e-12)
 
 
-# --- what is refused -----------------------------------------------------------------------------------------------------------
+# --- what is refused ---------------------------------------------------------------------------------------------------------
 REFUSED = [
     (None, TypeError, "observation must hold outcomes; got None"),
     ([0], ValueError, r"observation must have one entry per modality \(2\); got 1"),
@@ -203,7 +207,7 @@ def test_what_cannot_be_an_observation(form, error, words):
         outcomes_of(eyes(), form, 1)
 
 
-# --- actions -------------------------------------------------------------------------------------------------------------------
+# --- actions -----------------------------------------------------------------------------------------------------------------
 def test_actions_in_every_form():
     rng = np.random.default_rng(0)
     model = POMDP(A=[columns(rng, (2, 2))], A_dependencies=[[0]], B=[columns(rng, (2, 2, n)) for n in (2, 1, 3)])
@@ -214,7 +218,9 @@ def test_actions_in_every_form():
         assert agent.step(agent.init(2), [[0], [1]], action=form)[0].controls.tolist() == [[1, 0, 2], [0, 0, 1]]
     with pytest.raises(ValueError, match=r"action of factor 2 must lie in 0\.\.2; got \[3\]"):
         agent.step(agent.init(), [0], action=[1, 3])
-    with pytest.raises(ValueError, match=r"action must have shape \(1, 3\) \(agents, factors\), or \(1, 2\) \(the controlled ones\)"):
+    with pytest.raises(
+        ValueError, match=r"action must have shape \(1, 3\) \(agents, factors\), or \(1, 2\) \(the controlled ones\)"
+    ):
         agent.step(agent.init(), [0], action=[1])
     with pytest.raises(TypeError, match=r"action must hold integers"):
         agent.step(agent.init(), [0], action=[1.0, 2.0])

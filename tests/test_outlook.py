@@ -1,5 +1,5 @@
-"""Terms of policies against enumeration of joint states and joint outcomes: utility, gains about states and parameters, to the end
-of the trial; what histories share; memory.
+"""Terms of policies against enumeration of joint states and joint outcomes: utility, gains about states and parameters, to the
+end of the trial; what histories share; memory.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ FROZEN = Learning(rate=0)
 
 
 def before_planning(agent, trials):
-    """A batch after the last observation of some trials (outcomes, controls), ready to plan; and what the first one believes."""
+    """A batch after the last observation of some trials (outcomes, controls), ready to plan; what the first one believes."""
     state = agent.init(len(trials))
     for t in range(len(trials[0][0])):
         state, _ = agent.perceive(state, seen := observation(agent.model, [o[t] for o, _ in trials]))
@@ -62,6 +62,8 @@ def test_terms_are_those_of_enumeration(seed, modalities, steps):
     """Known and learned modalities, alone and together; preferences that change, or are minus infinity."""
     model, rng = small_model(seed, steps=steps, max_policies=8, learned=0.4, never=True), np.random.default_rng([seed, 1])
     gains = [GAINS, ("state",), ("param",), ()][seed % 4 if seed % 8 < 4 else 0]
+    if seed % 3 == 0:  # some policies, in any order, perhaps twice
+        model = model.with_(policies=model.policies[rng.integers(len(model.policies), size=rng.integers(1, 7))])
     planner = Planner(gains=gains, modalities=modalities, gamma=1.5, habit=["first", "always"][seed % 2])
     check(model, planner, [lived(model, rng, 1 + seed % 3)])
 
@@ -159,6 +161,21 @@ def test_walks_that_lead_to_the_same_place_are_worked_out_once(slip):
     assert len(histories.levels[-1].parent) <= (9 if slip == 0 else 70)
 
 
+def test_the_last_way_may_lead_nowhere_that_another_does_not():
+    """Right and then stay is stay and then right: the second history of the first step has no future of its own. So too where
+    one sees after each of three steps.
+    """
+    rng = np.random.default_rng(0)
+    ring = np.stack([np.eye(3), np.roll(np.eye(3), 1, axis=0)], axis=2)
+    for walks in ([[0, 1], [1, 0]], [[0, 1, 0], [1, 0, 0], [0, 1, 1]], [[0, 0, 1], [0, 1, 0], [1, 0, 0]]):
+        for a in (columns(rng, (2, 3)), None):
+            model = POMDP(
+                A=[a], pA=[rng.gamma(1.0, size=(2, 3)) if a is None else None], B=[ring], C=[[0, 1.0]], D=[[0.2, 0.3, 0.5]],
+                policies=np.array(walks)[:, :, None],
+            )  # fmt: skip
+            check(model, Planner(gains=GAINS), [lived(model, rng, 1)])
+
+
 @settings(max_examples=25)
 @given(SEEDS)
 def test_random_walks_and_controls_that_do_nothing(seed):
@@ -178,7 +195,7 @@ def test_random_walks_and_controls_that_do_nothing(seed):
 
 # --- many agents -------------------------------------------------------------------------------------------------------------
 def test_three_factors_of_ten_states_and_125_policies_fit_into_memory():
-    """Beliefs about 1,000 joint states, 125 policies of three steps: less than a megabyte an agent, and 1,000 agents at once."""
+    """Beliefs about 1,000 joint states, 125 policies of three steps: less than a megabyte an agent, 1,000 agents at once."""
     draw = np.random.default_rng(0)
     A = [np.moveaxis(draw.dirichlet(np.ones(4), size=(10, 10, 10)), -1, 0) for _ in range(3)]
     B = [np.stack([np.roll(np.eye(10), u, 0) for u in range(5)], 2)] + [np.eye(10)[:, :, None]] * 2

@@ -221,10 +221,11 @@ def test_papers_schemes_know_nothing_of_this(scheme):
     """No joint posterior, filtered learning, hypotheses worth one count, 81 of them: what parity with SPM rests on."""
     agent = paradigm(scheme).agent
     assert agent.reasoning is None and not agent.reasons_jointly
-    assert agent.init(1).thoughts is None
+    assert agent.init(1).belief.known[:3] == [None] * 3  # marginals of the balls
     assert not agent.learning.smooth and agent.learning.retention == 512 / 513
     assert not agent.selection.last_outcome and agent.selection.curious
     assert agent.inference == "sequential" and agent.planner.depth == 1 and agent.planner.alpha == 512
+    assert agent.planner.search == "states" and agent.planner.modalities == "separate" and agent.planner.extra_step
     assert len(agent.hypotheses) == 81 and agent.hypotheses.tables[2].columns.max() == 1.0
     assert paradigm(scheme).preparation is None
 

@@ -24,7 +24,7 @@ def tiny(seed, **options):
     return small_model(seed, **({"max_factors": 2, "max_outcomes": 2, "max_policies": 3, "learned": 0.3} | options))
 
 
-# --- against the recursion -----------------------------------------------------------------------------------------------------
+# --- against the recursion ---------------------------------------------------------------------------------------------------
 @settings(max_examples=60)
 @given(SEEDS, st.integers(0, 2), st.sampled_from(["posterior", "best"]), st.sampled_from(["together", "separate"]))
 def test_the_search_is_the_exhaustive_recursion(seed, depth, backup, modalities):
@@ -68,9 +68,7 @@ def test_a_search_ends_with_the_trial(length, extra):
     """T - t - 1 observations will come (one more by SPM's count): no depth sees more of them."""
     for seed in range(8):
         model, rng = tiny(seed), np.random.default_rng(seed)
-        agent = Agent(
-            model, planner=Planner(depth=2, gains=("state",), extra_step=extra), learning=FROZEN, trial_length=length
-        )
+        agent = Agent(model, planner=Planner(depth=2, gains=("state",), extra_step=extra), learning=FROZEN, trial_length=length)
         for t in range(length):
             state, q = before_planning(agent, [lived(model, rng, t + 1)])
             left = length - t - 1 + extra
@@ -111,7 +109,9 @@ def test_equal_branches_are_one_and_policies_out_of_the_question_are_left():
 
 
 def test_a_deep_search_of_a_small_world_is_small():
-    """25 steps ahead on the ring: 5 places a step, not 3^25 walks; the same for each agent of a batch. By dynamic programming."""
+    """25 steps ahead on the ring: 5 places a step, not 3^25 walks; the same for each agent of a batch. By dynamic
+    programming.
+    """
     model, wish = ring(0.5), np.array([0.0, 0.0, 0.5, 0.0, 1.0])
     wish = wish - np.log(np.exp(wish).sum())
     value = np.zeros(5)
@@ -123,7 +123,7 @@ def test_a_deep_search_of_a_small_world_is_small():
     assert_allclose(agent.plan(state).neg_efe, np.repeat(worth[:1], 3, axis=0), atol=1e-10)
 
 
-# --- numbers of an independent program -------------------------------------------------------------------------------------------
+# --- numbers of an independent program ---------------------------------------------------------------------------------------
 def recorded(number):
     with np.load(DATA / f"model_{number}.npz", allow_pickle=False) as file:
         z = {k: file[k] for k in file.files}
@@ -160,7 +160,7 @@ def test_recorded_plans_of_one_to_three_steps(number, kind):
             assert_allclose(evaluation.q_pi[0], z[f"pymdp_q_pi_{kind}_{h}"], rtol=0, atol=1e-6)
 
 
-# --- limits ----------------------------------------------------------------------------------------------------------------------
+# --- limits ------------------------------------------------------------------------------------------------------------------
 def noisy(n_states=4, n_modalities=2, n_policies=4):
     rng = np.random.default_rng(0)
     return POMDP(
@@ -172,7 +172,9 @@ def noisy(n_states=4, n_modalities=2, n_policies=4):
 def test_a_search_over_too_many_beliefs_is_refused_by_name():
     for depth in (2, 30):
         agent = Agent(noisy(), planner=Planner(depth=depth, max_nodes=200, alpha=None))
-        with pytest.raises(ValueError, match=r"depth of Planner must be small enough .* max_nodes=200 beliefs an agent; this one needs"):
+        with pytest.raises(
+            ValueError, match=r"depth of Planner must be small enough .* max_nodes=200 beliefs an agent; this one needs"
+        ):
             agent.step(agent.init(), [0, 0])
     agent = Agent(noisy(), planner=Planner(depth=1, max_nodes=36, alpha=None))  # 4 policies, 9 outcomes
     agent.step(agent.init(), [0, 0])
@@ -183,7 +185,9 @@ def test_a_search_over_too_many_beliefs_is_refused_by_name():
 
 
 def test_too_many_joint_outcomes_to_branch_over_are_refused_by_name():
-    with pytest.raises(ValueError, match=r"search of Planner must not be 'outcomes' .*modality_0.*joint outcomes.*'states'.*depth 0"):
+    with pytest.raises(
+        ValueError, match=r"search of Planner must not be 'outcomes' .*modality_0.*joint outcomes.*'states'.*depth 0"
+    ):
         Agent(noisy(n_modalities=20), planner=Planner(depth=1, modalities="separate"))
     planner = Planner(depth=1, search="states", modalities="separate", alpha=None)
     agent = Agent(noisy(n_modalities=20), planner=planner)

@@ -23,7 +23,11 @@ GO = np.repeat(np.eye(2)[:, None, :], 2, axis=1)
 
 
 def thinking(prob: Problem, **changes) -> Agent:
-    held = {"reasoning": Reasoning(counts="shared"), "learning": Learning(smooth=True), "planner": Planner(gains=("state", "model"))} | changes
+    held = {
+        "reasoning": Reasoning(counts="shared"),
+        "learning": Learning(smooth=True),
+        "planner": Planner(gains=("state", "model")),
+    } | changes
     return Agent(prob.model, prob.space, **held)
 
 
@@ -93,7 +97,15 @@ def test_three_ball_agents_do_not_depend_on_their_batch_or_on_jobs():
 
 def arrays_in(state) -> list[np.ndarray]:
     t, models = state.belief, state.knowledge.models
-    held = [models.evidence, models.log_posterior, t.thinkers, t.joint, t.expected.seen, *t.expected.chance, *t.expected.entropy]
+    held = [
+        models.evidence,
+        models.log_posterior,
+        t.thinkers,
+        t.joint,
+        t.expected.seen,
+        *t.expected.chance,
+        *t.expected.entropy,
+    ]
     return [x.copy() for x in (*held, state.adopted, state.model_posterior, state.counts(0), *list(state.qs))]
 
 
@@ -164,7 +176,14 @@ def test_merged_duplicates_change_nothing_else():
     weight = np.arange(1.0, len(first) + 1)
     told = []
     for space in (HypothesisSpace(tensors, prior=np.tile(weight, 2)), HypothesisSpace(lone, prior=weight)):
-        told.append(live(Agent(prob.model, space, reasoning=Reasoning(counts="shared")), trial["controls"], trial["outcomes"], np.arange(2)))
+        told.append(
+            live(
+                Agent(prob.model, space, reasoning=Reasoning(counts="shared")),
+                trial["controls"],
+                trial["outcomes"],
+                np.arange(2),
+            )
+        )
     for a, b in zip(*told, strict=True):
         for name in set(a) - {"model_posterior", "post"}:
             assert_allclose(a[name], b[name], rtol=1e-10, atol=1e-12)
@@ -196,7 +215,9 @@ def test_evidence_is_what_was_counted_when_states_are_seen(smooth, rate, retenti
     model, space = seen_world()
     # Bayes' rule counts every outcome in full and forgets nothing: with other rates it is the counts that are to judge
     evidence = "joint" if (rate, retention) == (1.0, 1.0) else "counts"
-    agent = Agent(model, space, reasoning=Reasoning(counts="shared", evidence=evidence), learning=Learning(rate, retention, smooth))
+    agent = Agent(
+        model, space, reasoning=Reasoning(counts="shared", evidence=evidence), learning=Learning(rate, retention, smooth)
+    )
     rng, state = np.random.default_rng(5), agent.init(3)
     expected = np.zeros((3, 2, 2, 3))
     for _ in range(4):
@@ -213,7 +234,9 @@ def test_evidence_is_what_was_counted_when_states_are_seen(smooth, rate, retenti
         for k in range(3):
             by_hand = posterior_by_hand(space, expected[k])
             assert_allclose(done.model_posterior[k], by_hand, rtol=1e-8, atol=1e-12)
-            assert_allclose(softmax(state.knowledge.models.log_posterior)[k], by_hand[agent.life.believing.first], rtol=1e-8, atol=1e-12)
+            assert_allclose(
+                softmax(state.knowledge.models.log_posterior)[k], by_hand[agent.life.believing.first], rtol=1e-8, atol=1e-12
+            )
 
 
 def hindsight(brute: Brute, prob: Problem, controls, outcomes, posterior, extras: bool) -> np.ndarray:
@@ -398,7 +421,8 @@ def test_the_posterior_is_carried_on_exactly_when_states_stay_uncertain():
     a, b = 1000 * np.eye(2) + 1e-3, 1000 * (1 - np.eye(2)) + 1e-3
     space = HypothesisSpace({"same": {1: a}, "other": {1: b}})
     agents = {
-        e: Agent(model, space, reasoning=Reasoning(counts="shared", evidence=e), learning=Learning(smooth=True)) for e in ("joint", "counts")
+        e: Agent(model, space, reasoning=Reasoning(counts="shared", evidence=e), learning=Learning(smooth=True))
+        for e in ("joint", "counts")
     }
     states = {e: agent.init(1) for e, agent in agents.items()}
     exact = np.zeros(2)

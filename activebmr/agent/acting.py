@@ -183,7 +183,7 @@ def _sharpened(worth: Floats, alpha: Floats | float | None) -> Floats:
 
 def _decided(log: Floats, alpha: Floats | float | None) -> Floats:
     """What decides between actions with these log probabilities: without alpha, the probabilities, rounding aside."""
-    return tied(np.exp(log)) if alpha is None else log
+    return tied(np.exp(log) if alpha is None else log)
 
 
 def _agree(moves: Ints, controls: Ints) -> Bools:

@@ -201,6 +201,10 @@ class Agent:
             raise ValueError(f"n_agents must be a whole number >= 1, or None for a single agent; got {n_agents}")
         count = int(count)
         self._own.check_size(count)
+        for part in (self.planner, self.learning, self.selection):
+            for name, value in vars(part).items():
+                if isinstance(value, np.ndarray):
+                    checks.each_agent(value, count, f"{name} of {type(part).__name__}")
         knowledge = Knowledge(self._inheritance.of(count, self._mind.comparing.scorers()), np.full(count, -1))
         return self.life.born(knowledge, single=n_agents is None)
 

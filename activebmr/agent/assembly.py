@@ -36,12 +36,12 @@ from activebmr.planning.along_paths import AlongPaths, PathPlanning
 from activebmr.planning.evaluation import Evaluation
 from activebmr.planning.joint import JointPlanning
 from activebmr.planning.marginal import MarginalPlanning, warn_of_separate_gains
-from activebmr.planning.models import ReasonedPlanning, Thinking
-from activebmr.planning.own_prospects import OwnProspects
+from activebmr.planning.models.own import OwnProspects
+from activebmr.planning.models.planning import ReasonedPlanning, Thinking
+from activebmr.planning.models.shared import SharedProspects
 from activebmr.planning.paths import PathInference
 from activebmr.planning.planner import Planner
 from activebmr.planning.preferences import Preferences
-from activebmr.planning.prospects import SharedProspects
 from activebmr.planning.protocol import Planning
 
 __all__ = ["ALIASES", "WAYS", "Mind", "Order"]

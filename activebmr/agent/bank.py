@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from activebmr import checks
-from activebmr.agent.selection import Verdict, take_over
+from activebmr.agent.selection import Verdict, take_over, window
 from activebmr.agent.settings import Learning, Selection
 from activebmr.arrays import Bools, Floats, Ints, softmax
 from activebmr.inference.knowledge import Knowledge
@@ -79,7 +79,7 @@ class ByPosterior:
         odds = log_odds_of_scores(log_posterior)
         probabilities = softmax(log_posterior)
         best = self._believing.first[probabilities.argmax(axis=1)]
-        return Verdict(self._believing.spread(probabilities), odds, best, odds > self._settings.threshold)
+        return Verdict(self._believing.spread(probabilities), odds, best, odds > window(self._settings, knowledge))
 
     def adopt(self, knowledge: Knowledge, verdict: Verdict) -> Floats | None:
         changed = np.flatnonzero(verdict.passing & (knowledge.adopted != verdict.best))

@@ -115,6 +115,5 @@ class CountLearning:
             if forgets:
                 each = checks.each_agent(kept, knowledge.n_agents, "retention of Learning") if np.ndim(kept) else kept
                 table.retain(each)
-                table.renew(np.arange(knowledge.n_agents))
             counts[m] = table.counts
         return counts

@@ -166,7 +166,7 @@ class ScoredByCounts:
             with np.errstate(divide="ignore"):
                 scores = np.log(posterior)
         odds, best = log_odds_of_scores(scores), posterior.argmax(axis=1)
-        return Verdict(posterior, odds, best, odds > self._settings.threshold)
+        return Verdict(posterior, odds, best, odds > window(self._settings, knowledge))
 
     def adopt(self, knowledge: Knowledge, verdict: Verdict) -> Floats | None:
         adopters = np.flatnonzero(verdict.passing)
@@ -176,6 +176,11 @@ class ScoredByCounts:
         self._score(knowledge)
         knowledge.adopted = np.where(verdict.passing & (knowledge.adopted < 0), verdict.best, knowledge.adopted)
         return verdict.posterior
+
+
+def window(settings: Selection, knowledge: Knowledge) -> Floats:
+    """Occam's window of each agent, nats ``(n_agents,)``."""
+    return checks.each_agent(settings.threshold, knowledge.n_agents, "threshold of Selection")
 
 
 def take_over(

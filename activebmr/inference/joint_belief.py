@@ -22,11 +22,12 @@ class JointBelief:
         log: per component log probabilities of the joint states of its hidden factors ``(rows, n_hidden)``.
     """
 
-    __slots__ = ("_q", "known", "log", "rows")
+    __slots__ = ("_marginals", "_q", "known", "log", "rows")
 
     def __init__(self, known: Sequence[Ints], log: Sequence[Floats], q: Sequence[Floats | None] | None = None) -> None:
         self.known, self.log = list(known), list(log)
         self._q: list[Floats | None] = [None] * len(self.log) if q is None else list(q)
+        self._marginals: Belief | None = None
         self.rows = len(self.known[0])
 
     def q(self, component: int) -> Floats:
@@ -65,7 +66,9 @@ def joint_of(components: Sequence[Component], belief: Belief) -> JointBelief:
 
 
 def marginals_of(components: Sequence[Component], belief: JointBelief) -> Belief:
-    """The factor marginals of a joint belief."""
+    """The factor marginals of a joint belief, worked out once."""
+    if belief._marginals is not None:
+        return belief._marginals
     marginals = Marginals(components, belief)
     sizes = [0] * len(marginals)
     values: list[Floats | None] = [None] * len(marginals)
@@ -75,4 +78,5 @@ def marginals_of(components: Sequence[Component], belief: JointBelief) -> Belief
             known[f], sizes[f] = state, n
         for f, n in zip(c.hidden, c.hidden_sizes, strict=True):
             values[f], sizes[f] = marginals[f], n
-    return Belief(values, known, sizes)
+    belief._marginals = Belief(values, known, sizes)
+    return belief._marginals

@@ -117,11 +117,11 @@ def smooth(model: POMDP, filtered: Sequence[JointBelief], controls: Sequence[Int
 def moved_log(
     c: Component, log: Floats, codes: Ints, known: Ints, q: Floats | None = None, back: bool = False
 ) -> tuple[Floats, Floats | None]:
-    """Logs of what `moved` makes of weights whose logs are given ``(rows, n_hidden)``; and, if the weights are given too, what it
-    makes of them.
+    """Logs of what `moved` makes of weights whose logs are given ``(rows, n_hidden)``; and, if the weights are given too, what
+    it makes of them.
 
-    Nothing is lost that is too faint, or too large, for a number of its own: many outcomes may speak against a state by a thousand
-    nats, and as many for it later.
+    Nothing is lost that is too faint, or too large, for a number of its own: many outcomes may speak against a state by a
+    thousand nats, and as many for it later.
     """
     top = np.zeros((len(log), 1)) if q is not None else np.maximum(log.max(axis=1, keepdims=True), 0.0)
     faint = (log < top + _FAINT) & (log > -np.inf)

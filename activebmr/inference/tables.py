@@ -61,7 +61,7 @@ class _Derived:
     def put(self, table: CountTable, agents: Ints) -> None:
         """Write the same columns for all of some agents."""
         for name in ("likelihood", "novelty", "differences"):
-            value, into = getattr(self, name), getattr(table, name)
+            value, into = getattr(self, name), getattr(table, f"_{name}")
             if value is not None and into is not None:
                 into.reshape(len(table.counts), *value.shape)[agents] = value
 
@@ -80,21 +80,51 @@ class CountTable:
         unsettled: number of columns in which no count reaches the cut-off ``(n_agents,)``; agents with none gain nothing from
             seeing more (SPM).
         differences: scores of each column's alternative reduced priors ``(n_agents * n_states, n_alternatives)``, if any.
+        stale: agents for whom this does not follow from their counts yet ``(n_agents,)``; None for nobody.
+
+    What follows from the counts is worked out when it is looked at: agents whose counts have faded, and are replaced then, need
+    it once.
     """
 
     layout: Layout
     counts: Floats
     touched: NDArray[np.bool_]
     fresh: Floats
-    likelihood: Floats
-    novelty: Floats
-    unsettled: Ints
-    differences: Floats | None
+    _likelihood: Floats
+    _novelty: Floats
+    _unsettled: Ints
+    _differences: Floats | None
     scorer: ModelScorer | None
     novelty_cutoff: float
+    stale: NDArray[np.bool_] | None = None
 
     learned = True
     ambiguous = True
+
+    @property
+    def likelihood(self) -> Floats:
+        self._settle()
+        return self._likelihood
+
+    @property
+    def novelty(self) -> Floats:
+        self._settle()
+        return self._novelty
+
+    @property
+    def unsettled(self) -> Ints:
+        self._settle()
+        return self._unsettled
+
+    @property
+    def differences(self) -> Floats | None:
+        self._settle()
+        return self._differences
+
+    def _settle(self) -> None:
+        """Derive what follows from counts that have faded."""
+        if self.stale is not None:
+            self.renew(np.flatnonzero(self.stale))
 
     @classmethod
     def start(
@@ -109,10 +139,10 @@ class CountTable:
             counts=np.repeat(counts[None], n_agents, axis=0),
             touched=np.zeros((n_agents, n_states), dtype=bool),
             fresh=counts.copy(),
-            likelihood=np.empty((n_agents * n_states, n_outcomes + 1)),
-            novelty=np.zeros((n_agents * n_states, n_outcomes)),
-            unsettled=np.zeros(n_agents, dtype=np.intp),
-            differences=None if scorer is None else np.zeros((n_agents * n_states, width)),
+            _likelihood=np.empty((n_agents * n_states, n_outcomes + 1)),
+            _novelty=np.zeros((n_agents * n_states, n_outcomes)),
+            _unsettled=np.zeros(n_agents, dtype=np.intp),
+            _differences=None if scorer is None else np.zeros((n_agents * n_states, width)),
             scorer=scorer,
             novelty_cutoff=novelty_cutoff,
         )
@@ -156,14 +186,15 @@ class CountTable:
         )
 
     def _put(self, flat: Ints, derived: _Derived) -> None:
-        self.likelihood[flat] = derived.likelihood
+        self._likelihood[flat] = derived.likelihood
         if derived.novelty is not None:
-            self.novelty[flat] = derived.novelty
-        if self.differences is not None and derived.differences is not None:
-            self.differences[flat] = derived.differences
+            self._novelty[flat] = derived.novelty
+        if self._differences is not None and derived.differences is not None:
+            self._differences[flat] = derived.differences
 
     def retain(self, share: float | Floats) -> None:
         """Forget: multiply all counts by ``share``, one for all agents or ``(n_agents,)``."""
+        self.stale = np.ones(len(self.counts), dtype=bool)
         if np.ndim(share):
             self.counts *= np.asarray(share)[:, None, None]
             self.touched[:] = True  # columns that nothing has touched are no longer the same for all agents
@@ -175,6 +206,7 @@ class CountTable:
         """After a change of all counts of some agents, derive what follows: once for the columns that nothing has touched."""
         if len(agents) == 0:
             return
+        self._is_settled(agents)
         part = slice(None) if len(agents) == len(self.counts) else agents
         untouched = ~self.touched[part]
         unsettled = (untouched & self._open(self.fresh)).sum(axis=1)
@@ -187,7 +219,13 @@ class CountTable:
             counts = self.counts.reshape(-1, self.n_outcomes)[flat]
             unsettled += np.bincount(row[self._open(counts)], minlength=len(agents))
             self._put(flat, self._derive(counts, states, novelty=bool(unsettled.any())))
-        self.unsettled[agents] = unsettled
+        self._unsettled[agents] = unsettled
+
+    def _is_settled(self, agents: Ints) -> None:
+        if self.stale is not None:
+            self.stale[agents] = False
+            if not self.stale.any():
+                self.stale = None
 
     def replace(self, agents: Ints, counts: Floats, of_state: Ints) -> None:
         """Give some agents other counts in all columns, and derive what follows.
@@ -199,6 +237,7 @@ class CountTable:
         """
         self.counts[agents] = counts[:, of_state]
         self.touched[agents] = True
+        self._is_settled(agents)
         representative = np.zeros(counts.shape[1], dtype=np.intp)
         representative[of_state] = np.arange(self.n_states)
         if self.scorer is not None and not np.array_equal(self.scorer.prior, self.scorer.prior[representative][of_state]):
@@ -206,9 +245,9 @@ class CountTable:
             return
         of_class = np.bincount(of_state, minlength=counts.shape[1])
         still_open = self._open(counts.reshape(-1, self.n_outcomes)).reshape(len(agents), -1)
-        self.unsettled[agents] = (still_open * of_class).sum(axis=1)
+        self._unsettled[agents] = (still_open * of_class).sum(axis=1)
         states = np.tile(representative, len(agents))
-        derived = self._derive(counts.reshape(-1, self.n_outcomes), states, novelty=bool(self.unsettled[agents].any()))
+        derived = self._derive(counts.reshape(-1, self.n_outcomes), states, novelty=bool(self._unsettled[agents].any()))
         spread = lambda x: x.reshape(len(agents), -1, x.shape[1])[:, of_state].reshape(-1, x.shape[1])  # noqa: E731
         whole = _Derived(
             *(None if x is None else spread(x) for x in (derived.likelihood, derived.novelty, derived.differences))
@@ -226,6 +265,7 @@ class CountTable:
 
         Returns the change of every hypothesis' score ``(n_agents, n_hypotheses)``, or None without hypotheses.
         """
+        self._settle()
         flat = agents * self.n_states + states
         counts = self.counts.reshape(-1, self.n_outcomes)
         old = counts[flat]
@@ -235,7 +275,7 @@ class CountTable:
         curious = bool(self.unsettled.any())
         if curious:
             closed = self._open(old) & ~self._open(new)
-            self.unsettled -= np.bincount(agents[closed], minlength=len(self.counts))
+            self._unsettled -= np.bincount(agents[closed], minlength=len(self.counts))
         derived = self._derive(new, states, novelty=curious)
         change = None
         if self.scorer is not None and self.differences is not None and derived.differences is not None:

@@ -138,7 +138,7 @@ def known_factors(model: POMDP) -> frozenset[int]:
     certain = {
         f
         for f, (b, d) in enumerate(zip(model.B, model.D, strict=True))  # type: ignore[arg-type]
-        if (d == 1.0).any() and ((b == 0.0) | (b == 1.0)).all()
+        if np.count_nonzero(d) == 1 and ((b == 0.0) | (b == 1.0)).all()
     }
     while True:
         held = {f for f in certain if set(model.B_dependencies[f]) <= certain}  # type: ignore[index]

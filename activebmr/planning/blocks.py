@@ -19,7 +19,7 @@ from activebmr.model.layout import layouts_of
 from activebmr.model.reading import Reading
 from activebmr.planning.preferences import Wish
 
-__all__ = ["LARGEST", "Block", "Own", "Silent", "Tables", "TooLarge", "joint_outcomes"]
+__all__ = ["LARGEST", "Apart", "Block", "Own", "Silent", "Tables", "TooLarge", "apart", "joint_outcomes"]
 
 LARGEST = 2**22
 """Numbers in a table of joint outcomes beyond which modalities inform separately."""
@@ -64,7 +64,7 @@ class Block:
     Attributes:
         modalities: the modalities.
         chance: probabilities of the slots ``(n_known, n_hidden, n_slots)``.
-        outcome: outcome of each modality in each slot ``(n_known, n_slots, n_modalities)``.
+        outcome: outcome of each modality in each slot ``(n_known, n_slots, n_modalities)``; -1 where a slot is none of its.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Block:
     ) -> None:
         self.modalities = tuple(modalities)
         self.reading = Reading(component, modalities) if reading is None else reading
-        self.chance, self.outcome = joint_outcomes(tables, self.reading, modalities)
+        self.chance, self.outcome = self._slots(tables)
         columns = [self.reading.columns(m) for m in modalities]
         ambiguity = np.zeros(self.chance.shape[:2])
         for m, c in zip(modalities, columns, strict=True):
@@ -80,6 +80,9 @@ class Block:
         self._base = np.concatenate([self.chance, ambiguity[..., None]], axis=2)
         self.n_slots = self.chance.shape[2]
         self._tables: dict[tuple[int, ...], tuple[list[Wish], Floats]] = {}
+
+    def _slots(self, tables: Tables) -> tuple[Floats, Ints]:
+        return joint_outcomes(tables, self.reading, self.modalities)
 
     def table(self, wanted: list[Wish]) -> Floats:
         """Slots, minus their entropy, and their expected log preference by each of several wishes ``(n_known, n_hidden,
@@ -98,9 +101,37 @@ class Block:
     def _worth(self, wish: Wish) -> Floats:
         value = np.zeros(self.outcome.shape[:2])
         for i, m in enumerate(self.modalities):
-            value += wish[m][self.outcome[:, :, i]]
+            o = self.outcome[:, :, i]
+            value += np.where(o >= 0, wish[m][o], 0.0)
         # what cannot occur costs nothing, also where it is never wanted
         return np.asarray((np.where(self.chance > 0, value[:, None, :], 0.0) * self.chance).sum(axis=2))
+
+
+class Apart(Block):
+    """Known modalities that each inform by itself, read in one stroke: each has slots of its own."""
+
+    def _slots(self, tables: Tables) -> tuple[Floats, Ints]:
+        chance, outcome = [], []
+        for i, m in enumerate(self.modalities):
+            own, which = joint_outcomes(tables, self.reading, [m])
+            mine = np.full((*which.shape[:2], len(self.modalities)), -1)
+            mine[:, :, i] = which[:, :, 0]
+            chance.append(own)
+            outcome.append(mine)
+        return np.concatenate(chance, axis=2), np.concatenate(outcome, axis=1)
+
+
+def apart(component: Component, tables: Tables, groups: Sequence[Sequence[int]]) -> list[Block]:
+    """Blocks of known modalities; those that inform by themselves and depend on the same factors are read together."""
+    out: list[Block] = []
+    alone: dict[tuple[int, ...], list[int]] = {}
+    for modalities in groups:
+        if len(modalities) > 1:
+            out.append(Block(component, tables, modalities))
+        else:
+            deps = tuple(sorted(component.model.A_dependencies[modalities[0]]))  # type: ignore[index]
+            alone.setdefault(deps, []).append(modalities[0])
+    return out + [Apart(component, tables, ms) if len(ms) > 1 else Block(component, tables, ms) for ms in alone.values()]
 
 
 class Silent:

@@ -135,8 +135,8 @@ def _pairs(old: Ints, new: Ints, n: int) -> tuple[Ints, Ints]:
 
 
 def distinct_rows(source: Ints, columns: Sequence[np.ndarray]) -> tuple[Ints, Ints]:
-    """First row of each set of rows with the same source and the same values in all columns, by source; and which set each row is
-    in.
+    """First row of each set of rows with the same source and the same values in all columns, by source; and which set each row
+    is in.
     """
     if not columns:
         _, first, same = np.unique(source, return_index=True, return_inverse=True)

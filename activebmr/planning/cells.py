@@ -17,15 +17,15 @@ from activebmr.planning.histories import Histories, Level
 from activebmr.planning.preferences import Wish
 from activebmr.planning.supports import by_support
 
-__all__ = ["Cells", "Part"]
+__all__ = ["Cells", "Part", "Worth"]
 
 _AT_ONCE = 2**21  # numbers held at a time
 _FEW = 8  # outcomes up to which a sum over them is faster one by one
 
 
 @dataclass(eq=False)
-class Cells:
-    """Worth of cells ``(rows, cells)``; None for what is 0."""
+class Worth:
+    """Worth of cells, or of what they are looked up in ``(rows, n)``; None for what is 0."""
 
     utility: Floats | None = None
     state: Floats | None = None
@@ -35,6 +35,41 @@ class Cells:
         if values is not None:
             held = getattr(self, name)
             setattr(self, name, values if held is None else held + values)
+
+    def total(self, names: Sequence[str]) -> Floats | None:
+        """The sum of some terms, None for 0."""
+        out = None
+        for name in names:
+            values = getattr(self, name)
+            if values is not None:
+                out = values if out is None else out + values
+        return out
+
+
+class Cells:
+    """Worth of cells ``(rows, cells)``, looked up when it is asked for.
+
+    Attributes:
+        constant: utility that is the same for all policies, summed over the steps.
+    """
+
+    def __init__(self) -> None:
+        self._parts: list[tuple[Worth, Ints | None]] = []
+        self.constant = 0.0
+
+    def add(self, worth: Worth, index: Ints | None = None) -> None:
+        """Take in worth ``(rows, n)``, and which of the n each cell has."""
+        self._parts.append((worth, index))
+
+    def total(self, *names: str) -> Floats | None:
+        """The sum of some terms of every cell, None for 0; without what is constant."""
+        out = None
+        for worth, index in self._parts:
+            values = worth.total(names)
+            if values is not None:
+                picked = _pick(values, index)
+                out = picked if out is None else out + picked
+        return out
 
 
 class Part:
@@ -88,7 +123,11 @@ class Part:
         place = _Place(known, h.hidden[:n_cells] if h.levels else None, h.step[:n_cells], wanted)
         out = Cells()
         for silent in self._silent:
-            out.add("utility", _silent_worth(silent, place))
+            m = silent.modality
+            if all(w.flat[m] for w in wanted):
+                out.constant += sum(float(w[m][0]) for w in wanted)
+            else:
+                out.add(Worth(_silent_worth(silent, place)))
         if self._blocks or self._learned:
             foreseen = _Foreseen(h, self._hidden.of(q), start, steps)
             for block in self._blocks:
@@ -103,16 +142,16 @@ class Part:
         # preferences of each agent, or of minus infinity (times a belief of 0), need the outcomes themselves
         table = block.table(place.lists if plain else [])
         seen, index = self._read(block.reading, table, foreseen, place)
-        if self._curious:
-            out.add("state", _pick(information(seen[..., :n], seen[..., n]), index))
+        worth = Worth(state=information(seen[..., :n], seen[..., n]) if self._curious else None)
+        out.add(worth, index)
         if not plain:
             at = block.reading.known_of[place.known]
-            out.add("utility", slots_worth(block, _pick(seen[..., :n], index), at, place))
+            out.add(Worth(slots_worth(block, _pick(seen[..., :n], index), at, place)))
         elif len(place.lists) == 1:
-            out.add("utility", _pick(seen[..., n + 1], index))
+            worth.utility = seen[..., n + 1]
         else:
-            worth = _pick(seen[..., n + 1 :], index)
-            out.add("utility", np.take_along_axis(worth, place.which[place.step][None, :, None], axis=2)[..., 0])
+            each = _pick(seen[..., n + 1 :], index)
+            out.add(Worth(np.take_along_axis(each, place.which[place.step][None, :, None], axis=2)[..., 0]))
 
     def _read(self, reading: Reading, table: Floats, foreseen: _Foreseen, place: _Place) -> tuple[Floats, Ints | None]:
         """Expected columns ``(rows, n, width)``, and which of the n each cell has: ``(cells,)``, ``(rows, cells)`` or None."""
@@ -148,7 +187,7 @@ class Part:
         reading, shape = own[0].reading, place.known.shape
         held = [tables[o.modality] for o in own]
         novel = self._novel and any(isinstance(t, CountTable) and t.novel[agents].any() for t in held)
-        whole = Cells(np.zeros(shape), np.zeros(shape) if self._curious else None, np.zeros(shape) if novel else None)
+        whole = Worth(np.zeros(shape), np.zeros(shape) if self._curious else None, np.zeros(shape) if novel else None)
         width = int(np.prod([t.n_outcomes for t in held])) * (blocks[0].n_slots if blocks else 1)
         seen = reading.seen(beliefs)
         groups = by_support(seen[:, 0]) if place.hidden is None else iter([(None, None)])
@@ -168,8 +207,7 @@ class Part:
                 for name, values in vars(cells).items():
                     if values is not None:
                         getattr(whole, name)[at] = values
-        for name, values in vars(whole).items():
-            out.add(name, values)
+        out.add(whole)
 
     def _some(
         self,
@@ -182,11 +220,11 @@ class Part:
         tables: Tables,
         agents: Ints,
         novel: bool,
-    ) -> Cells:
-        """Worth of cells at known states ``at`` with beliefs ``x`` (rows, cells, hidden) about the rest, whose place in a table is
-        ``columns``.
+    ) -> Worth:
+        """Worth of cells at known states ``at`` with beliefs ``x`` (rows, cells, hidden) about the rest, whose place in a table
+        is ``columns``.
         """
-        out, ambiguity = Cells(), np.zeros(at.shape)
+        out, ambiguity = Worth(), np.zeros(at.shape)
         joint: Floats | None = None  # (rows, cells, hidden, joint outcomes), beliefs in it
         for block in blocks:
             table = block.table([])[columns]
@@ -292,7 +330,7 @@ def _moved_on(now: Floats, level: Level, composed: Floats) -> Floats:
     """What one more step shows ``(rows, n_histories, width)``, by ``composed`` of every code ``(n_codes, now, width)``."""
     if level.full:
         wide = np.matmul(now, level.wide(composed)).reshape(len(now), -1, composed.shape[2])
-        return wide if level.places is None else wide[:, level.places]
+        return wide[:, : len(level.parent)] if level.places is None else wide[:, level.places]
     out = np.empty((len(now), len(level.parent), composed.shape[2]))
     for code, _, members in level.groups:
         out[:, members] = np.matmul(now[:, level.parent[members]], composed[level.codes.index(code)])
@@ -380,7 +418,8 @@ def slots_worth(block: Block, chance: Floats, known: Ints, place: _Place) -> Flo
         outcome = block.outcome[known[:, at]]  # (rows, cells, slots, modalities)
         value = np.zeros(outcome.shape[:3])
         for i, m in enumerate(block.modalities):
-            value += w[m][rows, outcome[..., i]] if w[m].ndim == 2 else w[m][outcome[..., i]]
+            o = outcome[..., i]  # -1 where a slot is none of this modality's
+            value += np.where(o >= 0, w[m][rows, o] if w[m].ndim == 2 else w[m][o], 0.0)
         p = chance[:, at]
         out[:, at] = (np.where(p > 0, value, 0.0) * p).sum(axis=2)
     return out

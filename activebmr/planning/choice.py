@@ -123,7 +123,7 @@ class Actions:
             if alpha is None:
                 out.append(np.eye(q.shape[1])[tied(q).argmax(axis=1)])
             else:
-                out.append(policy_probabilities(log, alpha))
+                out.append(policy_probabilities(tied(log), alpha))
         return out
 
     def draw_marginal(self, marginal: list[Floats], uniform: Floats) -> Ints:

@@ -36,7 +36,8 @@ class Level:
         groups: indices of histories with the same (code, known), and the two.
         codes: the distinct combinations of controls.
         full: whether most histories of the step before go on with each of them.
-        places: place of each history among all pairs of history before and code ``(n,)``; None if they are all there, in order.
+        places: place of each history among all pairs of history before and code ``(n,)``; None if they are the first of these,
+            in order (the last histories before may lead nowhere that others do not).
     """
 
     parent: Ints
@@ -123,8 +124,7 @@ class Histories:
             led, first, same = _merged(self.component, keys, led)
             keys, index = keys[first], same[index]
         groups = [
-            (int(u), int(k), np.flatnonzero((keys[:, 1] == u) & (keys[:, 2] == k)))
-            for u, k in np.unique(keys[:, 1:], axis=0)
+            (int(u), int(k), np.flatnonzero((keys[:, 1] == u) & (keys[:, 2] == k))) for u, k in np.unique(keys[:, 1:], axis=0)
         ]
         return index, led, Level(keys[:, 0], keys[:, 1], keys[:, 2], tuple(groups))
 
@@ -171,7 +171,7 @@ class Histories:
         if stacked is not None:
             n = now.shape[2]
             wide = np.matmul(now, level.wide(stacked)).reshape(len(now), -1, n)
-            return wide if level.places is None else wide[:, level.places]
+            return wide[:, : len(level.parent)] if level.places is None else wide[:, level.places]
         if len(level.groups) == 1 and not motion.by_known:
             return motion.forward(now[:, level.parent], level.groups[0][0], 0)
         out = np.empty((len(now), len(level.parent), now.shape[2]))
@@ -187,8 +187,8 @@ class Histories:
 
 
 def _start(c: Component) -> np.ndarray | None:
-    """Where the empty history leads: a map ``(1, n_hidden)`` if hidden states move with certainty, else a matrix ``(1, n_hidden,
-    n_hidden)``; None where that is too much to follow.
+    """Where the empty history leads: a map ``(1, n_hidden)`` if hidden states move with certainty, else a matrix
+    ``(1, n_hidden, n_hidden)``; None where that is too much to follow.
     """
     if c.motion.still or c.motion.by_known:
         return None

@@ -1,9 +1,9 @@
 """Expected free energy of policies under joint beliefs: utility, and gains about states and parameters.
 
 Worth is worked out per *cell* (`activebmr.planning.histories`) and summed over the cells of each policy. Modalities of one
-component inform together (what two of them both tell counts once) or, where asked, each by itself, summed; different components
-are independent of each other, and their gains add up. What modalities depend on moves by itself within a component often enough:
-then only those factors are followed.
+component inform together (what two of them both tell counts once) or, where asked, each by itself, summed; different
+components are independent of each other, and their gains add up. What modalities depend on moves by itself within a component
+often enough: then only those factors are followed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from activebmr.inference.tables import KnownTable
 from activebmr.model.components import Component, components_of, known_factors
 from activebmr.model.pomdp import POMDP
 from activebmr.model.reading import Reading
-from activebmr.planning.blocks import LARGEST, Block, Own, Silent, Tables, TooLarge
+from activebmr.planning.blocks import LARGEST, Block, Own, Silent, Tables, TooLarge, apart
 from activebmr.planning.cells import Cells, Part
 from activebmr.planning.evaluation import Terms
 from activebmr.planning.histories import histories_of
@@ -76,9 +76,7 @@ class Outlook:
         """
         if not wanted:
             return Terms.zeros(belief.rows, self.n_policies)
-        cells = [
-            (part, part.cells(belief.known[i], belief.q(i), tables, agents, wanted)) for i, part in self._parts
-        ]
+        cells = [(part, part.cells(belief.known[i], belief.q(i), tables, agents, wanted)) for i, part in self._parts]
         return _Spread(cells, belief.rows, self.n_policies, len(wanted))
 
 
@@ -99,33 +97,28 @@ class _Spread(Terms):
 
     @cached_property
     def utility(self) -> Floats:  # type: ignore[override]
-        return self._sum(lambda c: c.utility)
+        return self._sum(lambda c: c.total("utility")) + self._constant
 
     @cached_property
     def state(self) -> Floats:  # type: ignore[override]
-        return self._sum(lambda c: c.state)
+        return self._sum(lambda c: c.total("state"))
 
     @cached_property
     def param(self) -> Floats:  # type: ignore[override]
-        return self._sum(lambda c: c.param)
+        return self._sum(lambda c: c.total("param"))
 
     @cached_property
     def model(self) -> Floats:  # type: ignore[override]
         return np.zeros((self._rows, self._n_policies))
 
     def value(self, gains: Sequence[str]) -> Floats:
-        names = [g for g in ("state", "param") if g in gains]
-
-        def worth(cells: Cells) -> Floats | None:
-            total = cells.utility
-            for name in names:
-                gain = getattr(cells, name)
-                if gain is not None:
-                    total = gain if total is None else total + gain
-            return total
-
-        total = self._sum(worth)
+        names = ["utility", *(g for g in ("state", "param") if g in gains)]
+        total = self._sum(lambda c: c.total(*names)) + self._constant
         return total + self.model if "model" in gains and "model" in self.__dict__ else total
+
+    @property
+    def _constant(self) -> float:
+        return sum(cells.constant for _, cells in self._cells)
 
 
 Maker = Callable[[Component], list]  # type: ignore[type-arg]
@@ -157,7 +150,7 @@ def _groups(c: Component, tables: Tables, together: bool) -> list[tuple[tuple[in
     return [
         (
             closure,
-            lambda f, ks=ks: [Block(f, tables, k) for k in ks],
+            lambda f, ks=ks: apart(f, tables, ks),
             lambda f, os=os: [_learned(f, tables, o) for o in os],
             lambda f, ms=ms: [Silent(f, tables, m) for m in ms],
         )
@@ -186,9 +179,9 @@ def _check_joint(c: Component, tables: Tables, known: list[int], own: list[int])
 def _warn(c: Component, error: TooLarge) -> None:
     names = [c.model.labels["modality"][m] for m in c.telling]
     warnings.warn(
-        f"modalities {names[:4]}{'...' if len(names) > 4 else ''} inform separately here, their gains are summed: a table of their "
-        f"joint outcomes would hold {error.args[0]:.3g} numbers, more than {LARGEST} (Planner(modalities='separate') does so "
-        "without this warning)",
+        f"modalities {names[:4]}{'...' if len(names) > 4 else ''} inform separately here, their gains are summed: a table of "
+        f"their joint outcomes would hold {error.args[0]:.3g} numbers, more than {LARGEST} (Planner(modalities='separate') does "
+        "so without this warning)",
         stacklevel=3,
     )
 

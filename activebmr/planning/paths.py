@@ -191,7 +191,10 @@ class PathInference(PathBeliefs):
         total: Floats = (policies.q_pi * (log_q - log_p - seen)).sum(axis=1)
         w = policies.precision
         if self.settings.beta is None:
-            return total + w - np.log(w) if self.settings.quirks else total  # SPM: as if the rate were 1
+            if not self.settings.quirks:
+                return total
+            w = np.where(np.isinf(w), 1.0, w)
+            return total + w - np.log(w)  # SPM: as if the rate were 1
         if self.settings.quirks:
             return total
         ratio = self.settings.beta * w

@@ -1,6 +1,7 @@
 """Looking ahead: what policies are worth with what can be done after them, over every outcome that they may show.
 
-    Q(b, pi) = G(b, pi) + discount sum_o P(o | b, pi) V(b_o),     V(b) = sum_pi softmax(gamma Q(b, .))[pi] Q(b, pi)  or  max Q(b, .)
+    Q(b, pi) = G(b, pi) + discount sum_o P(o | b, pi) V(b_o)
+    V(b) = sum_pi softmax(gamma Q(b, .))[pi] Q(b, pi)  or  max Q(b, .)
 
 with b_o the exact beliefs after the outcome (sophisticated inference, Friston et al. 2021, branching over outcomes where they
 branch over states). Branches that come to believe the same are one. A batch is searched in parts that fit into memory, and a
@@ -41,8 +42,8 @@ class Foresight(Protocol):
         ...
 
     def distinct(self, belief: Any, source: Ints) -> tuple[Ints, Ints]:
-        """First of each set of rows with one source and, as far as beliefs can be compared, one future; and which set each row is
-        in. First rows are in the order of their sources, which ascend.
+        """First of each set of rows with one source and, as far as beliefs can be compared, one future; and which set each row
+        is in. First rows are in the order of their sources, which ascend.
         """
         ...
 
@@ -119,8 +120,8 @@ class Search:
 
 
 def _parts(owners: Ints, size: int) -> list[slice]:
-    """Parts of pairs, given the agent of each (ascending), that are looked into together: whole agents where they fit, else parts
-    of one agent; nobody's part depends on who else is there.
+    """Parts of pairs, given the agent of each (ascending), that are looked into together: whole agents where they fit, else
+    parts of one agent; nobody's part depends on who else is there.
     """
     if len(owners) <= size:
         return [slice(0, len(owners))] if len(owners) else []

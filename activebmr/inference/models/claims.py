@@ -79,8 +79,8 @@ class Claims:
         return after
 
     def count_trial(self, counts: Floats, during: Floats, q: Floats) -> None:
-        """Add, in place, what a trial's outcomes are evidence for, where hidden states stayed as beliefs ``(rows, M, n_hidden)``
-        of the component have them at its end.
+        """Add, in place, what a trial's outcomes are evidence for, where hidden states stayed as they were: as beliefs ``(rows,
+        M, n_hidden)`` of the component have them at its end.
         """
         if self.common:
             counts += during[:, :, None, :]

@@ -20,7 +20,7 @@ _WORTH = 1e-9  # nats; less is rounding
 
 
 class Experiments:
-    """Experiments that a laboratory could set up: joint states of the factors that no action sets and hypotheses speak about."""
+    """Experiments that could be set up: joint states of the factors that no action sets and hypotheses speak about."""
 
     def __init__(self, model: POMDP, space: HypothesisSpace) -> None:
         self._model, self._space = model, space
@@ -55,7 +55,7 @@ class Experiments:
         return gain
 
     def best(self, posterior: Floats) -> Ints:
-        """States ``(rows, n_factors)`` of the most telling joint state; -1 for set factors, and where nothing is to be learned."""
+        """States ``(rows, n_factors)`` of the most telling joint state; -1 for set factors, and where none tells anything."""
         out = np.full((len(posterior), self._model.num_factors), -1)
         if not len(posterior):
             return out

@@ -7,8 +7,8 @@ hypothesis components are independent, so each has its own. Where hidden states 
 come in, in the columns that each of them would make: exact, given the states. Where they move, outcomes seen in states that are
 certain are. All others every hypothesis counts when the trial is over, by its own smoothed beliefs.
 
-The posterior over hypotheses is exact for sharp ones. For learned ones it is where hidden states that stay are certain when a trial
-is over, and those that move when they are there; else counts of expected states stand for what is known about each column
+The posterior over hypotheses is exact for sharp ones. For learned ones it is where hidden states that stay are certain when a
+trial is over, and those that move while they last; else counts of expected states stand for what is known about each column
 (assumed-density filtering).
 """
 
@@ -19,18 +19,16 @@ from dataclasses import replace
 
 import numpy as np
 
-from activebmr import checks
-from activebmr.arrays import Bools, Floats, Ints, softmax
-from activebmr.dirichlet import LOG_FLOOR
+from activebmr.arrays import Floats, Ints, softmax
 from activebmr.inference.exact import Exact
 from activebmr.inference.joint_belief import JointBelief
 from activebmr.inference.knowledge import Knowledge, Memory, Percept
 from activebmr.inference.models.bank import ModelBank, ModelBelief
-from activebmr.inference.models.claims import Claims
 from activebmr.inference.models.experiments import Experiments
+from activebmr.inference.models.model_filters import ModelFilters, log_normalised
 from activebmr.inference.models.settings import Reasoning
 from activebmr.inference.smoothing import smooth
-from activebmr.model.components import Component, components_of
+from activebmr.model.components import components_of
 from activebmr.model.hypotheses import HypothesisSpace
 from activebmr.model.layout import dynamics_of
 from activebmr.model.pomdp import POMDP
@@ -63,26 +61,17 @@ class OwnEvidence:
 
     at_once = False
 
-    def __init__(
-        self, model: POMDP, space: HypothesisSpace, offset: float, settings: Reasoning, rate: float | Floats
-    ) -> None:
-        self.model, self.settings, self._rate = model, settings, rate
+    def __init__(self, model: POMDP, space: HypothesisSpace, offset: float, settings: Reasoning, rate: float | Floats) -> None:
+        self.model, self.settings = model, settings
         self.first, self.class_of = space.distinct()
         self._members = np.bincount(self.class_of)
         merged = space.merged() if len(self.first) < len(space) else space
         self.n_models = len(merged)
         self.log_prior = np.log(merged.prior)
         self.inner = Exact(model)
-        self.components = components_of(model)
-        self.claims: dict[int, Claims] = {}
-        self._at: dict[int, int] = {}
-        for i, c in enumerate(self.components):
-            for m in c.modalities:
-                if m in merged.tables:
-                    self.claims[m], self._at[m] = Claims(c, m, merged.tables[m], offset), i
-        self.touched = [any(m in self.claims for m in c.modalities) for c in self.components]
+        self.filters = ModelFilters(model, merged, offset, rate, self.inner)
+        self.components, self.claims, self.touched = self.filters.components, self.filters.claims, self.filters.touched
         self.tabled = tuple(sorted(self.claims))
-        self._traced = any(t and not c.motion.still for t, c in zip(self.touched, self.components, strict=True))
         self._experiments = Experiments(model, merged)
 
     # --- a life ----------------------------------------------------------------------------------------------------------
@@ -100,15 +89,15 @@ class OwnEvidence:
         ]
         during = {m: np.zeros((n, c.n_states, c.n_outcomes)) for m, c in self.claims.items()}
         thinkers, actors = np.flatnonzero(knowledge.adopted < 0), np.flatnonzero(knowledge.adopted >= 0)
-        weights = _log_normalised(bank.log_posterior)[0]
+        weights = log_normalised(bank.log_posterior)[0]
         return ModelBelief(whole.known, log, weights, during, thinkers, actors, self.inner.start(len(actors)))
 
     def perceive(
         self, belief: ModelBelief, knowledge: Knowledge, controls: Ints | None, outcomes: Sequence[np.ndarray]
     ) -> Percept:
         actors, acting = belief.actors, belief.acting
-        after = belief if controls is None else self.predict(belief, controls)
-        after, evidence, impossible = self.update(after, knowledge, outcomes)
+        after = belief if controls is None else self.filters.predict(belief, controls)
+        after, evidence, impossible = self.filters.update(after, knowledge, outcomes)
         if len(actors):
             if controls is not None:
                 acting = self.inner.predict(acting, controls[actors])
@@ -116,122 +105,9 @@ class OwnEvidence:
             acting, evidence[actors], impossible[actors] = percept.belief, percept.log_evidence, percept.impossible
         seen = {m: outcomes[m] for m in self.claims}
         trace = {"before": belief if controls is not None else None, "controls": controls, "outcomes": seen}
-        if not self._traced:
+        if not self.filters.traced:
             trace["before"] = None
         return Percept(replace(after, acting=acting, held={}, **trace), evidence, impossible)
-
-    def predict(self, belief: ModelBelief, controls: Ints) -> ModelBelief:
-        """Beliefs one step later under controls ``(n_agents, n_factors)``."""
-        known, log = [], []
-        for i, c in enumerate(self.components):
-            here = belief.known[i]
-            known.append(c.known_next[c.known_code(controls), here] if c.known else here)
-            if c.motion.still:
-                log.append(belief.log[i])
-                continue
-            q = np.exp(belief.log[i])
-            after = _moved(c, q if self.touched[i] else q[:, None], c.hidden_code(controls), here)
-            with np.errstate(divide="ignore"):
-                log.append(np.log(after if self.touched[i] else after[:, 0]))
-        return replace(belief, known=known, log=log)
-
-    def update(
-        self, belief: ModelBelief, knowledge: Knowledge, outcomes: Sequence[np.ndarray]
-    ) -> tuple[ModelBelief, Floats, Bools]:
-        """Bayes' rule for the outcomes of all modalities: beliefs, log evidence and whether the observation was impossible
-        ``(n_agents,)``.
-
-        Where the beliefs hold it impossible, likelihoods of 0 count as e^-32: the states that it contradicts least remain.
-        """
-        parts = [self._log_likelihoods(i, belief, knowledge, outcomes) for i in range(len(self.components))]
-        log, weights = self._added(belief, parts)
-        weights, evidence = _log_normalised(weights)
-        impossible = evidence == -np.inf
-        if impossible.any():
-            bad = np.flatnonzero(impossible)
-            floored = [[np.maximum(x[bad], LOG_FLOOR) for x in part] for part in parts]
-            some = replace(belief, log=[x[bad] for x in belief.log], weights=belief.weights[bad])
-            log_, weights_ = self._added(some, floored)
-            weights[bad], evidence[bad] = _log_normalised(weights_)
-            for x, y in zip(log, log_, strict=True):
-                if y is not None:
-                    x[bad] = y
-        after = replace(belief, log=log, weights=weights)
-        return self._noted(after, outcomes), evidence, impossible
-
-    def _noted(self, belief: ModelBelief, outcomes: Sequence[np.ndarray]) -> ModelBelief:
-        """Evidence of the trial so far, with what is seen now: where states stay, or are certain."""
-        during, certain = {}, {}
-        for m, c in self.claims.items():
-            known, soft = belief.known[self._at[m]], self._counted(outcomes[m], c.n_outcomes)
-            if c.still or c.common:
-                during[m] = c.note(belief.during[m], known, soft)
-                continue
-            q = np.exp(belief.log[self._at[m]])
-            q = np.matmul(np.exp(belief.weights)[:, None, :], c.reading.seen(q))[:, 0]
-            certain[m] = q.max(axis=1) > 1.0 - _CERTAIN
-            during[m] = c.note(belief.during[m], known, soft * certain[m][:, None], q.argmax(axis=1))
-        return replace(belief, during=during, certain=certain)
-
-    def _added(self, belief: ModelBelief, parts: list[list[Floats]]) -> tuple[list[Floats], Floats]:
-        """Log beliefs per component, and log weights of hypotheses, not normalised, after likelihoods."""
-        weights, logs = belief.weights.copy(), []
-        for i, part in enumerate(parts):
-            total = belief.log[i]
-            if not part:
-                logs.append(total.copy())
-                continue
-            for x in part:
-                total = total + x
-            total, seen = _log_normalised(total, belief.log[i])
-            logs.append(total)
-            weights += seen if self.touched[i] else seen[:, None]
-        return logs, weights
-
-    def _log_likelihoods(
-        self, i: int, belief: ModelBelief, knowledge: Knowledge, outcomes: Sequence[np.ndarray]
-    ) -> list[Floats]:
-        """Log likelihoods of a component's modalities, each of a shape that goes with the component's log beliefs."""
-        out, agents, known = [], np.arange(belief.rows), belief.known[i]
-        for lookup in self.inner.lookups[i]:
-            m = lookup.modality
-            if m in self.claims:
-                out.append(self._of_claims(self.claims[m], belief, knowledge, known, outcomes[m]))
-                continue
-            one = lookup.log_likelihood(knowledge.tables[m], agents, known, outcomes[m])
-            out.append(one[:, None] if self.touched[i] else one)
-        return out
-
-    def _of_claims(
-        self, claims: Claims, belief: ModelBelief, knowledge: Knowledge, known: Ints, outcome: np.ndarray
-    ) -> Floats:
-        """Log likelihood of an outcome under every hypothesis ``(n_agents, M, n_hidden)``."""
-        agents = np.arange(belief.rows)
-        columns = claims.columns[claims.reading.known_of[known]]  # (rows, n)
-        here = agents[:, None]
-        counts = knowledge.models.counts[claims.modality]
-        chance = claims.predict(counts, belief.during.get(claims.modality), here, here, columns)  # (rows, n, M, O)
-        if outcome.ndim == 1:
-            seen, missing = chance[agents, :, :, np.maximum(outcome, 0)], outcome < 0
-        else:
-            missing = ~(outcome > 0).any(axis=1)
-            seen = chance[..., 0] * outcome[:, None, None, 0]
-            for o in range(1, claims.n_outcomes):
-                seen = seen + chance[..., o] * outcome[:, None, None, o]
-        with np.errstate(divide="ignore"):
-            log = np.log(seen)
-        log[missing] = 0.0
-        log = log.transpose(0, 2, 1)
-        return log if claims.reading.n_hidden == 1 else log[:, :, claims.reading.hidden_of]
-
-    def _counted(self, outcome: np.ndarray, n_outcomes: int) -> Floats:
-        """Counts that an outcome is worth ``(n_agents, O)``."""
-        soft = outcome if outcome.ndim == 2 else np.eye(n_outcomes)[outcome]
-        if outcome.ndim == 1:
-            soft[outcome < 0] = 0.0
-        if np.ndim(self._rate):
-            return checks.each_agent(self._rate, len(soft), "rate of Learning")[:, None] * soft  # type: ignore[no-any-return]
-        return np.asarray(self._rate * soft)
 
     # --- what is believed --------------------------------------------------------------------------------------------------
     def average(self, belief: ModelBelief) -> JointBelief:
@@ -256,28 +132,6 @@ class OwnEvidence:
     def places(self, belief: ModelBelief, modality: int) -> tuple[Ints, Ints, Floats]:
         return self.inner.places(self.average(belief), modality)
 
-    def smoothed(self, belief: ModelBelief) -> list[ModelBelief]:
-        """Beliefs about every time of the trial that ``belief`` ends, given all of it, under every hypothesis."""
-        path = belief.path()
-        logs = [list(belief.log)]
-        for now, later in zip(path[-2::-1], path[:0:-1], strict=True):
-            out = []
-            for i, c in enumerate(self.components):
-                if c.motion.still:
-                    out.append(belief.log[i])
-                    continue
-                code, known = c.hidden_code(later.controls), now.known[i]  # type: ignore[arg-type]
-                q, after = np.exp(now.log[i]), np.exp(logs[0][i])
-                if not self.touched[i]:
-                    q, after = q[:, None], after[:, None]
-                predicted = _moved(c, q, code, known)
-                ratio = np.divide(after, predicted, out=np.zeros_like(predicted), where=predicted > 0)
-                with np.errstate(divide="ignore"):
-                    log = np.log(q * _moved(c, ratio, code, known, back=True))
-                out.append(log if self.touched[i] else log[:, 0])
-            logs.insert(0, out)
-        return [replace(b, log=log, weights=belief.weights, held={}) for b, log in zip(path, logs, strict=True)]
-
     def hindsight(self, memory: Memory, knowledge: Knowledge) -> Sequence[ModelBelief]:
         moments = memory.moments
         last: ModelBelief = moments[-1].belief
@@ -287,8 +141,8 @@ class OwnEvidence:
             for m in moments:
                 inner.add(None if m.controls is None else m.controls[last.actors], [], m.belief.acting)
             acting = list(self.inner.hindsight(inner, knowledge))
-        if self._traced:
-            thinking = self.smoothed(last)
+        if self.filters.traced:
+            thinking = self.filters.smoothed(last)
         else:  # only what no hypothesis speaks about moves
             states = [self._untouched(m.belief) for m in moments]
             controls = [m.controls for m in moments[1:] if m.controls is not None]
@@ -325,16 +179,16 @@ class OwnEvidence:
     def concluded(self, bank: ModelBank, belief: ModelBelief, retention: Floats | float) -> ModelBank:
         """What is carried on from a trial that ended with ``belief``."""
         counts, prior = {m: x.copy() for m, x in bank.counts.items()}, bank.log_prior
-        path = self.smoothed(belief) if self._traced else [belief]
+        path = self.filters.smoothed(belief) if self.filters.traced else [belief]
         for m, claims in self.claims.items():
-            i = self._at[m]
+            i = self.filters.at[m]
             if claims.still or claims.common:
                 claims.count_trial(counts[m], belief.during[m], np.exp(belief.log[i]))
                 continue
             counts[m] += belief.during[m][:, :, None, :]
             for then in path:
                 if m in then.outcomes:
-                    soft = self._counted(then.outcomes[m], claims.n_outcomes)
+                    soft = self.filters.counted(then.outcomes[m], claims.n_outcomes)
                     soft[then.certain[m]] = 0.0
                     claims.count(counts[m], then.known[i], np.exp(then.log[i]), soft)
         fades = bool(np.any(np.asarray(retention) < 1.0))
@@ -346,7 +200,7 @@ class OwnEvidence:
         after = belief.weights
         if fades:
             share = retention if np.ndim(retention) == 0 else np.asarray(retention)[:, None]
-            after = prior + share * (after - prior)
+            after = np.where(np.asarray(share) == 1.0, after, prior + share * (after - prior))
         return ModelBank(counts, after, prior)
 
     def log_evidence(self, counts: dict[int, Floats]) -> Floats:
@@ -386,30 +240,3 @@ class OwnEvidence:
         out = np.full((belief.rows, self.model.num_factors), -1)
         out[belief.thinkers] = self._experiments.best(np.exp(belief.weights[belief.thinkers]))
         return out
-
-
-def _log_normalised(log: Floats, otherwise: Floats | None = None) -> tuple[Floats, Floats]:
-    """Log probabilities along the last axis, and the log of the normaliser; ``otherwise`` where nothing is possible."""
-    top = log.max(axis=-1)
-    shift = np.where(top == -np.inf, 0.0, top)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        total = shift + np.log(np.exp(np.ascontiguousarray(log - shift[..., None])).sum(axis=-1))
-        out = log - total[..., None]
-    nothing = total == -np.inf
-    if otherwise is not None and nothing.any():
-        out[nothing] = otherwise[nothing]
-    return out, total
-
-
-def _moved(c: Component, q: Floats, codes: Ints, known: Ints, back: bool = False) -> Floats:
-    """Beliefs ``(rows, M, n_hidden)`` forward (or, transposed, backward) through the transitions under each row's controls."""
-    key = codes * c.n_known + known if c.motion.by_known else codes
-    step = c.motion.backward if back else c.motion.forward
-    kinds = np.unique(key) if len(key) > 1 else key
-    if len(kinds) == 1:
-        return step(q, int(codes[0]), int(known[0]))
-    out = np.empty_like(q)
-    for kind in kinds:
-        rows = np.flatnonzero(key == kind)
-        out[rows] = step(q[rows], int(codes[rows[0]]), int(known[rows[0]]))
-    return out

@@ -41,17 +41,20 @@ class Expectations:
 
     Attributes:
         seen: evidence counts in every column, were the states such ``(n_agents, B, T, n_outcomes)``.
-        chance: per distinct reduced column the probabilities of outcomes ``(n_agents, B, slots, n_outcomes)``, in the set states
-            where some hypothesis has it (`JointReasoner.slots`).
+        chance: per distinct reduced column the probabilities of outcomes ``(n_agents, B, slots, n_outcomes)``, in the set
+            states where some hypothesis has it (`JointReasoner.slots`).
         entropy: their entropies ``(n_agents, B, slots)``.
+        rate: counts that an outcome adds within the trial, for all or ``(n_agents,)``.
     """
 
     seen: Floats
     chance: list[Floats] = field(default_factory=list)
     entropy: list[Floats] = field(default_factory=list)
+    rate: Floats | float = 1.0
 
     def take(self, rows: Ints) -> Expectations:
-        return Expectations(self.seen[rows], [c[rows] for c in self.chance], [h[rows] for h in self.entropy])
+        rate = self.rate[rows] if isinstance(self.rate, np.ndarray) else self.rate
+        return Expectations(self.seen[rows], [c[rows] for c in self.chance], [h[rows] for h in self.entropy], rate)
 
 
 class JointReasoner:
@@ -64,7 +67,7 @@ class JointReasoner:
         ValueError: if hypotheses speak about more than one modality, or a set factor's initial state is uncertain.
     """
 
-    def __init__(self, model: POMDP, space: HypothesisSpace, offset: float, rate: float = 1.0) -> None:
+    def __init__(self, model: POMDP, space: HypothesisSpace, offset: float) -> None:
         if len(space.tables) != 1:
             raise ValueError(f"joint reasoning needs hypotheses about one modality; these speak about {sorted(space.tables)}")
         known = [m for m in model.learned_modalities if m not in space.tables]
@@ -72,7 +75,7 @@ class JointReasoner:
             raise ValueError(f"joint reasoning learns only what the hypotheses are about: pA[{known[0]}] must be None")
         if model.policy_length != 1:
             raise ValueError(f"joint reasoning needs policies of one step; these have {model.policy_length}")
-        self.model, self.space, self.rate = model, space, rate
+        self.model, self.space = model, space
         self._dynamics = dynamics_of(model)
         kinds = self._dynamics.kind
         self.still = tuple(f for f, kind in enumerate(kinds) if kind != "set")
@@ -186,9 +189,9 @@ class JointReasoner:
         return matrix
 
     # --- beliefs ---------------------------------------------------------------------------------------------------------
-    def expectations(self, evidence: Floats) -> Expectations:
+    def expectations(self, evidence: Floats, rate: Floats | float = 1.0) -> Expectations:
         """What follows from evidence counts ``(n_agents, n_columns, n_outcomes)`` of the modality in question."""
-        out = Expectations(evidence[:, self.columns[self.modality]])
+        out = Expectations(evidence[:, self.columns[self.modality]], rate=rate)
         for reduced, slots in zip(self.reduced, self.slots, strict=True):
             chance, entropy = _predict(out.seen[:, :, slots], reduced)
             out.chance.append(chance)
@@ -206,8 +209,12 @@ class JointReasoner:
         soft = outcome if outcome.ndim == 2 else np.eye(expected.seen.shape[3])[outcome]
         if outcome.ndim == 1 and (outcome < 0).any():
             soft = np.where((outcome < 0)[:, None], 0.0, soft)
+        if isinstance(expected.rate, np.ndarray):
+            soft = expected.rate[:, None] * soft
+        elif expected.rate != 1.0:
+            soft = expected.rate * soft
         rows, slots = np.nonzero(self._same_column[placed])
-        seen = expected.seen[rows, :, slots] + self.rate * soft[rows][:, None, :]
+        seen = expected.seen[rows, :, slots] + soft[rows][:, None, :]
         expected.seen[rows, :, slots] = seen
         for k, reduced in enumerate(self.reduced):
             slot = self.slot_of[k][slots]

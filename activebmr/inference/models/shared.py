@@ -2,8 +2,8 @@
 
 Agents that have adopted no hypothesis yet (*thinkers*) keep the joint posterior over hypotheses and states; those that have
 (*actors*) use the adopted one as their likelihood, like any agent. Both go on collecting evidence, so that an adoption can be
-revised. What was seen is credited to the columns of a table once for all hypotheses: exact where states are certain when a trial
-is over, and fast because hypotheses that agree about a column share all that follows from it.
+revised. What was seen is credited to the columns of a table once for all hypotheses: exact where states are certain when a
+trial is over, and fast because hypotheses that agree about a column share all that follows from it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from activebmr import checks
 from activebmr.arrays import Floats, Ints, softmax
 from activebmr.inference.beliefs import Belief
 from activebmr.inference.exact import Exact
@@ -41,12 +42,14 @@ class Bank:
         log_posterior: log probabilities of the distinct hypotheses at the start of the trial, up to a constant ``(n_agents,
             M)``.
         log_prior: the same before any data.
+        scores: log evidence of the counts ``before``, nan where it is not known yet ``(n_agents, M)``.
     """
 
     evidence: Floats
     before: Floats
     log_posterior: Floats
     log_prior: Floats
+    scores: Floats | None = None
 
     def copy(self) -> Bank:
         return replace(self, evidence=self.evidence.copy())
@@ -88,12 +91,12 @@ class SharedEvidence:
 
     at_once = False
 
-    def __init__(self, model: POMDP, space: HypothesisSpace, offset: float, settings: Reasoning, rate: float) -> None:
-        self.model, self.settings = model, settings
+    def __init__(self, model: POMDP, space: HypothesisSpace, offset: float, settings: Reasoning, rate: float | Floats) -> None:
+        self.model, self.settings, self._rate = model, settings, rate
         self.first, self.class_of = space.distinct()
         self._members = np.bincount(self.class_of)
         merged = space.merged() if len(self.first) < len(space) else space
-        self.reasoner = JointReasoner(model, merged, offset, rate)
+        self.reasoner = JointReasoner(model, merged, offset)
         self.modality = self.reasoner.modality
         self.tabled = (self.modality,)
         layout = layouts_of(model)[self.modality]
@@ -102,9 +105,7 @@ class SharedEvidence:
         self.scorer = ModelScorer(merged.tables[self.modality], prior, offset, layout.order)
         self.inner = Exact(model)
         # whether different hidden states are different columns, wherever one is
-        self._apart = [
-            all(len(np.unique(c)) == len(c) for c in columns.T) for columns in self.reasoner.columns
-        ]
+        self._apart = [all(len(np.unique(c)) == len(c) for c in columns.T) for columns in self.reasoner.columns]
 
     # --- a life ----------------------------------------------------------------------------------------------------------
     def born(self, n_agents: int, log_prior: Floats | None = None) -> Bank:
@@ -118,7 +119,11 @@ class SharedEvidence:
         bank: Bank = knowledge.models
         thinkers, actors = np.flatnonzero(knowledge.adopted < 0), np.flatnonzero(knowledge.adopted >= 0)
         prior, n = softmax(bank.log_posterior), knowledge.n_agents
-        expected = self.reasoner.expectations(bank.evidence if len(thinkers) == n else bank.evidence[thinkers])
+        rate = self._rate
+        if isinstance(rate, np.ndarray):
+            rate = np.asarray(checks.each_agent(rate, n, "rate of Learning"))[thinkers]
+        evidence = bank.evidence if len(thinkers) == n else bank.evidence[thinkers]
+        expected = self.reasoner.expectations(evidence, rate)
         joint = self.reasoner.begin(prior[thinkers])
         placed = np.full(n, self.reasoner.start)
         return Thoughts(n, thinkers, actors, expected, joint, placed, self.inner.start(len(actors)), prior)
@@ -216,16 +221,20 @@ class SharedEvidence:
             evidence = evidence * kept
         if self.settings.evidence == "counts":
             return Bank(evidence, evidence.copy(), self.log_evidence(evidence) + prior, prior)
-        after = bank.log_posterior.copy()
+        after, scores = bank.log_posterior.copy(), np.full(bank.log_posterior.shape, np.nan)
         with np.errstate(divide="ignore"):
             after[belief.thinkers] = np.log(belief.joint.sum(axis=1))
         if len(belief.actors):
             actors = belief.actors
-            after[actors] += self.log_evidence(bank.evidence[actors]) - self.log_evidence(bank.before[actors])
+            whole = None if bank.scores is None or fades else bank.scores[actors]
+            before = self.log_evidence(bank.before[actors]) if whole is None or np.isnan(whole).any() else whole
+            now = self.log_evidence(bank.evidence[actors])
+            after[actors] += now - before
+            scores[actors] = now
         if fades:
             share = retention if np.ndim(retention) == 0 else np.asarray(retention)[:, None]
-            after = prior + share * (after - prior)
-        return Bank(evidence, evidence.copy(), after, prior)
+            after = np.where(np.asarray(share) == 1.0, after, prior + share * (after - prior))
+        return Bank(evidence, evidence.copy(), after, prior, None if fades else scores)
 
     def log_evidence(self, evidence: Floats) -> Floats:
         """Log evidence of the distinct hypotheses from counts, by model reduction, up to a constant ``(n_agents, M)``."""
@@ -262,9 +271,7 @@ class SharedEvidence:
         best = np.where(gain.max(axis=1) > 1e-9, gain.argmax(axis=1), -1)
         out = np.full((belief.n_agents, self.model.num_factors), -1)
         chosen = belief.thinkers[best >= 0]
-        for f, value in zip(
-            self.reasoner.still, np.unravel_index(best[best >= 0], self.reasoner.still_sizes), strict=True
-        ):
+        for f, value in zip(self.reasoner.still, np.unravel_index(best[best >= 0], self.reasoner.still_sizes), strict=True):
             out[chosen, f] = value
         return out
 

@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any
 
 import numpy as np
 
@@ -17,11 +16,15 @@ from activebmr.inference.models.bank import ModelBelief
 from activebmr.inference.models.own import OwnEvidence
 from activebmr.model.components import Component, known_factors
 from activebmr.planning.blocks import LARGEST, Tables, TooLarge
-from activebmr.planning.claimed import Bundle, Group, Here
+from activebmr.planning.branches import distinct_rows
 from activebmr.planning.evaluation import Terms
+from activebmr.planning.models.bundles import Bundle, Here
+from activebmr.planning.models.groups import Group
 from activebmr.planning.outlook import Outlook
 
 __all__ = ["OwnProspects"]
+
+_COMPARED = 256  # numbers in a belief up to which equal ones are looked for
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +39,7 @@ class _Imagined:
 
 
 class OwnProspects:
-    """See `activebmr.planning.models.Thinking`; beliefs are `ModelBelief`.
+    """See `activebmr.planning.models.planning.Thinking`; beliefs are `ModelBelief`.
 
     Args:
         believing: whose beliefs they are.
@@ -46,9 +49,7 @@ class OwnProspects:
         search: whether a search is to look into what may come: all components are then one.
     """
 
-    def __init__(
-        self, believing: OwnEvidence, tables: Tables, gains: Sequence[str], together: bool, search: bool
-    ) -> None:
+    def __init__(self, believing: OwnEvidence, tables: Tables, gains: Sequence[str], together: bool, search: bool) -> None:
         model = believing.model
         self._components, self._claims = believing.components, believing.claims
         self._n_models = believing.n_models
@@ -92,9 +93,9 @@ class OwnProspects:
 
     def _warn(self, error: TooLarge) -> None:
         warnings.warn(
-            "modalities that hypotheses speak about inform separately here, their gains are summed: a table of the joint states "
-            f"and outcomes would hold {error.args[0]:.3g} numbers, more than {LARGEST} (Planner(modalities='separate') does so "
-            "without this warning where the states are few)",
+            "modalities that hypotheses speak about inform separately here, their gains are summed: a table of joint states "
+            f"and outcomes would hold {error.args[0]:.3g} numbers, more than {LARGEST} (Planner(modalities='separate') does "
+            "the same without this warning where states are few)",
             stacklevel=2,
         )
 
@@ -162,15 +163,18 @@ class _Ahead:
         terms = self._of.terms(belief, self._knowledge, agents, [self._wanted(t + 1, agents)], False)
         return terms.value(self._gains)
 
-    def branches(
-        self, belief: _Imagined, agents: Ints, rows: Ints, policies: Ints
-    ) -> tuple[_Imagined, Ints, Floats]:
+    def branches(self, belief: _Imagined, agents: Ints, rows: Ints, policies: Ints) -> tuple[_Imagined, Ints, Floats]:
         here = _informed(belief.groups[0].take(rows), self._knowledge)
         then, row, chance = self._of._whole.branches(here, policies, self._cutoff)
         return _Imagined([then], belief.rest.take(rows[row])), row, chance
 
-    def distinct(self, belief: Any, source: Ints) -> tuple[Ints, Ints]:
-        return np.arange(len(source)), np.arange(len(source))
+    def distinct(self, belief: _Imagined, source: Ints) -> tuple[Ints, Ints]:
+        here = belief.groups[0]
+        rows = len(source)
+        numbers = [here.joint.reshape(rows, -1), *(x.reshape(rows, -1) for x in here.during.values())]
+        if sum(x.shape[1] for x in numbers) > _COMPARED:
+            return np.arange(rows), np.arange(rows)
+        return distinct_rows(source, [here.known, *(np.round(x, 12) for many in numbers for x in many.T)])
 
     def take(self, belief: _Imagined, rows: Ints) -> _Imagined:
         return belief.take(rows)

@@ -15,6 +15,7 @@ from activebmr.inference.models.reasoner import Expectations, JointReasoner
 from activebmr.inference.models.shared import Thoughts
 from activebmr.inference.tables import CountTable
 from activebmr.planning.evaluation import Terms
+from activebmr.planning.models.bundles import plogp
 from activebmr.planning.supports import by_support
 
 __all__ = ["ImaginedThoughts", "Prospects", "SharedProspects"]
@@ -83,7 +84,11 @@ class Prospects:
         likeliest = chance.reshape(len(chance), -1).max(axis=1)[:, None, None]
         row, outcome, other = np.nonzero(chance > np.minimum(cutoff, 0.5 * likeliest))
         after = joint[row] * r.others[placed[row], :, other][:, :, None]
-        after = r.weigh(after, placed[row], [c[row, :, slot[placed[row]], outcome] for c, slot in zip(expected.chance, r.slot_of, strict=True)])
+        after = r.weigh(
+            after,
+            placed[row],
+            [c[row, :, slot[placed[row]], outcome] for c, slot in zip(expected.chance, r.slot_of, strict=True)],
+        )
         after /= after.reshape(len(after), -1).sum(axis=1)[:, None, None]
         later = expected.take(row)
         r.experience(later, placed[row], outcome)
@@ -161,7 +166,7 @@ class _Part:
             # outcomes of all modalities together: (rows, T, O, others)
             others = self._of_states(of._others)
             together = np.matmul(np.ascontiguousarray(foreseen.transpose(0, 2, 3, 1)), others)
-            surprise = -_plogp(together.reshape(*together.shape[:2], -1))
+            surprise = -plogp(together.reshape(*together.shape[:2], -1))
         else:
             seen = foreseen.sum(axis=1)
             surprise = -xlogy(seen, seen).sum(axis=2)
@@ -169,7 +174,7 @@ class _Part:
                 seen = np.matmul(states[:, None, None, :], self._of_states(chance))[:, :, 0]
                 surprise = surprise - xlogy(seen, seen).sum(axis=2)
         # -sum P(b, o) log P(o | b)
-        given = -_plogp(foreseen) + xlogy(states, states)[:, :, None]
+        given = -plogp(foreseen) + xlogy(states, states)[:, :, None]
         by_state = given.sum(axis=1)
         known = 0.0
         if of._entropy is not None:
@@ -206,19 +211,8 @@ class _Part:
         return np.asarray((self.foreseen * gain).sum(axis=(1, 3)))
 
 
-def _plogp(p: Floats) -> Floats:
-    """sum p log p over the last axis."""
-    term = p * np.log(np.maximum(p, 1e-300))
-    if term.shape[-1] > 8:
-        return np.asarray(term.sum(axis=-1))
-    total = term[..., 0].copy()
-    for o in range(1, term.shape[-1]):
-        total += term[..., o]
-    return total
-
-
 class SharedProspects:
-    """See `activebmr.planning.models.Thinking`; beliefs are `Thoughts`."""
+    """See `activebmr.planning.models.planning.Thinking`; beliefs are `Thoughts`."""
 
     single = True
 

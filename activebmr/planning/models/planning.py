@@ -25,9 +25,7 @@ __all__ = ["Acting", "ReasonedPlanning", "Thinking"]
 class Acting(Protocol):
     """Planning of agents who have adopted a hypothesis."""
 
-    def evaluate_rows(
-        self, now: JointBelief, knowledge: Knowledge, agents: Ints, t: int, curious: bool
-    ) -> Evaluation:
+    def evaluate_rows(self, now: JointBelief, knowledge: Knowledge, agents: Ints, t: int, curious: bool) -> Evaluation:
         """Worth of every policy to some agents, from their beliefs alone."""
         ...
 
@@ -45,9 +43,7 @@ class Thinking(Protocol):
         """Beliefs of some agents who have adopted no hypothesis, in the form that the other methods take."""
         ...
 
-    def terms(
-        self, now: Any, knowledge: Knowledge, agents: Ints, wanted: Sequence[Sequence[Floats]], novel: bool
-    ) -> Terms:
+    def terms(self, now: Any, knowledge: Knowledge, agents: Ints, wanted: Sequence[Sequence[Floats]], novel: bool) -> Terms:
         """Terms of every policy, over as many steps as there are preferences for; ``novel``: gains about parameters too."""
         ...
 
@@ -70,7 +66,7 @@ class ReasonedPlanning:
         planner, settings: how to plan, and to reason.
         preferences: what agents want.
         trial_length: number of observations in a trial, or None.
-        acting: planning of those who have adopted a hypothesis; it evaluates the beliefs ``belief.acting`` of ``belief.actors``.
+        acting: planning of those who have adopted one; it evaluates the beliefs ``belief.acting`` of ``belief.actors``.
 
     Raises:
         ValueError: if it is to look ahead over more joint outcomes than can be listed, or with policies of several steps.

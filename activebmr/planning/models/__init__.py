@@ -1,0 +1,1 @@
+"""Planning for agents that reason about hypotheses and states together."""
