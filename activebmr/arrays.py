@@ -28,8 +28,9 @@ def sample(probabilities: Floats, uniform: Floats) -> Ints:
 
 def sample_cumulative(cumulative: Floats, uniform: Floats) -> Ints:
     """The same from cumulative sums over each row."""
-    above = (cumulative <= (uniform * cumulative[:, -1])[:, None]).sum(axis=1)
-    return np.minimum(above, cumulative.shape[1] - 1)
+    above = cumulative > (uniform * cumulative[:, -1])[:, None]
+    above[:, -1] = True  # whatever rounding says
+    return above.argmax(axis=1)
 
 
 def standard_error(values: NDArray[Any]) -> float:

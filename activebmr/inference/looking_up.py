@@ -82,8 +82,10 @@ def marginals_of(joint: Ragged, posterior: Floats, sizes: Sequence[int]) -> list
 
 def unseen(outcome: np.ndarray) -> Bools | None:
     """Rows that saw no outcome of a modality; None if all did."""
-    missing = outcome < 0 if outcome.ndim == 1 else ~outcome.any(axis=1)
-    return missing if missing.any() else None
+    if outcome.ndim == 1:
+        return outcome < 0 if outcome.min() < 0 else None
+    # rows sum to 1, or to 0
+    return ~outcome.any(axis=1) if outcome.sum() < len(outcome) - 0.5 else None
 
 
 @lru_cache(maxsize=256)

@@ -48,28 +48,33 @@ def infer_sequential(
         the beliefs, but also where states had been dropped that could explain it.
     """
     belief = Belief.of(beliefs)
-    evidence, floored = np.zeros(belief.rows), np.zeros(belief.rows, dtype=bool)
+    evidence, parts = np.zeros(belief.rows), []
     for table, outcome in zip(tables, outcomes, strict=True):
         factors = unknown_factors(table.layout, belief)
         joint = belief.joint(factors, NEGLIGIBLE)
         columns = columns_of(table.layout, belief, factors, joint)
         likelihood = np.maximum(likelihood_of(table, agents, joint, columns, outcome), FLOOR)
-        posterior = np.ones(joint.rows)
+        missing = unseen(outcome)
         if joint.single:  # nothing left to infer about these factors
-            seen = np.log(likelihood)
+            posterior, seen = np.ones(joint.rows), np.log(likelihood)
         else:
             posterior = joint.weight * likelihood
             total = joint.sum(posterior)
             # where one joint state is left its prior weight is one up to rounding; SPM leaves it out
             seen = np.log(np.where(joint.count == 1, likelihood[joint.start[:-1]], total))
             posterior /= total[joint.row]
-        marginals = marginals_of(joint, posterior, [belief.sizes[f] for f in factors])
-        missing = unseen(outcome)
         if missing is not None:
             seen[missing] = 0.0
+        evidence += seen
+        parts.append(seen)
+        if not factors:
+            continue
+        marginals = marginals_of(joint, posterior, [belief.sizes[f] for f in factors])
+        if missing is not None:
             for f, q in zip(factors, marginals, strict=True):
                 q[missing] = belief[f][missing]
-        evidence += seen
-        floored |= seen <= LOG_FLOOR
         belief = belief.replaced(factors, marginals)
+    floored = evidence <= LOG_FLOOR
+    if floored.any():
+        floored = np.any([seen <= LOG_FLOOR for seen in parts], axis=0)
     return belief, evidence, floored

@@ -123,6 +123,10 @@ def moved_log(
     Nothing is lost that is too faint, or too large, for a number of its own: many outcomes may speak against a state by a
     thousand nats, and as many for it later.
     """
+    if q is not None and log.min() >= _FAINT:
+        after = moved(c, q, codes, known, back)
+        with np.errstate(divide="ignore"):
+            return np.log(after), after
     top = np.zeros((len(log), 1)) if q is not None else np.maximum(log.max(axis=1, keepdims=True), 0.0)
     faint = (log < top + _FAINT) & (log > -np.inf)
     weight = np.exp(log - top) if q is None else q
@@ -145,7 +149,7 @@ def moved_log(
 def moved(c: Component, q: Floats, codes: Ints, known: Ints, back: bool = False) -> Floats:
     """Forward (or, transposed, backward) through the transitions under each row's controls."""
     key = codes * c.n_known + known if c.motion.by_known else codes
-    stacked = None if back else c.motion.stacked(tuple(range(int(np.prod(c.hidden_controls, dtype=float)))))
+    stacked = None if back else c.motion.stacked(c.hidden_codes)
     if stacked is not None and len(q) * stacked[0].size <= _GATHERED:
         return np.asarray(np.matmul(q[:, None], stacked[codes])[:, 0])
     step = c.motion.backward if back else c.motion.forward

@@ -85,6 +85,11 @@ class Component:
     def motion(self) -> Motion:
         return motion_of(self.model, self.known, self.hidden)
 
+    @cached_property
+    def hidden_codes(self) -> tuple[int, ...]:
+        """All combinations of controls of the hidden factors."""
+        return tuple(range(int(np.prod(self.hidden_controls, dtype=float))))
+
     def hidden_code(self, controls: Ints) -> Ints:
         """Which combination of controls of the hidden factors each row ``(rows, n_factors)`` holds."""
         return _ravel([controls[:, f] for f in self.hidden], self.hidden_controls, len(controls))

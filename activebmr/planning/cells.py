@@ -158,7 +158,7 @@ class Part:
         known, hidden = place.known, place.hidden
         if reading.n_known == 1:
             expected = foreseen.expected(reading, table)
-            return expected, (np.zeros(known.shape[1], dtype=np.intp) if hidden is None else place.distinct)
+            return expected, _which(self.histories, known.shape[1], hidden)
         seen = reading.seen(foreseen.beliefs)
         at = reading.known_of[known]
         if hidden is None and reading.n_known <= 2 * known.shape[1]:
@@ -278,14 +278,6 @@ class _Place:
                 self.lists.append(w)
         self._wanted = wanted
 
-    @property
-    def distinct(self) -> Ints | None:
-        """Hidden history of each cell, or None where cells and histories are the same."""
-        hidden = self.hidden
-        if hidden is None or (len(hidden) and hidden[-1] == len(hidden) - 1 and (np.diff(hidden) == 1).all()):
-            return None
-        return hidden
-
     def of(self, rows: Ints | slice) -> _Place:
         """Some rows."""
         made = {id(w): w.of(rows) for w in self._wanted}
@@ -357,6 +349,13 @@ class _Marginal:
         for axis in self._dropped[::-1]:
             tensor = np.ascontiguousarray(tensor).sum(axis=axis + 1)
         return np.ascontiguousarray(tensor).reshape(len(q), -1)
+
+
+def _which(histories: Histories, n_cells: int, hidden: Ints | None) -> Ints | None:
+    """History of each cell, or None where cells and histories are the same."""
+    if hidden is None:
+        return np.zeros(n_cells, dtype=np.intp)
+    return None if histories.cells_are_histories(n_cells) else hidden
 
 
 def chunks(rows: int, numbers: int) -> list[slice]:

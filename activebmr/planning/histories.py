@@ -112,6 +112,7 @@ class Histories:
         self.step, self.cell = np.concatenate(steps), np.stack(cell, axis=1)
         self.by_step = [np.ascontiguousarray(self.cell[:, h]) for h in range(self.steps)]
         self._known_maps = known_maps
+        self._aligned = np.logical_and.accumulate(self.hidden == np.arange(len(self.hidden)))
         self._composed: dict[tuple[int, int], tuple[Floats, Floats]] = {}
 
     def _level(self, before: Ints, code: Ints, known: Ints, led: np.ndarray | None) -> tuple[Ints, np.ndarray | None, Level]:
@@ -127,6 +128,10 @@ class Histories:
             (int(u), int(k), np.flatnonzero((keys[:, 1] == u) & (keys[:, 2] == k))) for u, k in np.unique(keys[:, 1:], axis=0)
         ]
         return index, led, Level(keys[:, 0], keys[:, 1], keys[:, 2], tuple(groups))
+
+    def cells_are_histories(self, n_cells: int) -> bool:
+        """Whether each of the first cells has the hidden history of its own number."""
+        return bool(self._aligned[n_cells - 1])
 
     # --- at run time -----------------------------------------------------------------------------------------------------
     def known(self, start: Ints, n_cells: int) -> Ints:

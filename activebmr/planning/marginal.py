@@ -15,7 +15,7 @@ from math import prod
 
 import numpy as np
 
-from activebmr.arrays import Floats, Ints
+from activebmr.arrays import Floats, Ints, softmax
 from activebmr.inference.beliefs import Belief
 from activebmr.inference.by_factors import CERTAINTY, INFERENCE
 from activebmr.inference.knowledge import Knowledge
@@ -134,14 +134,17 @@ class MarginalPlanning:
 
     def _numbers(self, prediction: Prediction | Given, n_models: int) -> int:
         """About how many numbers the terms of one row take."""
-        layouts = layouts_of(self.model)
-        if isinstance(prediction, Given):
-            return max(layout.n_states for layout in layouts) + n_models
-        most = 1
-        for layout in layouts:
-            moves = prod(self.model.num_controls[f] for f in layout.still)
-            most = max(most, layout.n_states * moves + n_models * moves * layout.n_slab)
-        return most
+        states, cells = self._sizes[isinstance(prediction, Given)]
+        return states + n_models * cells
+
+    @cached_property
+    def _sizes(self) -> list[tuple[int, int]]:
+        """Joint states, and cells, of the largest modality: under all controls of what moves, and under given ones."""
+        layouts, controls = layouts_of(self.model), self.model.num_controls
+        moves = [prod(controls[f] for f in layout.still) for layout in layouts]
+        states = max(n * layout.n_states for n, layout in zip(moves, layouts, strict=True))
+        cells = max(n * layout.n_slab for n, layout in zip(moves, layouts, strict=True))
+        return [(states, cells), (max(layout.n_states for layout in layouts), 1)]
 
     @cached_property
     def _prefixes(self) -> list[tuple[Ints, Ints, Ints]]:
@@ -198,7 +201,7 @@ class MarginalPlanning:
     ) -> Floats:
         """Add to each promising policy what continuations are worth, over the states it may lead to."""
         planner, worth = self.planner, value + prior
-        posterior = policy_probabilities(value, gamma_of(planner, agents), prior)
+        posterior = self._posterior(value, agents, prior)
         kept = posterior > planner.policy_cutoff * posterior.max(axis=1, keepdims=True)
         # what is cut is worth the penalty less than the best, prior included
         barrier = worth.max(axis=1, keepdims=True) - planner.penalty - np.maximum(prior, -planner.penalty)
@@ -211,6 +214,13 @@ class MarginalPlanning:
             more[part] = self._continuations(tables, prediction, agents, rows[part], policies[part], t, depth, count)
         deep[every_row, every_policy] += planner.discount * more[pair]
         return deep
+
+    def _posterior(self, value: Floats, agents: Ints, prior: Floats) -> Floats:
+        """Posterior over policies; values are finite here."""
+        gamma = gamma_of(self.planner, agents)
+        if isinstance(gamma, float) and gamma < np.inf:
+            return softmax(gamma * value + prior)
+        return policy_probabilities(value, gamma, prior)
 
     @cached_property
     def _imagined(self) -> int:
@@ -249,7 +259,7 @@ class MarginalPlanning:
         if planner.backup == "best":
             backed_up = value.max(axis=1)
         else:
-            chance = policy_probabilities(value, gamma_of(planner, who), later)
+            chance = self._posterior(value, who, later)
             backed_up = (chance * np.where(chance > 0, value, 0.0)).sum(axis=1)
         return np.bincount(branch, weights=weight * backed_up[same], minlength=len(rows))
 
@@ -353,7 +363,8 @@ def _likeliest(joint: Ragged, most: int, by_index: bool = False) -> Ragged:
     order = order[np.arange(len(joint.index)) - joint.start[:-1][joint.row] < most]
     if by_index:
         order = np.sort(order)
-    start = np.concatenate([[0], np.minimum(joint.count, most).cumsum()])
+    start = np.zeros(joint.rows + 1, dtype=np.intp)
+    np.minimum(joint.count, most).cumsum(out=start[1:])
     return Ragged(start, joint.index[order], joint.weight[order])
 
 
