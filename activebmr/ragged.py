@@ -80,8 +80,11 @@ class Ragged:
 
 def from_marginals(q: Floats, threshold: float) -> Ragged:
     """Support of one factor's marginals (rows, states): entries above the threshold."""
-    row, state = (q > threshold).nonzero()
     rows = len(q)
+    if rows == 1:
+        state = (q[0] > threshold).nonzero()[0]
+        return Ragged(np.array([0, len(state)]), state, q[0, state])
+    row, state = (q > threshold).nonzero()
     if len(row) == rows:
         return Ragged(_arange(rows + 1), state, q[row, state])
     return Ragged(_starts(np.bincount(row, minlength=rows)), state, q[row, state])
@@ -110,13 +113,20 @@ def cross(a: Ragged, b: Ragged, stride_a: int = 1, stride_b: int = 1) -> Ragged:
         return Ragged(a.start, index_a + index_b[a.row], a.weight * b.weight[a.row])
     if a.single:
         return Ragged(b.start, index_a[b.row] + index_b, a.weight[b.row] * b.weight)
-    count_b = b.count
+    count_a, count_b = a.count, b.count
+    if (count_a[0] == count_a).all() and (count_b[0] == count_b).all():  # lists of one length need no bookkeeping
+        wide, long = (a.rows, count_a[0], 1), (a.rows, 1, count_b[0])
+        return Ragged(
+            _arange(a.rows + 1) * (count_a[0] * count_b[0]),
+            (index_a.reshape(wide) + index_b.reshape(long)).ravel(),
+            (a.weight.reshape(wide) * b.weight.reshape(long)).ravel(),
+        )
     per_entry = count_b[a.row]
     end = per_entry.cumsum()
     of_b = (b.start[:-1][a.row] - end + per_entry).repeat(per_entry)
     of_b += np.arange(end[-1])
     of_a = _arange(len(index_a)).repeat(per_entry)
-    return Ragged(_starts(a.count * count_b), index_a[of_a] + index_b[of_b], a.weight[of_a] * b.weight[of_b])
+    return Ragged(_starts(count_a * count_b), index_a[of_a] + index_b[of_b], a.weight[of_a] * b.weight[of_b])
 
 
 def chosen_rows(a: Ragged, rows: Ints) -> Ragged:

@@ -52,12 +52,21 @@ class Acting:
         worth = self._worth(evaluation)
         if not (isinstance(alpha, float) and alpha <= _BLUNT):
             worth = tied(worth)
-        policy = worth.argmax(axis=1) if alpha is None else sample(policy_probabilities(worth, alpha), uniform)
-        return policy, self.model.policies[policy, 0]
+        if alpha is None:
+            policy = worth.argmax(axis=1)
+        elif isinstance(alpha, float) and alpha < np.inf and worth.min() > -np.inf:
+            # what is drawn from need not sum to one
+            policy = sample(np.exp(alpha * (worth - worth.max(axis=1, keepdims=True))), uniform)
+        else:
+            policy = sample(policy_probabilities(worth, alpha), uniform)
+        return policy, self.actions.begin[policy]
 
     @staticmethod
     def _worth(evaluation: Evaluation) -> Floats:
-        return evaluation.neg_efe + evaluation.log_prior + evaluation.path_evidence
+        worth = evaluation.neg_efe
+        if isinstance(evaluation.log_prior, np.ndarray):
+            worth = worth + evaluation.log_prior
+        return worth + evaluation.path_evidence if isinstance(evaluation.path_evidence, np.ndarray) else worth
 
     def policies(self, evaluation: Evaluation) -> Floats:
         """Probabilities with which policies are drawn ``(rows, n_policies)``."""

@@ -40,6 +40,7 @@ class Life:
         self.believing, self.planning, self.comparing = mind.believing, mind.planning, mind.comparing
         self.learner, self.sleeping, self.acting = learner, sleeping, acting
         self._everyone: dict[int, Ints] = {}
+        self._controlled = np.array(model.controlled_factors, dtype=np.intp)
 
     def born(self, knowledge: Knowledge, single: bool) -> AgentState:
         """The state before the first observation."""
@@ -68,7 +69,7 @@ class Life:
             q_pi=evaluation.q_pi,
             policy=policy,
             controls=controls,
-            action=controls[:, list(self.model.controlled_factors)],
+            action=controls[:, self._controlled],
             model_posterior=posterior,
             acting=ActionProbabilities(self.acting, evaluation),
         )

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from activebmr.arrays import Floats, Ints
+from activebmr.arrays import Bools, Floats, Ints
 from activebmr.dirichlet import LOG_FLOOR
 from activebmr.inference.joint_belief import JointBelief
 from activebmr.inference.knowledge import Knowledge, Memory, Percept
@@ -93,7 +93,8 @@ class _Together:
         self._component = component
         # one outcome more: that nothing was seen
         self._sizes = [component.model.num_outcomes[m] + 1 for m in component.modalities]
-        self._made: tuple[list[KnownTable], Floats] | None = None
+        self._made: dict[int, KnownTable | CountTable] = {}
+        self._log: Floats = np.zeros(0)
 
     @classmethod
     def of(cls, component: Component) -> _Together | None:
@@ -113,16 +114,15 @@ class _Together:
         modalities = self._component.modalities
         code = None
         for m, n in zip(modalities, self._sizes, strict=True):
-            outcome = outcomes[m]
+            outcome, table = outcomes[m], tables[m]
             if outcome.ndim != 1:
                 return None
             code = outcome % n if code is None else code * n + outcome % n  # -1 is the last
-        mine = [tables[m] for m in modalities]
-        if self._made is None or any(a is not b for a, b in zip(self._made[0], mine, strict=True)):
-            if not all(isinstance(x, KnownTable) for x in mine):
-                return None
-            self._made = mine, self._make(mine)  # type: ignore[assignment]
-        return self._made[1][known, code]  # type: ignore[index]
+            if self._made.get(m) is not table:
+                if not all(isinstance(tables[k], KnownTable) for k in modalities):
+                    return None
+                self._made, self._log = {k: tables[k] for k in modalities}, self._make([tables[k] for k in modalities])
+        return self._log[known, code]
 
     def _make(self, tables: Tables) -> Floats:
         c = self._component
@@ -209,14 +209,13 @@ class Exact:
                 total = prior
                 for x in lookups:
                     total = total + x.log_likelihood(tables[x.modality], agents, known, outcomes[x.modality])
-            log, q, seen = _normalised(total)
-            bad = seen == -np.inf
-            if bad.any():
+            log, q, seen, bad = _normalised(total)
+            if bad is not None:
                 floored = prior[bad]
                 for x in lookups:
                     part = x.log_likelihood(tables[x.modality], agents, known, outcomes[x.modality])
                     floored = floored + np.maximum(part[bad], LOG_FLOOR)
-                log[bad], q[bad], seen[bad] = _normalised(floored)
+                log[bad], q[bad], seen[bad], _ = _normalised(floored)
                 impossible |= bad
             evidence += seen
             logs.append(log)
@@ -262,22 +261,25 @@ class Exact:
         return [smoothed.at(t) for t in range(len(moments))]
 
 
-def _normalised(total: Floats) -> tuple[Floats, Floats, Floats]:
-    """Log probabilities, probabilities and the log of the normaliser; all -inf where nothing is possible."""
+def _normalised(total: Floats) -> tuple[Floats, Floats, Floats, Bools | None]:
+    """Log probabilities, probabilities and the log of the normaliser, all -inf where nothing is possible; and where that is, or
+    None for nowhere.
+    """
     top = total.max(axis=1, keepdims=True)
-    lost = top == -np.inf
-    if lost.any():
+    lost = None if top.min() > -np.inf else top == -np.inf
+    if lost is not None:
         top = np.where(lost, 0.0, top)
     q = np.exp(total - top)
     mass = q.sum(axis=1, keepdims=True)
-    if lost.any():
+    if lost is not None:
         mass = np.where(lost, 1.0, mass)
     q /= mass
-    evidence = top + np.log(mass)
+    evidence = np.log(mass)
+    evidence += top
     log = total - evidence
-    if lost.any():
+    if lost is not None:
         evidence = np.where(lost, -np.inf, evidence)
-    return log, q, evidence[:, 0]
+    return log, q, evidence[:, 0], None if lost is None else lost[:, 0]
 
 
 def check_size(model: POMDP, c: Component) -> None:

@@ -131,11 +131,11 @@ def _offsets(factors: tuple[int, ...], sizes: tuple[int, ...], strides: dict[int
 
 
 def _ravel(controls: list[Ints], sizes: tuple[int, ...], rows: int) -> Ints:
-    code = np.zeros(rows, dtype=np.intp)
+    code: Ints | None = None
     for u, n in zip(controls, sizes, strict=True):
         if n > 1:
-            code = code * n + u
-    return code
+            code = u if code is None else code * n + u
+    return np.zeros(rows, dtype=np.intp) if code is None else code
 
 
 def known_factors(model: POMDP) -> frozenset[int]:

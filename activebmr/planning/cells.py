@@ -104,6 +104,7 @@ class Part:
         self._known_of = None if followed.known == component.known else project(component.known_sizes, kept)
         self._hidden = _Marginal(component, followed)
         self._wide: dict[int, tuple[Floats, Floats]] = {}
+        self._last: _Place | None = None
 
     def spread(self, values: Floats, steps: int) -> Floats:
         """Cells' values to policies, summed over their steps ``(rows, n_policies)``."""
@@ -119,8 +120,7 @@ class Part:
         n_cells = h.ends[steps - 1]
         if self._known_of is not None:
             start = self._known_of[start]
-        known = h.known(start, n_cells)
-        place = _Place(known, h.hidden[:n_cells] if h.levels else None, h.step[:n_cells], wanted)
+        place = self._place(start, n_cells, wanted)
         out = Cells()
         for silent in self._silent:
             m = silent.modality
@@ -135,6 +135,18 @@ class Part:
             for blocks, own in self._learned:
                 self._of_each_agent(blocks, own, foreseen.beliefs, place, tables, agents, out)
         return out
+
+    def _place(self, start: Ints, n_cells: int, wanted: Sequence[Wish]) -> _Place:
+        """Where cells are; the last answer is kept where nothing is known of the state, for it is then always the same."""
+        h = self.histories
+        hidden, step = h.hidden[:n_cells] if h.levels else None, h.step[:n_cells]
+        if h.component.n_known > 1:
+            return _Place(h.known(start, n_cells), hidden, step, wanted)
+        last = self._last
+        same = last is not None and last.known.shape == (len(start), n_cells) and len(last.wanted) == len(wanted)
+        if not same or any(a is not b for a, b in zip(last.wanted, wanted, strict=True)):  # type: ignore[union-attr]
+            last = self._last = _Place(np.zeros((len(start), n_cells), dtype=np.intp), hidden, step, wanted)
+        return last  # type: ignore[return-value]
 
     # --- known likelihoods -----------------------------------------------------------------------------------------------
     def _known_block(self, block: Block, foreseen: _Foreseen, place: _Place, out: Cells) -> None:
@@ -276,12 +288,12 @@ class _Place:
             else:
                 self.which[h] = len(self.lists)
                 self.lists.append(w)
-        self._wanted = wanted
+        self.wanted = list(wanted)
 
     def of(self, rows: Ints | slice) -> _Place:
         """Some rows."""
-        made = {id(w): w.of(rows) for w in self._wanted}
-        return _Place(self.known[rows], self.hidden, self.step, [made[id(w)] for w in self._wanted])
+        made = {id(w): w.of(rows) for w in self.wanted}
+        return _Place(self.known[rows], self.hidden, self.step, [made[id(w)] for w in self.wanted])
 
     def by_wish(self) -> list[tuple[Wish, Ints | slice]]:
         """Each preference, and the cells that it counts for."""

@@ -46,7 +46,9 @@ def _scores(worth: Floats, precision: Floats | float, log_prior: Floats | float)
     """precision x worth + log prior ``(rows, n)``, less the best of each row's."""
     best = worth.max(axis=1, keepdims=True)
     if isinstance(precision, float) and 0.0 < precision < np.inf and best.min() > -np.inf:
-        score = precision * (worth - best)
+        score = worth - best
+        if precision != 1.0:
+            score *= precision
         if isinstance(log_prior, float) and log_prior == 0.0:
             return score
         score += log_prior
@@ -83,10 +85,12 @@ class Actions:
         controls: the distinct ones ``(n_actions, n_factors)``, in the order of the first policy that begins with each.
         action: which of them each policy begins with ``(n_policies,)``.
         first: first policy that begins with each ``(n_actions,)``.
+        begin: first controls of every policy ``(n_policies, n_factors)``.
     """
 
     def __init__(self, model: POMDP) -> None:
         self.num_controls = model.num_controls
+        self.begin = np.ascontiguousarray(model.first_controls)
         _, first, same = np.unique(model.first_controls, axis=0, return_index=True, return_inverse=True)
         order = np.argsort(first)
         rank = np.empty_like(order)

@@ -180,8 +180,8 @@ def _warn(c: Component, error: TooLarge) -> None:
     names = [c.model.labels["modality"][m] for m in c.telling]
     warnings.warn(
         f"modalities {names[:4]}{'...' if len(names) > 4 else ''} inform separately here, their gains are summed: a table of "
-        f"their joint outcomes would hold {error.args[0]:.3g} numbers, more than {LARGEST} (Planner(modalities='separate') does "
-        "so without this warning)",
+        f"their joint outcomes would hold {error.args[0]:.3g} numbers, more than {LARGEST} (Planner(modalities='separate') "
+        "does so without this warning)",
         stacklevel=3,
     )
 

@@ -32,4 +32,5 @@ def later_prior(model: POMDP, planner: Planner) -> Floats:
 
 def gamma_of(planner: Planner, agents: Ints) -> Floats | float:
     """Precision of the posterior over policies: a number, or that of each row ``(rows, 1)``."""
-    return float(planner.gamma) if np.ndim(planner.gamma) == 0 else np.asarray(planner.gamma)[agents][:, None]
+    gamma = planner.gamma
+    return gamma if isinstance(gamma, float) else np.asarray(gamma)[agents][:, None]
