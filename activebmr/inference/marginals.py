@@ -32,7 +32,8 @@ class Marginals(Sequence[Floats]):
             i = next(i for i, c in enumerate(self._components) if factor in c.factors)
             c = self._components[i]
             for f, q in zip(c.hidden, c.marginals(self._belief.q(i)) if c.hidden else (), strict=True):
-                self._made[f] = q
+                self._made[f] = q.view()
+                self._made[f].flags.writeable = False  # it may be the belief itself
             for f, size, state in zip(c.known, c.known_sizes, c.states_of(self._belief.known[i]), strict=True):
                 self._made[f] = np.eye(size)[state]
         return self._made[factor]

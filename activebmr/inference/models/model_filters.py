@@ -14,6 +14,7 @@ from activebmr.inference.exact import Exact
 from activebmr.inference.knowledge import Knowledge
 from activebmr.inference.models.bank import ModelBelief
 from activebmr.inference.models.claims import Claims
+from activebmr.inference.smoothing import moved_log
 from activebmr.model.components import Component, components_of
 from activebmr.model.hypotheses import HypothesisSpace
 from activebmr.model.pomdp import POMDP
@@ -53,10 +54,7 @@ class ModelFilters:
             if c.motion.still:
                 log.append(belief.log[i])
                 continue
-            q = np.exp(belief.log[i])
-            after = _moved(c, q if self.touched[i] else q[:, None], c.hidden_code(controls), here)
-            with np.errstate(divide="ignore"):
-                log.append(np.log(after if self.touched[i] else after[:, 0]))
+            log.append(_moved(c, belief.log[i], c.hidden_code(controls), here))
         return replace(belief, known=known, log=log)
 
     def update(
@@ -166,14 +164,10 @@ class ModelFilters:
                     out.append(belief.log[i])
                     continue
                 code, known = c.hidden_code(later.controls), now.known[i]  # type: ignore[arg-type]
-                q, after = np.exp(now.log[i]), np.exp(logs[0][i])
-                if not self.touched[i]:
-                    q, after = q[:, None], after[:, None]
-                predicted = _moved(c, q, code, known)
-                ratio = np.divide(after, predicted, out=np.zeros_like(predicted), where=predicted > 0)
-                with np.errstate(divide="ignore"):
-                    log = np.log(q * _moved(c, ratio, code, known, back=True))
-                out.append(log if self.touched[i] else log[:, 0])
+                predicted = _moved(c, now.log[i], code, known)
+                possible = predicted > -np.inf
+                ratio = np.where(possible, logs[0][i] - np.where(possible, predicted, 0.0), -np.inf)
+                out.append(now.log[i] + _moved(c, ratio, code, known, back=True))
             logs.insert(0, out)
         return [replace(b, log=log, weights=belief.weights, held={}) for b, log in zip(path, logs, strict=True)]
 
@@ -191,15 +185,12 @@ def log_normalised(log: Floats, otherwise: Floats | None = None) -> tuple[Floats
     return out, total
 
 
-def _moved(c: Component, q: Floats, codes: Ints, known: Ints, back: bool = False) -> Floats:
-    """Beliefs ``(rows, M, n_hidden)`` forward (or, transposed, backward) through the transitions under each row's controls."""
-    key = codes * c.n_known + known if c.motion.by_known else codes
-    step = c.motion.backward if back else c.motion.forward
-    kinds = np.unique(key) if len(key) > 1 else key
-    if len(kinds) == 1:
-        return step(q, int(codes[0]), int(known[0]))
-    out = np.empty_like(q)
-    for kind in kinds:
-        rows = np.flatnonzero(key == kind)
-        out[rows] = step(q[rows], int(codes[rows[0]]), int(known[rows[0]]))
-    return out
+def _moved(c: Component, log: Floats, codes: Ints, known: Ints, back: bool = False) -> Floats:
+    """Log weights ``(rows, n_hidden)`` or, per hypothesis, ``(rows, M, n_hidden)``, forward (or, transposed, backward) through
+    the transitions under each row's controls.
+    """
+    times = log.shape[1] if log.ndim == 3 else 1
+    flat = log.reshape(-1, log.shape[-1])
+    weights = None if back else np.exp(flat)
+    out, _ = moved_log(c, flat, np.repeat(codes, times), np.repeat(known, times), weights, back)
+    return out.reshape(log.shape)
