@@ -8,7 +8,6 @@ neighbours.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -35,36 +34,34 @@ def weighted_rows(start: Ints, index: Ints, weight: Floats, table: Floats) -> Fl
     return out
 
 
-@dataclass(frozen=True, eq=False)
 class Ragged:
-    """Lists of (index, weight), one list per row and none empty: ``start`` (rows + 1,), ``index`` and ``weight`` (entries,)."""
+    """Lists of (index, weight), one list per row and none empty: ``start`` (rows + 1,), ``index`` and ``weight`` (entries,).
 
-    start: Ints
-    index: Ints
-    weight: Floats
+    Treat it as read-only. ``rows`` is their number, and ``single`` says whether every row holds exactly one entry.
+    """
 
-    @property
-    def rows(self) -> int:
-        return len(self.start) - 1
+    __slots__ = ("_count", "_row", "index", "rows", "single", "start", "weight")
+
+    def __init__(self, start: Ints, index: Ints, weight: Floats) -> None:
+        self.start, self.index, self.weight = start, index, weight
+        self.rows = len(start) - 1
+        self.single = len(index) == self.rows
+        self._row: Ints | None = None
+        self._count: Ints | None = None
 
     @property
     def row(self) -> Ints:
         """Row of each entry."""
-        held: Ints | None = self.__dict__.get("_row")  # not functools.cached_property, which takes a lock
-        if held is None:
-            held = _arange(self.rows) if self.single else _arange(self.rows).repeat(self.count)
-            self.__dict__["_row"] = held
-        return held
+        if self._row is None:
+            self._row = _arange(self.rows) if self.single else _arange(self.rows).repeat(self.count)
+        return self._row
 
     @property
     def count(self) -> Ints:
         """Entries of each row."""
-        return self.start[1:] - self.start[:-1]
-
-    @property
-    def single(self) -> bool:
-        """True if every row holds exactly one entry."""
-        return len(self.index) == self.rows
+        if self._count is None:
+            self._count = self.start[1:] - self.start[:-1]
+        return self._count
 
     def sum(self, values: Floats) -> Floats:
         """Sums of per-entry values over each row."""

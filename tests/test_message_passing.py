@@ -12,7 +12,7 @@ from worlds import columns, lamp_rules, random_world, two_rooms
 
 from activebmr import POMDP, Agent, Learning, ModelProcess, Planner, Reasoning, Selection, replay
 from activebmr.inference.paths import Paths
-from activebmr.planning.paths import PathInference
+from activebmr.planning.paths.inference import PathInference
 from paradigms import insight
 
 TRIALS = range(32)

@@ -15,8 +15,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from test_exact import observation
 
 from activebmr import POMDP, Agent, Learning, Planner
-from activebmr.planning import cells
-from activebmr.planning.histories import histories_of
+from activebmr.planning.joint import cells
+from activebmr.planning.joint.histories import histories_of
 
 SEEDS = st.integers(0, 10**6)
 GAINS = ("state", "param")

@@ -17,8 +17,8 @@ from activebmr.inference.paths import PathCounts, Paths, PathSettings
 from activebmr.inference.paths.transitions import Transitions
 from activebmr.inference.tables import CountTable, KnownTable
 from activebmr.model.layout import layouts_of
-from activebmr.planning.along_paths import AlongPaths
-from activebmr.planning.paths import PathInference
+from activebmr.planning.paths.along import AlongPaths
+from activebmr.planning.paths.inference import PathInference
 from activebmr.planning.preferences import log_preferences
 
 GAINS = ("state", "param")

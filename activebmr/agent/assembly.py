@@ -32,14 +32,14 @@ from activebmr.inference.tables import CountTable, KnownTable
 from activebmr.model.components import Component, components_of
 from activebmr.model.hypotheses import HypothesisSpace
 from activebmr.model.pomdp import POMDP
-from activebmr.planning.along_paths import AlongPaths, PathPlanning
 from activebmr.planning.evaluation import Evaluation
-from activebmr.planning.joint import JointPlanning
+from activebmr.planning.joint.planning import JointPlanning
 from activebmr.planning.marginal import MarginalPlanning, warn_of_separate_gains
 from activebmr.planning.models.own import OwnProspects
 from activebmr.planning.models.planning import ReasonedPlanning, Thinking
 from activebmr.planning.models.shared import SharedProspects
-from activebmr.planning.paths import PathInference
+from activebmr.planning.paths.along import AlongPaths, PathPlanning
+from activebmr.planning.paths.inference import PathInference
 from activebmr.planning.planner import Planner
 from activebmr.planning.preferences import Preferences
 from activebmr.planning.protocol import Planning
@@ -167,13 +167,13 @@ def _by_factors(name: str) -> Callable[[Order], Mind]:
         believing = ByFactors(order.model, name, order.rounds)
         model, planner, comparing = order.model, order.planner, _soft(order)
         marginal = lambda p: MarginalPlanning(order.model, planner, name, p, order.trial_length, order.rounds)  # noqa: E731
-        # where factors move each other, the future is a product of marginals as well, if gains are sums: SPM's and pymdp's values
+        # where factors move each other, the future is a product of marginals too, if gains are sums: SPM's and pymdp's values
         apart = planner.modalities == "separate" and planner.depth == 0 and _interact(model)
         if planner.search == "states" or apart or not _fits(model):
             if planner.search != "states" and planner.depth > 0:
                 raise ValueError(
-                    "search of Planner must be 'states' for this model: its coupled factors have too many joint states for exact "
-                    "beliefs, which a search over outcomes needs"
+                    "search of Planner must be 'states' for this model: its coupled factors have too many joint states for "
+                    "exact beliefs, which a search over outcomes needs"
                 )
             warn_of_separate_gains(model, planner)
             return Mind(believing, marginal(order.preferences()), comparing)

@@ -257,10 +257,10 @@ def replay_recording(
     policies; with (trial, time, ...) the beliefs qs_<factor> and model_posterior; with (trial, ...) the counts pA_<modality>,
     log_odds, kl_to_truth and adopted_model (-1 for none). With several schemes there is a file for each: OUT-<scheme>.npz.
     """
-    from activebmr.version import __version__
     from activebmr.behaviour.recordings import load_recording
     from activebmr.behaviour.replay import replay
     from activebmr.files import write_npz
+    from activebmr.version import __version__
 
     module = _module(paradigm)
     names = _scheme_names(module, scheme)

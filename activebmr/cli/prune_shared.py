@@ -73,8 +73,8 @@ def run_and_report(
 
     import torch
 
-    from activebmr.version import __version__
     from activebmr.pruning.experiments.runs import write_json
+    from activebmr.version import __version__
 
     folder = make_folder(out, ("unfinished",), ("report.json",))
     tell = None if quiet or not sys.stderr.isatty() else lambda line: print(f"\r{line:<150.150}", end="", file=sys.stderr)

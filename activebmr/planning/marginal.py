@@ -25,9 +25,9 @@ from activebmr.inference.tables import KnownTable
 from activebmr.model.components import components_of
 from activebmr.model.layout import dynamics_of, layouts_of
 from activebmr.model.pomdp import POMDP
-from activebmr.planning.branches import distinct_rows
 from activebmr.planning.choice import policy_probabilities
 from activebmr.planning.evaluation import Evaluation, Terms
+from activebmr.planning.joint.branches import distinct_rows
 from activebmr.planning.marginal_predictions import Given, Prediction
 from activebmr.planning.marginal_terms import one_step_terms
 from activebmr.planning.planner import Planner

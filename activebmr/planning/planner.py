@@ -22,8 +22,8 @@ class Planner:
         depth: how many further steps a search looks ahead, 0 for none (Friston et al. 2021). Needs policies of one step. A
             search never looks beyond the end of the trial, if the agent knows when that is.
         gains: which information gains count beside expected utility, among ``"state"``, ``"param"``, ``"model"``.
-        modalities: whether the modalities of an observation inform ``"together"``, as they do (what two of them both tell counts
-            once), or ``"separate"``: gains are summed over modalities (SPM, pymdp).
+        modalities: whether the modalities of an observation inform ``"together"``, as they do (what two of them both tell
+            counts once), or ``"separate"``: gains are summed over modalities (SPM, pymdp).
         search: what a search branches over: the ``"outcomes"`` that may be seen, with exact beliefs after each; or the likely
             hidden ``"states"``, each with the outcome expected in it (SPM, the paper).
         backup: what a future is worth to a search over outcomes: the values of its policies averaged by their

@@ -14,7 +14,7 @@ from activebmr.inference.tables import CountTable, KnownTable
 from activebmr.model.components import Component
 from activebmr.model.layout import layouts_of
 from activebmr.model.reading import Reading
-from activebmr.planning.blocks import LARGEST, TooLarge, joint_outcomes
+from activebmr.planning.joint.blocks import LARGEST, TooLarge, joint_outcomes
 
 __all__ = ["Bundle", "Here", "plogp"]
 

@@ -16,9 +16,9 @@ from activebmr.inference.tables import CountTable, KnownTable
 from activebmr.model.components import Component
 from activebmr.model.reading import Reading
 from activebmr.planning.evaluation import Terms
-from activebmr.planning.histories import histories_of
+from activebmr.planning.joint.histories import histories_of
+from activebmr.planning.joint.supports import by_support
 from activebmr.planning.models.bundles import Bundle, Here, plogp
-from activebmr.planning.supports import by_support
 
 __all__ = ["Group"]
 

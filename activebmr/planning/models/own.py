@@ -15,12 +15,12 @@ from activebmr.inference.knowledge import Knowledge
 from activebmr.inference.models.bank import ModelBelief
 from activebmr.inference.models.own import OwnEvidence
 from activebmr.model.components import Component, known_factors
-from activebmr.planning.blocks import LARGEST, Tables, TooLarge
-from activebmr.planning.branches import distinct_rows
 from activebmr.planning.evaluation import Terms
+from activebmr.planning.joint.blocks import LARGEST, Tables, TooLarge
+from activebmr.planning.joint.branches import distinct_rows
+from activebmr.planning.joint.outlook import Outlook
 from activebmr.planning.models.bundles import Bundle, Here
 from activebmr.planning.models.groups import Group
-from activebmr.planning.outlook import Outlook
 
 __all__ = ["OwnProspects"]
 

@@ -15,8 +15,8 @@ from activebmr.inference.models.reasoner import Expectations, JointReasoner
 from activebmr.inference.models.shared import Thoughts
 from activebmr.inference.tables import CountTable
 from activebmr.planning.evaluation import Terms
+from activebmr.planning.joint.supports import by_support
 from activebmr.planning.models.bundles import plogp
-from activebmr.planning.supports import by_support
 
 __all__ = ["ImaginedThoughts", "Prospects", "SharedProspects"]
 

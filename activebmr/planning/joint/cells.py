@@ -12,10 +12,10 @@ from activebmr.arrays import Floats, Ints
 from activebmr.inference.tables import CountTable
 from activebmr.model.components import Component
 from activebmr.model.reading import Reading, project
-from activebmr.planning.blocks import Block, Own, Silent, Tables
-from activebmr.planning.histories import Histories, Level
+from activebmr.planning.joint.blocks import Block, Own, Silent, Tables
+from activebmr.planning.joint.histories import Histories, Level
+from activebmr.planning.joint.supports import by_support
 from activebmr.planning.preferences import Wish
-from activebmr.planning.supports import by_support
 
 __all__ = ["Cells", "Part", "Worth"]
 

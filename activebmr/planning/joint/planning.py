@@ -9,11 +9,11 @@ from activebmr.arrays import Floats, Ints
 from activebmr.inference.joint_belief import JointBelief
 from activebmr.inference.knowledge import Knowledge
 from activebmr.model.pomdp import POMDP
-from activebmr.planning.blocks import Tables
-from activebmr.planning.branches import Branches
 from activebmr.planning.choice import policy_probabilities
 from activebmr.planning.evaluation import Evaluation, Terms
-from activebmr.planning.outlook import Outlook
+from activebmr.planning.joint.blocks import Tables
+from activebmr.planning.joint.branches import Branches
+from activebmr.planning.joint.outlook import Outlook
 from activebmr.planning.planner import Planner
 from activebmr.planning.preferences import Preferences
 from activebmr.planning.search import Search

@@ -1,6 +1,6 @@
 """Expected free energy of policies under joint beliefs: utility, and gains about states and parameters.
 
-Worth is worked out per *cell* (`activebmr.planning.histories`) and summed over the cells of each policy. Modalities of one
+Worth is worked out per *cell* (see `histories` beside this) and summed over the cells of each policy. Modalities of one
 component inform together (what two of them both tell counts once) or, where asked, each by itself, summed; different
 components are independent of each other, and their gains add up. What modalities depend on moves by itself within a component
 often enough: then only those factors are followed.
@@ -20,10 +20,10 @@ from activebmr.inference.tables import KnownTable
 from activebmr.model.components import Component, components_of, known_factors
 from activebmr.model.pomdp import POMDP
 from activebmr.model.reading import Reading
-from activebmr.planning.blocks import LARGEST, Block, Own, Silent, Tables, TooLarge, apart
-from activebmr.planning.cells import Cells, Part
 from activebmr.planning.evaluation import Terms
-from activebmr.planning.histories import histories_of
+from activebmr.planning.joint.blocks import LARGEST, Block, Own, Silent, Tables, TooLarge, apart
+from activebmr.planning.joint.cells import Cells, Part
+from activebmr.planning.joint.histories import histories_of
 from activebmr.planning.preferences import Wish
 
 __all__ = ["Outlook", "Wanted"]

@@ -17,7 +17,7 @@ from activebmr.inference.paths import Paths
 from activebmr.model.layout import layouts_of
 from activebmr.model.pomdp import POMDP
 from activebmr.planning.evaluation import Evaluation
-from activebmr.planning.paths import PathInference
+from activebmr.planning.paths.inference import PathInference
 from activebmr.planning.planner import Planner
 
 __all__ = ["AlongPaths", "Journey", "PathPlanning"]

@@ -12,8 +12,8 @@ from activebmr.inference.tables import KnownTable
 from activebmr.model.components import Component, components_of
 from activebmr.model.pomdp import POMDP
 from activebmr.model.reading import Reading
-from activebmr.planning.blocks import LARGEST, Block, Own, Tables, TooLarge
-from activebmr.planning.histories import histories_of
+from activebmr.planning.joint.blocks import LARGEST, Block, Own, Tables, TooLarge
+from activebmr.planning.joint.histories import histories_of
 
 __all__ = ["Branches", "distinct_rows"]
 

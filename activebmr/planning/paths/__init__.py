@@ -1,0 +1,1 @@
+"""The scheme of 2016 and 2017: planning along paths."""
