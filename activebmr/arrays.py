@@ -28,7 +28,7 @@ def sample(probabilities: Floats, uniform: Floats) -> Ints:
 
 def sample_cumulative(cumulative: Floats, uniform: Floats) -> Ints:
     """The same from cumulative sums over each row."""
-    above = cumulative > (uniform * cumulative[:, -1])[:, None]
+    above = cumulative > uniform[:, None] * cumulative[:, -1:]
     above[:, -1] = True  # whatever rounding says
     return above.argmax(axis=1)
 

@@ -11,7 +11,7 @@ from activebmr import checks
 from activebmr.arrays import Bools, Floats, Ints, sample
 from activebmr.model.observations import policy_of
 from activebmr.model.pomdp import POMDP
-from activebmr.planning.choice import Actions, log_policy_probabilities, policy_probabilities, tied
+from activebmr.planning.choice import Actions, log_policy_probabilities, policy_probabilities, policy_weights, tied
 from activebmr.planning.evaluation import Evaluation
 from activebmr.planning.planner import Planner
 from activebmr.planning.settings import gamma_of
@@ -34,7 +34,7 @@ class Acting:
 
     def _alpha(self, rows: int) -> Floats | float | None:
         alpha = self._planner.alpha
-        if alpha is None or np.ndim(alpha) == 0:
+        if alpha is None or isinstance(alpha, float):
             return alpha
         return checks.each_agent(alpha, rows, "alpha of Planner")[:, None]
 
@@ -54,11 +54,8 @@ class Acting:
             worth = tied(worth)
         if alpha is None:
             policy = worth.argmax(axis=1)
-        elif isinstance(alpha, float) and alpha < np.inf and worth.min() > -np.inf:
-            # what is drawn from need not sum to one
-            policy = sample(np.exp(alpha * (worth - worth.max(axis=1, keepdims=True))), uniform)
         else:
-            policy = sample(policy_probabilities(worth, alpha), uniform)
+            policy = sample(policy_weights(worth, alpha), uniform)  # what is drawn from need not sum to one
         return policy, self.actions.begin[policy]
 
     @staticmethod

@@ -36,6 +36,7 @@ LARGEST = 2**22
 """Hidden joint states of one component beyond which exact beliefs are refused."""
 _LARGEST_MOTION = 2**27  # numbers in the transitions of one component
 _SMALL = 2**17  # numbers in a table of all outcomes of a component's modalities
+_FAINTEST = 1e-250  # probability of an observation from which on logarithms alone are trusted
 _NO_MASS = 1e-16  # less probable states cannot move a float64 sum
 
 
@@ -265,21 +266,27 @@ def _normalised(total: Floats) -> tuple[Floats, Floats, Floats, Bools | None]:
     """Log probabilities, probabilities and the log of the normaliser, all -inf where nothing is possible; and where that is, or
     None for nowhere.
     """
+    q = np.exp(total)
+    mass = np.add.reduce(q, axis=1, keepdims=True)
+    evidence = np.log(np.maximum(mass, _FAINTEST))
+    q /= np.maximum(mass, _FAINTEST)
+    log, lost = total - evidence, None
+    if mass.min() < _FAINTEST:  # too improbable for a number that is not a logarithm
+        rows = np.flatnonzero(mass[:, 0] < _FAINTEST)
+        lost = np.zeros(len(total), dtype=bool)
+        log[rows], q[rows], evidence[rows, 0], lost[rows] = _normalised_logs(total[rows])
+        lost = lost if lost.any() else None
+    return log, q, evidence[:, 0], lost
+
+
+def _normalised_logs(total: Floats) -> tuple[Floats, Floats, Floats, Bools]:
     top = total.max(axis=1, keepdims=True)
-    lost = None if top.min() > -np.inf else top == -np.inf
-    if lost is not None:
-        top = np.where(lost, 0.0, top)
+    lost = top == -np.inf
+    top = np.where(lost, 0.0, top)
     q = np.exp(total - top)
-    mass = q.sum(axis=1, keepdims=True)
-    if lost is not None:
-        mass = np.where(lost, 1.0, mass)
-    q /= mass
-    evidence = np.log(mass)
-    evidence += top
-    log = total - evidence
-    if lost is not None:
-        evidence = np.where(lost, -np.inf, evidence)
-    return log, q, evidence[:, 0], None if lost is None else lost[:, 0]
+    mass = np.where(lost, 1.0, q.sum(axis=1, keepdims=True))
+    evidence = top + np.log(mass)
+    return total - evidence, q / mass, np.where(lost, -np.inf, evidence)[:, 0], lost[:, 0]
 
 
 def check_size(model: POMDP, c: Component) -> None:

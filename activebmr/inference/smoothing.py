@@ -123,7 +123,7 @@ def moved_log(
     Nothing is lost that is too faint, or too large, for a number of its own: many outcomes may speak against a state by a
     thousand nats, and as many for it later.
     """
-    if q is not None and log.min() >= _FAINT:
+    if q is not None and np.count_nonzero(log < _FAINT) == np.count_nonzero(log == -np.inf):  # nothing is faint
         after = moved(c, q, codes, known, back)
         with np.errstate(divide="ignore"):
             return np.log(after), after

@@ -7,7 +7,7 @@ import numpy as np
 from activebmr.arrays import Floats, Ints, sample
 from activebmr.model.pomdp import POMDP
 
-__all__ = ["TIE", "Actions", "log_policy_probabilities", "policy_probabilities", "tied"]
+__all__ = ["TIE", "Actions", "log_policy_probabilities", "policy_probabilities", "policy_weights", "tied"]
 
 TIE = 1e-9
 """Share of the spread of all values (or of 1 nat) within which two values count as equal."""
@@ -32,8 +32,14 @@ def policy_probabilities(worth: Floats, precision: Floats | float, log_prior: Fl
         precision: >= 0, for all rows or ``(rows, 1)``.
         log_prior: ``(n,)`` or 0.
     """
-    p = np.exp(_scores(worth, precision, log_prior))
-    return np.asarray(p / p.sum(axis=1, keepdims=True))
+    p = policy_weights(worth, precision, log_prior)
+    p /= np.add.reduce(p, axis=1, keepdims=True)
+    return p
+
+
+def policy_weights(worth: Floats, precision: Floats | float, log_prior: Floats | float = 0.0) -> Floats:
+    """`policy_probabilities` up to a factor for each row: the best has 1."""
+    return np.exp(_scores(worth, precision, log_prior))
 
 
 def log_policy_probabilities(worth: Floats, precision: Floats | float, log_prior: Floats | float = 0.0) -> Floats:
@@ -44,7 +50,7 @@ def log_policy_probabilities(worth: Floats, precision: Floats | float, log_prior
 
 def _scores(worth: Floats, precision: Floats | float, log_prior: Floats | float) -> Floats:
     """precision x worth + log prior ``(rows, n)``, less the best of each row's."""
-    best = worth.max(axis=1, keepdims=True)
+    best = np.maximum.reduce(worth, axis=1, keepdims=True)
     if isinstance(precision, float) and 0.0 < precision < np.inf and best.min() > -np.inf:
         score = worth - best
         if precision != 1.0:

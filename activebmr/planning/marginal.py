@@ -89,7 +89,7 @@ class MarginalPlanning:
             steps = [wanted(h + 1) for h in range(min(self.model.policy_length, left))]
             terms = self._sequence_terms(tables, agents, qs, steps, planner.gains, posterior)
             value = terms.value(planner.gains)
-        return Evaluation(terms, value, policy_probabilities(value, gamma_of(planner, agents), prior), prior)
+        return Evaluation(terms, value, self._posterior(value, agents, prior), prior)
 
     def model_gain(
         self, belief: Belief, knowledge: Knowledge, agents: Ints, t: int, model_posterior: Floats | None
@@ -216,9 +216,9 @@ class MarginalPlanning:
         return deep
 
     def _posterior(self, value: Floats, agents: Ints, prior: Floats) -> Floats:
-        """Posterior over policies; values are finite here."""
+        """Posterior over policies."""
         gamma = gamma_of(self.planner, agents)
-        if isinstance(gamma, float) and gamma < np.inf:
+        if isinstance(gamma, float) and gamma < np.inf and self.planner.search == "states":  # values are finite then
             return softmax(gamma * value + prior)
         return policy_probabilities(value, gamma, prior)
 

@@ -380,7 +380,7 @@ def information(chance: Floats, ambiguity: Floats) -> Floats:
     """Entropy of expected outcomes (last axis) less their expected entropy, given minus the latter; >= 0."""
     if chance.shape[-1] > _FEW:
         p = np.maximum(chance, 1e-300)
-        total = (chance * np.log(p)).sum(axis=-1)
+        total = np.add.reduce(chance * np.log(p), axis=-1)
         return np.maximum(ambiguity - total, 0.0)
     total = None
     for o in range(chance.shape[-1]):
