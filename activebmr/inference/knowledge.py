@@ -40,7 +40,7 @@ class Knowledge:
         return replace(self, tables=tables, adopted=self.adopted.copy(), **held)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False, slots=True)
 class Percept:
     """What an observation did to beliefs.
 

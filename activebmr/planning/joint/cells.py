@@ -105,10 +105,14 @@ class Part:
         self._hidden = _Marginal(component, followed)
         self._wide: dict[int, tuple[Floats, Floats]] = {}
         self._last: _Place | None = None
+        first = histories.by_step[0]
+        self._policies_are_cells = bool((first == np.arange(len(first))).all())
 
     def spread(self, values: Floats, steps: int) -> Floats:
         """Cells' values to policies, summed over their steps ``(rows, n_policies)``."""
         cell = self.histories.by_step
+        if steps == 1 and self._policies_are_cells and values.shape[1] == len(cell[0]):
+            return values
         total = values.take(cell[0], axis=1)
         for h in range(1, steps):
             total += values.take(cell[h], axis=1)

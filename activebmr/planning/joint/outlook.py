@@ -113,7 +113,9 @@ class _Spread(Terms):
 
     def value(self, gains: Sequence[str]) -> Floats:
         names = ["utility", *(g for g in ("state", "param") if g in gains)]
-        total = self._sum(lambda c: c.total(*names)) + self._constant
+        total = self._sum(lambda c: c.total(*names))
+        if self._constant != 0.0:
+            total = total + self._constant
         return total + self.model if "model" in gains and "model" in self.__dict__ else total
 
     @property
