@@ -262,7 +262,12 @@ SEEN, DONE = [[0, 0], [1, 1], [0, 1], [0, 0]], [[1, 0], [0, 0], [0, 0]]
     [
         (SEEN, DONE[:2], ValueError, "controls must have 3 or 4 rows for 4 outcomes; got 2"),
         (SEEN, [*DONE, [0, 0], [0, 0]], ValueError, "controls must have 3 or 4 rows for 4 outcomes; got 5"),
-        ([[0, 0], [1, 3], [0, 1], [0, 0]], DONE, ValueError, r"observation\[1\] must lie in 0\.\.2, or be -1 for what was not seen; got 3"),
+        (
+            [[0, 0], [1, 3], [0, 1], [0, 0]],
+            DONE,
+            ValueError,
+            r"observation\[1\] must lie in 0\.\.2, or be -1 for what was not seen; got 3",
+        ),
         ([[0, 0], [-2, 1], [0, 1], [0, 0]], DONE, ValueError, r"observation\[0\] must lie in 0\.\.1, or be -1 .*; got -2"),
         ([[0], [1], [0], [0]], DONE, ValueError, "observation must have shape"),
         (SEEN, [[2, 0], [0, 0], [0, 0]], ValueError, r"action of factor 0 must lie in 0\.\.1; got"),

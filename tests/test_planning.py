@@ -81,9 +81,7 @@ def test_gain_about_models_is_that_of_the_dense_reference(seed, model_gain):
 
 
 @settings(max_examples=25)
-@given(
-    SEEDS, FILTERS, st.sampled_from(["first", "always"]), st.sampled_from([None, 2, 3])
-)
+@given(SEEDS, FILTERS, st.sampled_from(["first", "always"]), st.sampled_from([None, 2, 3]))
 def test_search_one_step_deep_is_that_of_the_dense_reference(seed, inference, habit, trial_length):
     model = random_world(seed, max_factors=3)
     planner = spm(depth=1, habit=habit)

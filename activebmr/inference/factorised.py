@@ -16,16 +16,23 @@ from activebmr.inference.looking_up import (
     FLOOR,
     Outcomes,
     Tables,
+    columns_at,
     columns_of,
     coupled,
+    likelihood_at,
     likelihood_of,
+    marginals_at,
     marginals_of,
     unseen,
 )
+from activebmr.inference.tables import CountTable, KnownTable
 from activebmr.model.pomdp import POMDP
 from activebmr.ragged import Ragged
 
 __all__ = ["infer_factorised"]
+
+_FEW = 64  # modalities whose likelihoods may be multiplied without much risk of underflow
+_SMALL = -400.0  # log evidence below which products of likelihoods may have lost digits
 
 
 def infer_factorised(
@@ -41,24 +48,90 @@ def infer_factorised(
     unknown = tuple(f for f in range(len(belief)) if belief.known[f] is None)
     after, evidence, impossible = belief, np.zeros(belief.rows), np.zeros(belief.rows, dtype=bool)
     for factors, modalities in coupled(model, unknown):
-        joint = belief.joint(factors, 0.0)
-        lookup = tables, agents, belief, factors, joint, modalities, outcomes
-        posterior, seen = _normalised(joint, _log_likelihood(*lookup, 0.0))
-        bad = seen == -np.inf
-        if bad.any():
-            floored, instead = _normalised(joint, _log_likelihood(*lookup, FLOOR))
-            posterior = np.where(bad[joint.row], floored, posterior)
-            seen = np.where(bad, instead, seen)
-            impossible |= bad
-        marginals = marginals_of(joint, posterior, [belief.sizes[f] for f in factors])
+        if len(modalities) <= _FEW:
+            marginals, seen = _by_products(tables, agents, belief, factors, modalities, outcomes)
+            rest = (seen < _SMALL).nonzero()[0]
+            if len(rest):
+                part = [o[rest] for o in outcomes]
+                theirs, seen[rest], impossible[rest] = _by_logs(
+                    tables, agents[rest], belief.take(rest), factors, modalities, part, impossible[rest]
+                )
+                for q, instead in zip(marginals, theirs, strict=True):
+                    q[rest] = instead
+        else:
+            marginals, seen, impossible = _by_logs(tables, agents, belief, factors, modalities, outcomes, impossible)
         blind = _blind(modalities, outcomes, belief.rows)
-        if blind.any():
+        if blind is not None and blind.any():
             seen[blind] = 0.0
             for f, q in zip(factors, marginals, strict=True):
                 q[blind] = belief[f][blind]
         after = after.replaced(factors, marginals)
         evidence += seen
     return after, evidence, impossible
+
+
+def _by_products(
+    tables: Tables,
+    agents: Ints,
+    belief: Belief,
+    factors: tuple[int, ...],
+    modalities: Sequence[int],
+    outcomes: Outcomes,
+) -> tuple[list[Floats], Floats]:
+    """Posterior marginals, and log evidence, from products of likelihoods: good where the evidence is not too small."""
+    joint = belief.joint(factors, 0.0)
+    index, weight, row = joint.index, joint.weight, joint.row
+    for m in sorted(modalities, key=lambda m: not _rules_out(tables[m], outcomes[m])):
+        table, outcome = tables[m], outcomes[m]
+        columns = columns_at(table.layout, belief, factors, index, row)
+        missing = unseen(outcome)
+        if isinstance(table, KnownTable) and table.certain is not None and outcome.ndim == 1:  # see `_rules_out`
+            # what an outcome rules out need not be looked at any more
+            possible = table.certain[columns] == outcome[row]
+            if missing is not None:
+                possible |= missing[row]
+            kept = possible.nonzero()[0]
+            if len(kept) < len(index):
+                index, weight, row = index[kept], weight[kept], row[kept]
+            continue
+        if missing is not None and outcome.ndim == 1:
+            outcome = np.maximum(outcome, 0)
+        likelihood = likelihood_at(table, agents, row, columns, outcome)
+        if missing is not None:
+            likelihood[missing[row]] = 1.0
+        weight = weight * likelihood
+    total = np.bincount(row, weights=weight, minlength=joint.rows)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        marginals = marginals_at(joint.rows, row, index, weight, [belief.sizes[f] for f in factors])
+        for q in marginals:
+            q /= total[:, None]
+        return marginals, np.log(total)
+
+
+def _rules_out(table: KnownTable | CountTable, outcome: np.ndarray) -> bool:
+    """Whether outcomes of a modality leave some states and say nothing more about them."""
+    return isinstance(table, KnownTable) and table.certain is not None and outcome.ndim == 1
+
+
+def _by_logs(
+    tables: Tables,
+    agents: Ints,
+    belief: Belief,
+    factors: tuple[int, ...],
+    modalities: Sequence[int],
+    outcomes: Outcomes,
+    impossible: Bools,
+) -> tuple[list[Floats], Floats, Bools]:
+    """The same from sums of log likelihoods, and whether the observation had probability 0 (or had before)."""
+    joint = belief.joint(factors, 0.0)
+    lookup = tables, agents, belief, factors, joint, modalities, outcomes
+    posterior, seen = _normalised(joint, _log_likelihood(*lookup, 0.0))
+    bad = seen == -np.inf
+    if bad.any():
+        floored, instead = _normalised(joint, _log_likelihood(*lookup, FLOOR))
+        posterior = np.where(bad[joint.row], floored, posterior)
+        seen = np.where(bad, instead, seen)
+    return marginals_of(joint, posterior, [belief.sizes[f] for f in factors]), seen, impossible | bad
 
 
 def _log_likelihood(
@@ -101,12 +174,12 @@ def _normalised(joint: Ragged, log_likelihood: Floats) -> tuple[Floats, Floats]:
         return posterior / total[joint.row], shift + np.log(total)
 
 
-def _blind(modalities: Sequence[int], outcomes: Outcomes, rows: int) -> Bools:
-    """Rows that saw nothing of some modalities."""
+def _blind(modalities: Sequence[int], outcomes: Outcomes, rows: int) -> Bools | None:
+    """Rows that saw nothing of some modalities; None if there are none."""
     blind = np.ones(rows, dtype=bool)
     for m in modalities:
         missing = unseen(outcomes[m])
         if missing is None:
-            return np.zeros(rows, dtype=bool)
+            return None
         blind &= missing
     return blind

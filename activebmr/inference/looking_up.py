@@ -18,7 +18,20 @@ from activebmr.model.layout import Layout
 from activebmr.model.pomdp import POMDP
 from activebmr.ragged import Ragged
 
-__all__ = ["FLOOR", "Outcomes", "Tables", "columns_of", "coupled", "likelihood_of", "marginals_of", "unknown_factors", "unseen"]
+__all__ = [
+    "FLOOR",
+    "Outcomes",
+    "Tables",
+    "columns_at",
+    "columns_of",
+    "coupled",
+    "likelihood_at",
+    "likelihood_of",
+    "marginals_at",
+    "marginals_of",
+    "unknown_factors",
+    "unseen",
+]
 
 Outcomes = Sequence[np.ndarray]
 """Per modality integer outcomes ``(rows,)``, -1 for unseen, or probabilities of outcomes ``(rows, O_m)``, all 0 for unseen."""
@@ -35,32 +48,50 @@ def unknown_factors(layout: Layout, belief: Belief) -> tuple[int, ...]:
 
 def columns_of(layout: Layout, belief: Belief, factors: tuple[int, ...], joint: Ragged) -> Ints:
     """Columns (as kept by a layout) of the entries of a joint over ``factors``; the layout's other factors must be known."""
-    index: Ints
+    return columns_at(layout, belief, factors, joint.index, None if joint.single else joint.row)
+
+
+def columns_at(layout: Layout, belief: Belief, factors: tuple[int, ...], index: Ints, row: Ints | None) -> Ints:
+    """Columns of joint states ``index`` of ``factors`` in a belief's rows ``row``; None for one state in each row."""
+    column: Ints | int
     if factors == layout.still:
-        index = joint.index * layout.n_slab
+        column = index * layout.n_slab if factors else 0
     else:
-        index = np.zeros(len(joint.index), dtype=np.intp)
-        states = np.unravel_index(joint.index, [belief.sizes[f] for f in factors]) if factors else ()
+        column = 0
+        states = np.unravel_index(index, [belief.sizes[f] for f in factors]) if factors else ()
         for f, state in zip(factors, states, strict=True):
             if f in layout.strides:
-                index += state * layout.strides[f]
+                column = column + state * layout.strides[f]
+    known: Ints | int = 0
     for f, stride in layout.strides.items():
         if f not in factors:
-            known = belief.known[f]
-            assert known is not None
-            index = index + (known if joint.single else known[joint.row]) * stride
-    return index
+            state = belief.known[f]
+            assert state is not None
+            known = known + (state if stride == 1 else state * stride)
+    if isinstance(known, int):
+        return column if isinstance(column, np.ndarray) else np.zeros(len(index), dtype=np.intp)
+    return np.asarray(column + (known if row is None else known[row]))
 
 
 def likelihood_of(table: KnownTable | CountTable, agents: Ints, joint: Ragged, columns: Ints, outcome: np.ndarray) -> Floats:
     """Likelihood of each entry's joint state given its row's outcome (linear in soft outcomes, as in SPM); what it is for rows
     that saw nothing does not matter.
     """
-    index = columns if not table.learned else columns + (agents if joint.single else agents[joint.row]) * table.n_states
+    return likelihood_at(table, agents, None if joint.single else joint.row, columns, outcome)
+
+
+def likelihood_at(
+    table: KnownTable | CountTable, agents: Ints, row: Ints | None, columns: Ints, outcome: np.ndarray
+) -> Floats:
+    """The same for joint states of the rows ``row``; None for one state in each row."""
+    index = columns
+    if table.learned:
+        first = agents * table.n_states
+        index = columns + (first if row is None else first[row])
     if outcome.ndim == 1:
-        seen = outcome if joint.single else outcome[joint.row]
+        seen = outcome if row is None else outcome[row]
         return table.likelihood.reshape(-1)[index * (table.n_outcomes + 1) + seen]
-    rows, soft = table.likelihood[index], outcome[joint.row]
+    rows, soft = table.likelihood.take(index, axis=0), outcome if row is None else outcome.take(row, axis=0)
     total = rows[:, 0] * soft[:, 0]
     for o in range(1, table.n_outcomes):
         total += rows[:, o] * soft[:, o]
@@ -69,14 +100,21 @@ def likelihood_of(table: KnownTable | CountTable, agents: Ints, joint: Ragged, c
 
 def marginals_of(joint: Ragged, posterior: Floats, sizes: Sequence[int]) -> list[Floats]:
     """Marginals of each factor of a joint distribution whose indices are flat in C order."""
-    out, stride, total = [], 1, prod(sizes)
+    return marginals_at(joint.rows, joint.row, joint.index, posterior, sizes)
+
+
+def marginals_at(rows: int, row: Ints, index: Ints, weight: Floats, sizes: Sequence[int]) -> list[Floats]:
+    """Sums of the weights of joint states ``index`` of the rows ``row``, for each state of each factor."""
+    out, rest, width = [], index, prod(sizes)
     for size in sizes[::-1]:
-        state = joint.index if stride == 1 else joint.index // stride
-        if stride * size != total:
-            state = state % size
-        cell = state + joint.row * size
-        out.append(np.bincount(cell, weights=posterior, minlength=joint.rows * size).reshape(joint.rows, size))
-        stride *= size
+        width //= size
+        if width == 1:
+            state = rest
+        else:
+            above = rest // size
+            state, rest = rest - above * size, above
+        cell = state + row * size
+        out.append(np.bincount(cell, weights=weight, minlength=rows * size).reshape(rows, size))
     return out[::-1]
 
 

@@ -19,7 +19,7 @@ from activebmr.arrays import Floats, Ints, softmax
 from activebmr.inference.beliefs import Belief
 from activebmr.inference.by_factors import CERTAINTY, INFERENCE
 from activebmr.inference.knowledge import Knowledge
-from activebmr.inference.looking_up import Tables, columns_of
+from activebmr.inference.looking_up import Tables, columns_at
 from activebmr.inference.mean_field import ROUNDS
 from activebmr.inference.tables import KnownTable
 from activebmr.model.components import components_of
@@ -33,7 +33,7 @@ from activebmr.planning.marginal_terms import one_step_terms
 from activebmr.planning.planner import Planner
 from activebmr.planning.preferences import Preferences
 from activebmr.planning.settings import gamma_of, later_prior, log_prior, steps_left
-from activebmr.ragged import Ragged, cross
+from activebmr.ragged import Ragged, chosen_rows, cross
 
 __all__ = ["MarginalPlanning", "warn_of_separate_gains"]
 
@@ -242,7 +242,7 @@ class MarginalPlanning:
         """What comes after each pair of row and policy ``(pairs,)``."""
         planner = self.planner
         predicted = prediction.under(rows, policies)
-        branch, weight, outcomes = self._imagine(tables, agents[rows], predicted)
+        branch, weight, outcomes = self._imagine(tables, agents[rows], predicted, prediction.belief, rows)
         beliefs, who, same = self._after_outcomes(tables, agents[rows], rows, predicted, branch, outcomes)
         count["nodes"] += len(who)
         if count["nodes"] > planner.max_nodes * count["agents"]:
@@ -263,33 +263,46 @@ class MarginalPlanning:
             backed_up = (chance * np.where(chance > 0, value, 0.0)).sum(axis=1)
         return np.bincount(branch, weights=weight * backed_up[same], minlength=len(rows))
 
-    def _imagine(self, tables: Tables, agents: Ints, predicted: Belief) -> tuple[Ints, Floats, list[np.ndarray]]:
-        """The most probable joint states of each row, their weights, and the outcomes that each would bring."""
-        model, planner = self.model, self.planner
+    def _imagine(
+        self, tables: Tables, agents: Ints, predicted: Belief, belief: Belief, rows: Ints
+    ) -> tuple[Ints, Floats, list[np.ndarray]]:
+        """The most probable joint states of each pair, their weights, and the outcomes that each would bring."""
+        model = self.model
         relevant = {f for table in tables for f in table.layout.deps if predicted.known[f] is None}
         # the first factor varies fastest, as in SPM, whose order decides between equally probable states
         factors = tuple(sorted(relevant, reverse=True))
-        joint, many = predicted.joint(()), prod(model.num_states[f] for f in factors) > _MANY_STATES
-        for f in factors:
-            joint = cross(joint, predicted.likely(f, planner.state_cutoff), stride_a=model.num_states[f])
-            if many:  # the likeliest joint states are made of the likeliest of fewer factors
-                joint = _likeliest(joint, planner.max_states, by_index=True)
-        joint = _likeliest(joint, planner.max_states)
-        row, index, weight = joint.row, joint.index, joint.weight
-        total = np.bincount(row, weights=weight, minlength=len(agents))
-        branch = predicted.take(row)
+        if any(dynamics_of(model).kind[f] != "fixed" for f in factors):
+            joint = self._likely_states(predicted, factors)
+        else:  # whatever is done, the states stay: look at them once for each row
+            first, last = rows.min(), rows.max() + 1
+            some = belief if last - first == belief.rows else belief.take(np.arange(first, last))
+            joint = chosen_rows(self._likely_states(some, factors), rows - first)
+        row, index = joint.row, joint.index
+        total = np.bincount(row, weights=joint.weight, minlength=len(rows))
+        known = [None if k is None else k[row] for k in predicted.known]
         for f in factors[::-1]:
-            branch.known[f], index = index % model.num_states[f], index // model.num_states[f]
-        here = branch.joint(())
+            index, below = index // model.num_states[f], index
+            known[f] = below - index * model.num_states[f]
+        branch = Belief([None] * len(known), known, predicted.sizes)
         outcomes: list[np.ndarray] = []
         for table in tables:
-            column = columns_of(table.layout, branch, (), here)
+            column = columns_at(table.layout, branch, (), row, None)
             if isinstance(table, KnownTable) and table.certain is not None:
                 outcomes.append(table.certain[column])
             else:
                 column = column + agents[row] * table.n_states if table.learned else column
                 outcomes.append(table.likelihood[column, :-1])
-        return row, weight / total[row], outcomes
+        return row, joint.weight / total[row], outcomes
+
+    def _likely_states(self, belief: Belief, factors: tuple[int, ...]) -> Ragged:
+        """The most probable joint states of some factors, in each row."""
+        sizes = self.model.num_states
+        joint, many = belief.joint(()), prod(sizes[f] for f in factors) > _MANY_STATES
+        for f in factors:
+            joint = cross(joint, belief.likely(f, self.planner.state_cutoff), stride_a=sizes[f])
+            if many:  # the likeliest joint states are made of the likeliest of fewer factors
+                joint = _likeliest(joint, self.planner.max_states, by_index=True)
+        return _likeliest(joint, self.planner.max_states)
 
     def _after_outcomes(
         self,

@@ -78,10 +78,11 @@ class Prediction:
             elif kind == "general":
                 state, q = None, self._after[f][rows, controls[:, f]]
             else:
-                state, q = (None, belief[f][rows]) if state is None else (state[rows], None)
+                state, q = (None, belief[f].take(rows, axis=0)) if state is None else (state[rows], None)
             marginals.append(q)
             known.append(state)
-        return Belief(marginals, known, belief.sizes)
+        fixed = frozenset(f for f, kind in enumerate(kinds) if kind == "fixed")
+        return Belief(marginals, known, belief.sizes).repeating(belief, rows, fixed)
 
     def cells(self, layout: Layout) -> Cells:
         """The distinct predictions about the factors of one modality."""

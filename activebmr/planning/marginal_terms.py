@@ -53,13 +53,20 @@ def one_step_terms(
     for m, table in enumerate(tables):
         if log_preferences is None and not table.learned and "state" not in gains:
             continue
+        wanted = None if log_preferences is None else log_preferences[m]
+        if wanted is not None and wanted.ndim == 1 and (wanted == wanted[0]).all():
+            terms.utility += float(wanted[0])
+            wanted = None
+        telling = "state" in gains and (bool(table.layout.still) or isinstance(prediction, Given))
+        if wanted is None and not telling and not table.learned:
+            continue  # all its outcomes are worth the same, and it tells where actions lead, which is known
         cells = prediction.cells(table.layout)
         expected = _expect(table, table.likelihood, cells, agents)
         outcome = expected[:, :-1]
-        if log_preferences is not None:
-            terms.utility += _utility(log_preferences[m], cells, outcome, agents)
-        if "state" in gains:
-            gain = -_dot(outcome, np.log(np.maximum(outcome, _FLOOR)))
+        if wanted is not None:
+            terms.utility += _utility(wanted, cells, outcome, agents)
+        if telling:
+            gain = -_negentropy(outcome)
             if table.ambiguous:
                 gain += expected[:, -1]
             terms.state += cells.spread(np.maximum(gain, 0.0))
@@ -78,12 +85,10 @@ def one_step_terms(
     return terms
 
 
-def _utility(log_preference: Floats, cells: Cells, outcome: Floats, agents: Ints) -> Floats | float:
-    """Expected log preference of a modality's outcomes ``(rows, n_policies)``; a number if all are worth the same."""
+def _utility(log_preference: Floats, cells: Cells, outcome: Floats, agents: Ints) -> Floats:
+    """Expected log preference of a modality's outcomes ``(rows, n_policies)``."""
     if log_preference.ndim == 2:
         log_preference = np.repeat(log_preference[agents], cells.n_moves * cells.n_slab, axis=0)
-    elif not (log_preference != log_preference[0]).any():
-        return float(log_preference[0])
     if log_preference.min() == -np.inf:  # what never happens may be as bad as can be
         log_preference = np.where(outcome > 0, log_preference, 0.0)
     return cells.spread(_dot(outcome, log_preference))
@@ -96,6 +101,14 @@ def _expect(table: KnownTable | CountTable, values: Floats, cells: Cells, agents
     if table.learned:
         offset = np.repeat(agents * (table.n_states // cells.n_slab), cells.n_moves)
     return cells.joint.expect(slabs, offset).reshape(-1, values.shape[1])
+
+
+def _negentropy(p: Floats) -> Floats:
+    """Sum over the last axis of p log p, column by column (few columns, many rows)."""
+    total = p[:, 0] * np.log(np.maximum(p[:, 0], _FLOOR))
+    for o in range(1, p.shape[1]):
+        total += p[:, o] * np.log(np.maximum(p[:, o], _FLOOR))
+    return total
 
 
 def _dot(a: Floats, b: Floats) -> Floats:
