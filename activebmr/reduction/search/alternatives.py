@@ -51,6 +51,8 @@ class Alternatives:
         adopt: str = "reduced",
         check_support: bool = True,
     ) -> None:
+        if not isinstance(space, HypothesisSpace):
+            raise TypeError(f"space of Alternatives must be a HypothesisSpace; got {type(space).__name__}")
         if modality is None and len(space.tables) != 1:
             raise ValueError(f"modality must be given, one of {list(space.tables)}: the models speak about several")
         m = next(iter(space.tables)) if modality is None else modality
@@ -76,11 +78,13 @@ class Alternatives:
         n, n_outcomes = q.shape[:2]
         q, p = q.reshape(n, n_outcomes, -1), p.reshape(n, n_outcomes, -1)
         state, column, pair = self.table.placed  # each distinct pair of a state and what some model puts there is scored once
-        reduced = np.broadcast_to(self.table.columns[column].T[:, None], (n_outcomes, n, len(state)))
-        seen, before = (np.moveaxis(x[:, :, state], 1, 0) for x in (q, p))
+        # where nothing was seen, or a model expects what the parent does, there is no evidence either way
+        agent, place = np.nonzero((q != p).any(axis=1)[:, state])
+        before, reduced = p[agent, :, state[place]], self.table.columns[column[place]]
+        differs = (before != reduced).any(axis=1)
+        agent, place, before, reduced = agent[differs], place[differs], before[differs].T, reduced[differs].T
         score = np.zeros((n, len(state)))
-        differs = (before != reduced).any(axis=0)
-        score[differs] = log_evidence_ratio(seen[:, differs], before[:, differs], reduced[:, differs], self.offset)
+        score[agent, place] = log_evidence_ratio(q[agent, :, state[place]].T, before, reduced, self.offset)
         return np.stack([mine[pair].sum(axis=1) for mine in score])
 
     def adopted(self, model: int, posterior: ArrayLike, prior: ArrayLike) -> tuple[Floats, Floats]:
