@@ -81,10 +81,15 @@ def from_marginals(q: Floats, threshold: float) -> Ragged:
     if rows == 1:
         state = (q[0] > threshold).nonzero()[0]
         return Ragged(np.array([0, len(state)]), state, q[0, state])
-    row, state = (q > threshold).nonzero()
+    flat = q.ravel()
+    entry = (flat > threshold).nonzero()[0]
+    row = entry // q.shape[1]
+    state, weight = entry - row * q.shape[1], flat.take(entry)
     if len(row) == rows:
-        return Ragged(_arange(rows + 1), state, q[row, state])
-    return Ragged(_starts(np.bincount(row, minlength=rows)), state, q[row, state])
+        return Ragged(_arange(rows + 1), state, weight)
+    out = Ragged(_starts(np.bincount(row, minlength=rows)), state, weight)
+    out._row = row
+    return out
 
 
 def _starts(count: Ints) -> Ints:
@@ -122,8 +127,10 @@ def cross(a: Ragged, b: Ragged, stride_a: int = 1, stride_b: int = 1) -> Ragged:
     end = per_entry.cumsum()
     of_b = (b.start[:-1][a.row] - end + per_entry).repeat(per_entry)
     of_b += np.arange(end[-1])
-    of_a = _arange(len(index_a)).repeat(per_entry)
-    return Ragged(_starts(count_a * count_b), index_a[of_a] + index_b[of_b], a.weight[of_a] * b.weight[of_b])
+    index, weight = index_a.repeat(per_entry), a.weight.repeat(per_entry)
+    index += index_b[of_b]
+    weight *= b.weight[of_b]
+    return Ragged(_starts(count_a * count_b), index, weight)
 
 
 def chosen_rows(a: Ragged, rows: Ints) -> Ragged:

@@ -77,6 +77,24 @@ def test_many_pixels_do_not_underflow(inference, right, n, for_first):
     assert not info.impossible
 
 
+@IMPOSSIBLE
+@pytest.mark.parametrize("inference", WAYS)
+def test_an_agent_whose_evidence_underflows_is_held_as_if_alone(inference):
+    """Three outcomes of 1e-120, one that cannot be and plain ones, in one batch: each as by itself, evidence in logs."""
+    rare = np.array([[1e-120, 3e-120, 0.5], [0.0, 1.0, 0.5], [1.0, 0.0, 0.0]])
+    agent = still(POMDP(A=[rare] * 3, B=[np.eye(3)[:, :, None]], D=[[0.5, 0.5, 0.0]]), inference)
+    seen = np.array([[2, 2, 0], [0, 0, 0], [2, 1, 2], [1, 1, 1]])  # per agent
+    _, info = agent.step(agent.init(4), list(seen.T))
+    for k, alone in enumerate(seen):
+        _, one = agent.step(agent.init(1), list(alone[:, None]))
+        assert_array_equal(info.qs[0][k], one.qs[0][0])
+        assert info.free_energy[k] == one.free_energy[0] and info.impossible[k] == one.impossible[0]
+    if inference == "factorised":
+        assert_allclose(info.qs[0][1], [1 / 28, 27 / 28, 0.0], rtol=1e-12)
+        assert_allclose(-info.free_energy[1], -360 * np.log(10) + np.log(14), rtol=1e-12)
+        assert_array_equal(info.impossible, [False, False, True, False])
+
+
 def test_factors_that_nothing_couples_need_no_joint_distribution():
     """Ten factors of ten states would have 10^10 joint states."""
     likelihood = 0.7 * np.eye(10) + 0.03

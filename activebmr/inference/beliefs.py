@@ -8,7 +8,7 @@ import numpy as np
 
 from activebmr.arrays import Floats, Ints
 from activebmr.model.layout import Dynamics
-from activebmr.ragged import Ragged, cross, from_marginals
+from activebmr.ragged import Ragged, chosen_rows, cross, from_marginals
 
 __all__ = ["SUPPORT", "Belief", "Past"]
 
@@ -36,6 +36,8 @@ class Belief(Sequence[Floats]):
         self.rows = next(len(x) for x in (*self._marginals, *self.known) if x is not None)
         self._joints: dict[tuple[tuple[int, ...], float], Ragged] = {}
         self.past: Past = ()
+        # fewer rows that some factors are repeated from, and which: their lists are made once
+        self._origin: tuple[Belief, Ints, frozenset[int]] | None = None
 
     @classmethod
     def of(cls, beliefs: Belief | Sequence[Floats]) -> Belief:
@@ -74,11 +76,21 @@ class Belief(Sequence[Floats]):
 
     def take(self, rows: Ints) -> Belief:
         """Some rows, in any order and number."""
-        return Belief(
-            [None if q is None else q[rows] for q in self._marginals],
+        out = Belief(
+            [None if q is None else q.take(rows, axis=0) for q in self._marginals],
             [None if k is None else k[rows] for k in self.known],
             self.sizes,
         )
+        return out.repeating(self, rows, frozenset(range(len(self))))
+
+    def repeating(self, origin: Belief, rows: Ints, factors: frozenset[int]) -> Belief:
+        """The same, knowing that its beliefs about ``factors`` are those of rows of another one."""
+        if origin._origin is not None:
+            origin, of, shared = origin._origin
+            rows, factors = of[rows], factors & shared
+        if origin.rows < self.rows:
+            self._origin = origin, rows, factors
+        return self
 
     def replaced(self, factors: Sequence[int], marginals: Sequence[Floats]) -> Belief:
         """A copy with new marginals of some factors."""
@@ -95,7 +107,10 @@ class Belief(Sequence[Floats]):
             return self.support(factors[0], threshold)
         key = factors, threshold
         if key not in self._joints:
-            if not factors:
+            if self._origin is not None and factors and self._origin[2].issuperset(factors):
+                origin, rows, _ = self._origin
+                self._joints[key] = chosen_rows(origin.joint(factors, threshold), rows)
+            elif not factors:
                 self._joints[key] = Ragged(np.arange(self.rows + 1), np.zeros(self.rows, dtype=np.intp), np.ones(self.rows))
             else:
                 *rest, last = factors

@@ -103,9 +103,7 @@ def _by_products(
     total = np.bincount(row, weights=weight, minlength=joint.rows)
     with np.errstate(divide="ignore", invalid="ignore"):
         marginals = marginals_at(joint.rows, row, index, weight, [belief.sizes[f] for f in factors])
-        for q in marginals:
-            q /= total[:, None]
-        return marginals, np.log(total)
+        return [q / total[:, None] for q in marginals], np.log(total)
 
 
 def _rules_out(table: KnownTable | CountTable, outcome: np.ndarray) -> bool:

@@ -80,9 +80,7 @@ def likelihood_of(table: KnownTable | CountTable, agents: Ints, joint: Ragged, c
     return likelihood_at(table, agents, None if joint.single else joint.row, columns, outcome)
 
 
-def likelihood_at(
-    table: KnownTable | CountTable, agents: Ints, row: Ints | None, columns: Ints, outcome: np.ndarray
-) -> Floats:
+def likelihood_at(table: KnownTable | CountTable, agents: Ints, row: Ints | None, columns: Ints, outcome: np.ndarray) -> Floats:
     """The same for joint states of the rows ``row``; None for one state in each row."""
     index = columns
     if table.learned:

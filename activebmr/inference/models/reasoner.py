@@ -372,13 +372,14 @@ class JointReasoner:
 
 def _predict(seen: Floats, reduced: Floats) -> tuple[Floats, Floats]:
     """Probabilities of outcomes ``(..., O)`` under a reduced prior after evidence, and their entropies."""
-    chance = seen + reduced
-    total = chance[..., 0].copy()
-    for o in range(1, chance.shape[-1]):
-        total += chance[..., o]
-    chance /= total[..., None]
-    surprise = chance * np.log(np.maximum(chance, _FLOOR))
-    entropy = -surprise[..., 0]
-    for o in range(1, chance.shape[-1]):
-        entropy = entropy - surprise[..., o]
+    # outcome by outcome: they are few
+    counts = [seen[..., o] + reduced[o] for o in range(seen.shape[-1])]
+    total = counts[0]
+    for count in counts[1:]:
+        total = total + count
+    chance, entropy = np.empty(seen.shape), np.zeros(total.shape)
+    for o, count in enumerate(counts):
+        p = count / total
+        chance[..., o] = p
+        entropy -= p * np.log(np.maximum(p, _FLOOR))
     return chance, entropy

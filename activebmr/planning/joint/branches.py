@@ -29,7 +29,7 @@ class Branches:
 
     def __init__(self, model: POMDP, tables: Tables) -> None:
         self.model, self.components = model, components_of(model)
-        self.histories = [histories_of(model, c.factors, single=True) for c in self.components]
+        self.histories = [histories_of(model, c.factors, True) for c in self.components]
         self._outcomes = [_Outcomes(c, tables) if c.telling else None for c in self.components]
         # a known state matters to what comes later unless every control leads to one place wherever one is
         self._matters = [
@@ -143,14 +143,18 @@ def distinct_rows(source: Ints, columns: Sequence[np.ndarray]) -> tuple[Ints, In
         return first, same.reshape(-1)
     mark = np.zeros(len(source))
     for k, column in enumerate(columns):
-        # brings equal rows together; that they are equal is checked below
+        # brings equal rows together; whether neighbours of one mark are equal is checked below
         mark += column * (0.1 + 0.01 * np.sqrt(k + 2.0))
     order = np.lexsort((mark, source))
-    fresh = np.zeros(len(order), dtype=bool)
-    fresh[:1] = True
-    for column in (source, *columns):
-        ordered = column[order]
-        fresh[1:] |= ordered[1:] != ordered[:-1]
+    fresh = np.ones(len(order), dtype=bool)
+    mark, whose = mark[order], source[order]
+    alike = ((mark[1:] == mark[:-1]) & (whose[1:] == whose[:-1])).nonzero()[0]
+    if len(alike):
+        one, other = order[alike], order[alike + 1]
+        differ = np.zeros(len(alike), dtype=bool)
+        for column in columns:
+            differ |= column[one] != column[other]
+        fresh[alike + 1] = differ
     same = np.empty(len(order), dtype=np.intp)
     same[order] = np.cumsum(fresh) - 1
     return order[fresh], same
