@@ -25,6 +25,7 @@ __all__ = [
     "POSITIVE_OR_INFINITE",
     "PROBABILITY",
     "Rule",
+    "SHARE",
     "choice",
     "each_agent",
     "flag",
@@ -51,6 +52,7 @@ POSITIVE = Rule("be a finite number > 0", lambda x: np.isfinite(x) & (x > 0))
 POSITIVE_OR_INFINITE = Rule("be a number > 0, or inf", lambda x: x > 0)
 NOT_NEGATIVE = Rule("be a finite number >= 0", lambda x: np.isfinite(x) & (x >= 0))
 PROBABILITY = Rule("lie in [0, 1]", lambda x: (x >= 0) & (x <= 1))
+SHARE = Rule("lie in [0, 1)", lambda x: (x >= 0) & (x < 1))
 FRACTION = Rule("lie in (0, 1]", lambda x: (x > 0) & (x <= 1))
 ANY_NUMBER = Rule("be a number, or inf; not nan", lambda x: ~np.isnan(x))
 

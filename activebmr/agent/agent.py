@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -11,7 +10,8 @@ import numpy as np
 
 from activebmr import checks
 from activebmr.agent.acting import Acting
-from activebmr.agent.assembly import ALIASES, WAYS, Order
+from activebmr.agent.arguments import check_kinds, trial_length_of, way_of
+from activebmr.agent.assembly import WAYS, Order
 from activebmr.agent.introspection import Introspection
 from activebmr.agent.learning import CountLearning
 from activebmr.agent.life import Life
@@ -47,14 +47,16 @@ class Agent:
             smoothing. ``"models"`` (the default with hypotheses): exact beliefs about hypotheses and states together.
             ``"factorised"``: exact for each observation, but one distribution per factor in between; ``"sequential"``: the
             same, one modality after the other (SPM, the paper); ``"mean-field"``: fixed-point iteration (pymdp);
-            ``"paths"``: message passing along policies' paths (SPM 2017). The last four score hypotheses by counts.
+            ``"paths"``: message passing along policies' paths (SPM 2017). All but ``"models"`` score hypotheses by the counts
+            that agents have (the paper). ``"joint"`` is a former name of ``"factorised"``, ``"message-passing"`` one of
+            ``"paths"``.
         learning: rate and retention of counts.
         selection: when hypotheses are adopted; ignored without hypotheses.
-        reasoning: settings of ``inference="models"``. Until an agent has adopted a hypothesis it looks ahead by
-            ``Reasoning.lookahead``; the planner's depth counts afterwards.
+        reasoning: settings of ``inference="models"``, which they imply, whatever else is asked for. Until an agent has adopted
+            a hypothesis it looks ahead by ``Reasoning.lookahead``; the planner's depth counts afterwards.
         introspection: settings of model reduction between trials ("sleep"); None for agents that never sleep. It speaks about
             modalities that no hypothesis speaks about.
-        trial_length: number of observations in a trial, beyond which planning does not look; None if unknown.
+        trial_length: number of observations in a trial, >= 1, beyond which planning does not look; None if unknown.
         rounds: rounds of ``"mean-field"``, >= 1.
         paths: settings of ``inference="paths"``.
         remember: keep the beliefs of a trial for `hindsight`, also where nothing is learned from them.
@@ -64,13 +66,17 @@ class Agent:
             n_hypotheses)``.
 
     Raises:
-        ValueError: if the parts do not fit together.
+        ValueError: if the parts do not fit together, or the model is too large for the way of believing, naming others.
         TypeError: if a part has the wrong type.
 
     Example:
-        >>> state = agent.init()
-        >>> state, info = agent.step(state, observation, rng)
+        >>> model = POMDP(A=[np.eye(2)], B=[np.stack([np.eye(2), np.eye(2)[::-1]], axis=2)], C=[[0, 1]])
+        >>> agent = Agent(model, planner=Planner(depth=1))
+        >>> state, rng = agent.init(), np.random.default_rng(0)
+        >>> state, info = agent.step(state, 0, rng)  # the first place is seen
         >>> info.action, info.q_pi
+
+    Source: Friston et al. (2021), "Sophisticated inference", Neural Computation 33; Friston et al. (2025), on structure.
     """
 
     def __init__(
@@ -90,36 +96,23 @@ class Agent:
         remember: bool = False,
         own: Mapping[str, Any] | None = None,
     ) -> None:
-        for name, value, kind in (
-            ("model", model, POMDP),
-            ("hypotheses", hypotheses, HypothesisSpace),
-            ("planner", planner, Planner),
-            ("learning", learning, Learning),
-            ("selection", selection, Selection),
-            ("reasoning", reasoning, Reasoning),
-            ("introspection", introspection, Introspection),
-            ("paths", paths, PathSettings),
-        ):
-            if not isinstance(value, kind) and (value is not None or name == "model"):
-                raise TypeError(f"{name} of Agent must be a {kind.__name__}; got {type(value).__name__}")
-        if trial_length is not None and not (checks.is_whole(trial_length) and trial_length >= 1):
-            raise ValueError(f"trial_length of Agent must be a whole number >= 1, or None; got {trial_length}")
+        given: dict[str, Any] = {
+            "hypotheses": hypotheses, "planner": planner, "learning": learning, "selection": selection, "reasoning": reasoning,
+            "introspection": introspection, "paths": paths, "trial_length": trial_length, "remember": remember, "own": own,
+        }  # fmt: skip
+        check_kinds({"model": model, **given})
         self.model = model
         self.hypotheses = None if hypotheses is None else hypotheses.resolved(model)
         self.planner = planner or Planner()
-        self.inference = _way(inference, hypotheses, reasoning)
+        self.inference = way_of(inference, hypotheses, reasoning)
         self.learning = learning or Learning()
         self.selection = selection or Selection()
         self.introspection = introspection
         self.reasoning = reasoning
-        self.trial_length = None if trial_length is None else int(trial_length)
+        self.trial_length = trial_length_of(trial_length)
         self.rounds = checks.whole_number(rounds, "rounds of Agent", 1)
         self._options: dict[str, Any] = {"inference": self.inference, "rounds": self.rounds, "paths": paths}
-        self.given: dict[str, Any] = {
-            **self._options, "hypotheses": hypotheses, "planner": planner, "learning": learning, "selection": selection,
-            "reasoning": reasoning, "introspection": introspection, "trial_length": trial_length, "remember": remember,
-            "own": own,
-        }  # fmt: skip
+        self.given = {**given, "inference": None if inference is None else self.inference, "rounds": self.rounds}
         if self.planner.depth > 0 and model.policy_length > 1:
             raise ValueError(
                 f"depth of Planner must be 0 for policies of several steps; got depth {self.planner.depth} and policies of "
@@ -143,12 +136,22 @@ class Agent:
         self._mind = mind = WAYS[self.inference](order)
         self._sleeping: Sleeping = Awake()
         if introspection is not None:
+            self._check_dreamer(introspection)
             scored = list(self.hypotheses.tables) if self.hypotheses is not None else []
-            self._sleeping = Sleeper(model, introspection, self.learning, scored, lambda: self.dreamer)
-        counting = CountLearning(model, self.learning, mind.believing, [mind.comparing, self._sleeping], remember)
+            self._sleeping = Sleeper(model, introspection, self.learning, scored, self._who_dreams)
+        counting = CountLearning(
+            model, self.learning, mind.believing, [mind.comparing, self._sleeping], checks.flag(remember, "remember of Agent")
+        )
         self._acting = Acting(model, self.planner)
         self.life = Life(model, mind, mind.learner or counting, self._sleeping, self._acting)
         self._surprise = Surprise(model)
+
+    def _check_dreamer(self, introspection: Introspection) -> None:
+        """Who dreams for some agents of a batch, or sees with unbiased eyes, has the model that they share."""
+        if introspection.dream is not None and self.differ:
+            raise ValueError(f"dream of Introspection must be None for agents that differ; got {introspection.dream!r}")
+        if introspection.evidence == "unbiased" and (self._own.counts or self._own.tables):
+            raise ValueError("evidence of Introspection must be 'own' for agents with tables of their own; got 'unbiased'")
 
     def __repr__(self) -> str:
         about = f", {len(self.hypotheses)} hypotheses" if self.hypotheses is not None else ""
@@ -172,6 +175,9 @@ class Agent:
         if options["inference"] == "models":
             options["inference"] = "exact"
         return Agent(self.model, planner=self.planner, learning=self.learning, trial_length=self.trial_length, **options)
+
+    def _who_dreams(self) -> Agent:
+        return self.dreamer
 
     @property
     def model_names(self) -> tuple[str, ...]:
@@ -261,7 +267,11 @@ class Agent:
 
     # --- the parts of a step, one by one -----------------------------------------------------------------------------------
     def perceive(self, state: AgentState, observation: Any) -> tuple[AgentState, Percept]:
-        """Take in an observation: the new state and what it did to beliefs. Time goes on with `learn`."""
+        """Take in an observation, given as to `step`: the new state and what it did to beliefs. Time goes on with `learn`.
+
+        Raises:
+            ValueError, TypeError: see `step`.
+        """
         outcomes = outcomes_of(self.model, observation, state.n_agents)
         self._check_time(state)
         state = state.copy()
@@ -270,11 +280,19 @@ class Agent:
         return state, percept
 
     def plan(self, state: AgentState) -> Evaluation:
-        """What every policy is worth to agents in a state that has perceived an observation."""
+        """What every policy is worth to agents in a state that has perceived an observation: terms and values ``(n_agents,
+        n_policies)`` in nats, also for a single agent.
+        """
         return self.life.plan(state)
 
     def act(self, evaluation: Evaluation, rng: np.random.Generator | int | None = None) -> tuple[Ints, Ints]:
-        """Choose: the policies ``(n_agents,)`` and their first controls ``(n_agents, n_factors)``."""
+        """Choose, with ``rng`` as in `step`: the policies ``(n_agents,)``, -1 for what begins none, and the controls
+        ``(n_agents, n_factors)``.
+
+        Raises:
+            ValueError: if ``rng`` is needed and not given.
+            TypeError: if it is no generator.
+        """
         rows = len(evaluation.q_pi)
         if rng is None and self._acting.needs_chance:
             raise ValueError("rng must be given to draw an action (or a Planner with alpha=None)")
@@ -284,7 +302,15 @@ class Agent:
         return self._acting.choose(evaluation, generator.random(rows))
 
     def learn(self, state: AgentState, observation: Any, action: Any) -> AgentState:
-        """Learn from the observation that was perceived, remember what was done after it, and go on to the next time."""
+        """Learn from the observation that was perceived, remember what was done after it, and go on to the next time.
+
+        Args:
+            state: from `perceive`.
+            observation, action: as to `step`.
+
+        Raises:
+            ValueError, TypeError: see `step`.
+        """
         outcomes = outcomes_of(self.model, observation, state.n_agents)
         controls = controls_of(self.model, action, state.n_agents)
         state = state.copy()
@@ -359,7 +385,11 @@ class Agent:
         return state
 
     def told(self, state: AgentState, states: Ints) -> Any:
-        """The beliefs of agents who are told states, see `tell`."""
+        """The beliefs of agents who are told states, see `tell`.
+
+        Raises:
+            ValueError: for agents that do not reason about hypotheses, in the middle of a trial, or if states do not fit.
+        """
         experimenting = self._mind.experimenting
         if experimenting is None:
             raise ValueError("states can be told to agents that reason jointly (Agent(..., inference='models'))")
@@ -383,6 +413,9 @@ class Agent:
         about them.
 
         -1 for agents who have adopted one or have nothing left to learn, and for factors that actions set.
+
+        Raises:
+            ValueError: for agents that do not reason about hypotheses.
         """
         if self._mind.experimenting is None:
             raise ValueError("experiments need agents that reason jointly (Agent(..., inference='models'))")
@@ -421,23 +454,3 @@ class Agent:
     def posterior_counts(self, state: AgentState, modality: int | str) -> Floats:
         """Counts of a learned modality as tensors ``(n_agents, n_outcomes, n_states_0, ...)``."""
         return state.counts(self.model.modality(modality))
-
-
-def _way(inference: str | None, hypotheses: HypothesisSpace | None, reasoning: Reasoning | None) -> str:
-    """The way of believing that is meant."""
-    if inference is None:
-        return "models" if hypotheses is not None or reasoning is not None else "exact"
-    if inference == "joint":
-        warnings.warn(
-            "inference='joint' of Agent is now called 'factorised' (one distribution per factor between observations); what is "
-            "exact is 'exact'",
-            DeprecationWarning,
-            stacklevel=3,
-        )
-    name = ALIASES.get(inference, inference)
-    if name not in WAYS:
-        raise ValueError(f"inference of Agent must be one of {[*WAYS, *ALIASES]}; got {inference!r}")
-    if reasoning is not None and name not in ("models", "paths"):
-        # what was an extra of other ways of believing is now a way of its own
-        return "models"
-    return name

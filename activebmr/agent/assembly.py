@@ -8,6 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from activebmr.agent.bank import ByPosterior
@@ -15,7 +16,7 @@ from activebmr.agent.learning import Learner
 from activebmr.agent.own import Own
 from activebmr.agent.selection import Comparing, NoHypotheses, ScoredByCounts
 from activebmr.agent.settings import Learning, Selection
-from activebmr.arrays import Ints
+from activebmr.arrays import Floats, Ints
 from activebmr.dirichlet import LOG_FLOOR
 from activebmr.inference.by_factors import ByFactors
 from activebmr.inference.exact import Exact, check_size
@@ -129,15 +130,17 @@ def _exact(order: Order) -> Mind:
     if order.planner.search == "states":
         warn_of_separate_gains(order.model, order.planner)
         states = MarginalPlanning(order.model, order.planner, "factorised", order.preferences(), order.trial_length)
-        return Mind(believing, _Converted(states, lambda b: marginals_of(components, b)), _soft(order))
+        return Mind(believing, _Converted(states, partial(marginals_of, components)), _soft(order))
     gain = None
     if order.hypotheses is not None:
         scores = MarginalPlanning(order.model, order.planner, "factorised", Preferences(order.model), order.trial_length)
-        gain = lambda b, *rest: scores.model_gain(marginals_of(components, b), *rest)  # noqa: E731
-    planning = JointPlanning(
-        order.model, order.planner, order.tables, order.preferences(), order.trial_length, model_gain=gain
-    )
+        gain = partial(_gain_of_joint, components, scores)
+    planning = JointPlanning(order.model, order.planner, order.tables, order.preferences(), order.trial_length, model_gain=gain)
     return Mind(believing, planning, _soft(order))
+
+
+def _gain_of_joint(components: Sequence[Component], scores: MarginalPlanning, belief: JointBelief, *rest: Any) -> Floats | None:
+    return scores.model_gain(marginals_of(components, belief), *rest)
 
 
 class _Converted:
@@ -156,9 +159,7 @@ class _ByStates:
     def __init__(self, components: Sequence[Component], planning: MarginalPlanning) -> None:
         self._components, self._planning = components, planning
 
-    def evaluate_rows(
-        self, now: JointBelief, knowledge: Knowledge, agents: Ints, t: int, curious: bool
-    ) -> Evaluation:
+    def evaluate_rows(self, now: JointBelief, knowledge: Knowledge, agents: Ints, t: int, curious: bool) -> Evaluation:
         return self._planning.evaluate(marginals_of(self._components, now), knowledge, agents, t, None, curious)
 
 
@@ -187,7 +188,7 @@ def _by_factors(name: str) -> Callable[[Order], Mind]:
             order.tables,
             order.preferences(),
             order.trial_length,
-            joint=lambda b: joint_of(components, b),
+            joint=partial(joint_of, components),
             model_gain=gain,
         )
         return Mind(believing, planning, comparing)
@@ -215,8 +216,7 @@ def _models(order: Order) -> Mind:
     believing = _reasoning(order, order.hypotheses, settings)
     if believing is None:
         return _by_factors("sequential")(order)
-    scored = order.planner.model_gain == "plug-in"
-    comparing = ByPosterior(believing, order.hypotheses, order.selection, order.learning, scored, order.own.prior)
+    comparing = ByPosterior(believing, order.hypotheses, order.selection, order.learning, order.own.prior)
     planner, together = order.planner, order.planner.modalities == "together"
     acting: JointPlanning | _ByStates
     if planner.search == "states":
@@ -287,5 +287,3 @@ WAYS: dict[str, Callable[[Order], Mind]] = {
     "models": _models,
 }
 """Ways of believing, by name."""
-
-

@@ -14,7 +14,6 @@ from activebmr.inference.knowledge import Knowledge
 from activebmr.inference.models.own import OwnEvidence
 from activebmr.inference.models.shared import SharedEvidence
 from activebmr.model.hypotheses import HypothesisSpace
-from activebmr.model.layout import layouts_of
 from activebmr.reduction.evidence import log_odds_of_scores
 from activebmr.reduction.scoring import ModelScorer
 
@@ -29,7 +28,6 @@ class ByPosterior:
         space: the hypotheses.
         settings: when one of them is adopted.
         learning: how evidence fades.
-        scored: keep scores of hypotheses in the tables too (for the plug-in gain).
         prior: of each agent over hypotheses ``(n_agents, n_hypotheses)``; the space's by default.
     """
 
@@ -39,28 +37,29 @@ class ByPosterior:
         space: HypothesisSpace,
         settings: Selection,
         learning: Learning,
-        scored: bool,
         prior: Floats | None = None,
     ) -> None:
         if prior is not None:
             prior = np.log(np.matmul(prior[:, None], np.eye(len(believing.first))[believing.class_of])[:, 0])
         self._log_prior = prior
+        self._members = np.bincount(believing.class_of)
         self._believing, self._space, self._settings, self._learning = believing, space, settings, learning
-        self._scorers: dict[int, ModelScorer] = {}
-        for m in believing.tabled if scored else ():
-            model, layout = believing.model, layouts_of(believing.model)[m]
-            prior = layout.keep(model.pA[m])  # type: ignore[index]
-            self._scorers[m] = ModelScorer(space.tables[m], prior, settings.offset, layout.order)
 
     def scorers(self) -> dict[int, ModelScorer]:
-        return self._scorers
+        return {}
+
+    def _spread(self, posterior: Floats) -> Floats:
+        """Probabilities of all hypotheses ``(n_agents, n_hypotheses)`` from those of the distinct ones ``(n_agents, M)``:
+        those that agree everywhere share equally, whatever their prior.
+        """
+        return np.asarray((posterior / self._members)[:, self._believing.class_of])
 
     def start(self, knowledge: Knowledge) -> Floats | None:
         knowledge.models = self._believing.born(knowledge.n_agents, self._log_prior)
-        return self._believing.spread(softmax(knowledge.models.log_posterior))
+        return self._spread(softmax(knowledge.models.log_posterior))
 
     def posterior(self, knowledge: Knowledge, belief: Any) -> Floats | None:
-        return self._believing.posterior(belief)
+        return self._spread(self._believing.posterior(belief))
 
     def curious(self, knowledge: Knowledge) -> Bools | None:
         return knowledge.adopted < 0 if self._settings.curious else None
@@ -79,7 +78,7 @@ class ByPosterior:
         odds = log_odds_of_scores(log_posterior)
         probabilities = softmax(log_posterior)
         best = self._believing.first[probabilities.argmax(axis=1)]
-        return Verdict(self._believing.spread(probabilities), odds, best, odds > window(self._settings, knowledge))
+        return Verdict(self._spread(probabilities), odds, best, odds > window(self._settings, knowledge))
 
     def adopt(self, knowledge: Knowledge, verdict: Verdict) -> Floats | None:
         changed = np.flatnonzero(verdict.passing & (knowledge.adopted != verdict.best))

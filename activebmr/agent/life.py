@@ -109,7 +109,6 @@ class Life:
         state.controls = controls
         state.t += 1
 
-
     # --- the end of a trial ----------------------------------------------------------------------------------------------
     def conclude(self, state: AgentState, streams: Sequence[np.random.Generator] | None = None) -> TrialInfo:
         """End a trial; ``streams``: one generator per agent, for those who make up dreams."""

@@ -52,7 +52,7 @@ class Own:
         tables: dict[tuple[str, int], Floats] = {}
         prior, sizes = None, {}
         for key, value in given.items():
-            array = checks.float_array(value, f"own[{key!r}] of Agent")
+            array = checks.frozen(checks.float_array(value, f"own[{key!r}] of Agent"))
             sizes[key] = len(array) if array.ndim else 0
             match = re.fullmatch(r"(C|pA|A|B|D)\[([^\]]+)\]", str(key))
             if key == "prior":
@@ -64,11 +64,17 @@ class Own:
                 owner = int(name) if name.isdigit() else name
                 if kind in ("C", "pA", "A"):
                     m = model.modality(owner)
-                    {"C": preferences, "pA": counts}.get(kind, {})[m] = _of_modality(model, kind, m, array, key)
+                    if m in {"C": preferences, "pA": counts}.get(kind, {}) or (kind, m) in tables:
+                        raise ValueError(f"own of Agent must name every table once; {kind}[{m}] is there twice")
+                    checked = _of_modality(model, kind, m, array, key)
                     if kind == "A":
-                        tables["A", m] = array
+                        tables["A", m] = checked
+                    else:
+                        (preferences if kind == "C" else counts)[m] = checked
                 else:
                     f = model.factor(owner)
+                    if (kind, f) in tables:
+                        raise ValueError(f"own of Agent must name every table once; {kind}[{f}] is there twice")
                     tables[kind, f] = _probabilities(array, getattr(model, kind)[f].shape, key)
         if len(set(sizes.values())) > 1:
             raise ValueError(f"own of Agent must hold tables for equally many agents; got {sizes}")
@@ -110,7 +116,8 @@ def _probabilities(array: Floats, shape: tuple[int, ...], key: str) -> Floats:
     if (np.abs(total - 1.0) > _SUM).any():
         at = tuple(int(i) for i in np.argwhere(np.abs(total - 1.0) > _SUM)[0])
         raise ValueError(f"own[{key!r}] of Agent must sum to 1 over axis 1; column {at} sums to {float(total[at]):.6g}")
-    return array
+    exact = np.abs(total - 1.0) <= 4 * array.shape[1] * np.finfo(np.float64).eps
+    return array if exact.all() else checks.frozen(np.where(exact[:, None], array, array / total[:, None]))
 
 
 def _prior(array: Floats, space: HypothesisSpace | None) -> Floats:

@@ -121,9 +121,7 @@ class ScoredByCounts:
         prior: of each agent over hypotheses ``(n_agents, n_hypotheses)``; the space's by default.
     """
 
-    def __init__(
-        self, model: POMDP, space: HypothesisSpace, settings: Selection, prior: Floats | None = None
-    ) -> None:
+    def __init__(self, model: POMDP, space: HypothesisSpace, settings: Selection, prior: Floats | None = None) -> None:
         self._space, self._settings = space, settings
         self._log_prior = np.log(space.prior)[None] if prior is None else np.log(prior)
         layouts = layouts_of(model)
@@ -203,5 +201,3 @@ def take_over(
     mass = mass[:, None, None]
     average = average * (mass / average.sum(axis=2, keepdims=True)) if per_column else mass * average
     table.replace(agents, average, reduced.column_classes[1][table.layout.order])  # type: ignore[union-attr]
-
-

@@ -71,6 +71,9 @@ class Selection(_Settings):
     Raises:
         ValueError: if a number is out of its range.
         TypeError: if ``curious`` or ``last_outcome`` is not a bool, or a number is none.
+
+    Example:
+        ``Selection(threshold=[3.0, float("inf")])`` for a batch of two agents, of which the second adopts nothing.
     """
 
     threshold: float | Floats = 16.0

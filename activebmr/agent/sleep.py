@@ -129,9 +129,7 @@ class Sleeping(Protocol):
         """See `activebmr.agent.learning.Listener`."""
         ...
 
-    def fall_asleep(
-        self, knowledge: Knowledge, trial: int, streams: Sequence[np.random.Generator] | None
-    ) -> Findings | None:
+    def fall_asleep(self, knowledge: Knowledge, trial: int, streams: Sequence[np.random.Generator] | None) -> Findings | None:
         """After a trial."""
         ...
 
@@ -160,9 +158,7 @@ class Awake:
     ) -> None:
         pass
 
-    def fall_asleep(
-        self, knowledge: Knowledge, trial: int, streams: Sequence[np.random.Generator] | None
-    ) -> Findings | None:
+    def fall_asleep(self, knowledge: Knowledge, trial: int, streams: Sequence[np.random.Generator] | None) -> Findings | None:
         return None
 
     def introspect(self, knowledge: Knowledge, streams: Sequence[np.random.Generator] | None) -> dict[int, Reduction]:
@@ -227,9 +223,7 @@ class Sleeper:
     ) -> None:
         knowledge.sleep.witness(modality, agents, columns, amounts)
 
-    def fall_asleep(
-        self, knowledge: Knowledge, trial: int, streams: Sequence[np.random.Generator] | None
-    ) -> Findings | None:
+    def fall_asleep(self, knowledge: Knowledge, trial: int, streams: Sequence[np.random.Generator] | None) -> Findings | None:
         sleep = knowledge.sleep
         self._review(sleep)
         found = self.introspect(knowledge, streams) if self.settings.due(trial) else {}
@@ -361,9 +355,7 @@ def instruct(model: POMDP, knowledge: Knowledge, taught: Mapping[int | str, Any]
         if given == shape:
             counts = np.repeat(counts[None], n_agents, axis=0)
         if counts.shape != (n_agents, *shape):
-            raise ValueError(
-                f"taught[{key!r}] must have shape {model.A[m].shape}, for each agent or for all; got {given}"
-            )
+            raise ValueError(f"taught[{key!r}] must have shape {model.A[m].shape}, for each agent or for all; got {given}")
         bad = ~np.isfinite(counts) | (counts < 0)
         if bad.any():
             at = tuple(int(i) for i in np.argwhere(bad)[0])

@@ -32,6 +32,7 @@ class AgentState:
         knowledge: what agents carry from trial to trial; ``counts(m)`` gives the counts of a learned modality.
         memory: the trial so far, if it is needed when it is over.
         model_posterior: posterior over hypotheses when policies were last evaluated, or None.
+        marginals: turns beliefs into marginals, for ``qs``.
         single: made by ``init()`` without a number: reports then come without an axis for agents.
     """
 

@@ -122,7 +122,8 @@ class _Together:
             if self._made.get(m) is not table:
                 if not all(isinstance(tables[k], KnownTable) for k in modalities):
                     return None
-                self._made, self._log = {k: tables[k] for k in modalities}, self._make([tables[k] for k in modalities])
+                self._log = self._make([tables[k] for k in modalities])
+                self._made = {k: tables[k] for k in modalities}
         return self._log[known, code]
 
     def _make(self, tables: Tables) -> Floats:

@@ -60,6 +60,16 @@ class Individuals:
         self.inner = Exact(self.extended)
         layouts = layouts_of(self.extended)
         self.tables = {m: KnownTable(self.extended.A[m], layouts[m]) for kind, m in own if kind == "A"}
+        for m, shared in enumerate(layouts_of(model)):
+            if m in self.tables or layouts[m].strides == shared.strides:
+                continue
+            # a factor that controls set for all agents alike, or for none, is not that any more
+            if model.pA[m] is not None:  # type: ignore[index]
+                raise ValueError(
+                    f"own B of Agent must not change which factors actions set if modality {m}, which is learned, depends on "
+                    "several of them"
+                )
+            self.tables[m] = KnownTable(self.extended.A[m], layouts[m])
 
     def begin(self, knowledge: Knowledge) -> JointBelief:
         n = knowledge.n_agents
@@ -117,9 +127,7 @@ def _strides(sizes: tuple[int, ...]) -> list[int]:
     return [int(np.prod(sizes[i + 1 :], dtype=int)) for i in range(len(sizes))]
 
 
-def _extended(
-    model: POMDP, own: Mapping[tuple[str, int], Floats], n_agents: int
-) -> tuple[POMDP, dict[int, Floats]]:
+def _extended(model: POMDP, own: Mapping[tuple[str, int], Floats], n_agents: int) -> tuple[POMDP, dict[int, Floats]]:
     """The model in which agents know who they are, and initial states of each agent, per factor where they differ."""
     initial = {f: value for (kind, f), value in own.items() if kind == "D"}
     # where agents differ in how they begin, none of them is to be certain for all
@@ -132,11 +140,19 @@ def _extended(
             for f in c.factors:
                 who[f] = n + len(set(who.values()))
     extra = sorted(set(who.values()))
-    A, a_deps = [], []
+    A, a_deps, counts = [], [], list(model.pA)  # type: ignore[arg-type]
     for m, (a, deps) in enumerate(zip(model.A, model.A_dependencies, strict=True)):  # type: ignore[arg-type]
         mine = own.get(("A", m))
-        A.append(a if mine is None else np.moveaxis(mine, 0, -1))
-        a_deps.append(list(deps) if mine is None else [*deps, who[deps[0]]])
+        if mine is not None:
+            A.append(np.moveaxis(mine, 0, -1))
+            a_deps.append([*deps, who[deps[0]]])
+            continue
+        # axes in the order in which columns are kept, which is then the order of both models
+        kept = (*layouts_of(model)[m].still, *layouts_of(model)[m].slab)
+        axes = (0, *(1 + deps.index(f) for f in kept))
+        A.append(a.transpose(axes))
+        a_deps.append(list(kept))
+        counts[m] = None if counts[m] is None else counts[m].transpose(axes)
     B, b_deps = [], []
     for f, (b, deps) in enumerate(zip(model.B, model.B_dependencies, strict=True)):  # type: ignore[arg-type]
         mine = own.get(("B", f))
@@ -152,9 +168,10 @@ def _extended(
         C=model.C,
         D=[*start, *([np.eye(n_agents)[0]] * len(extra))],
         E=prior,
-        pA=model.pA,
+        pA=counts,
         A_dependencies=a_deps,
         B_dependencies=b_deps,
         policies=policies,
+        labels={**model.labels, "factor": [*model.labels["factor"], *(f"agent ({f})" for f in extra)]},
     )
     return extended, initial

@@ -10,16 +10,17 @@ number per agent. The others are *hidden*, and their joint states are what an ag
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 import numpy as np
 
 from activebmr.arrays import Floats, Ints
 from activebmr.model.layout import layouts_of
 from activebmr.model.motion import Motion, motion_of
+from activebmr.model.once import once
 from activebmr.model.pomdp import POMDP
 
-__all__ = ["Component", "components_of", "known_factors"]
+__all__ = ["Component", "component_of", "components_of", "known_factors"]
 
 
 class Component:
@@ -173,8 +174,13 @@ def _groups(model: POMDP) -> list[list[int]]:
     return list(found.values())
 
 
-@lru_cache(maxsize=64)
+@once
 def components_of(model: POMDP) -> tuple[Component, ...]:
     """The components of a model, worked out once; together they hold each of its factors and modalities exactly once."""
-    known = known_factors(model)
-    return tuple(Component(model, factors, known) for factors in _groups(model))
+    return tuple(component_of(model, tuple(factors)) for factors in _groups(model))
+
+
+@once
+def component_of(model: POMDP, factors: tuple[int, ...]) -> Component:
+    """Some factors, which nothing but themselves moves, as a component, worked out once: its transitions are many numbers."""
+    return Component(model, factors, known_factors(model))

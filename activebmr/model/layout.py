@@ -8,12 +8,11 @@ contiguous slab.
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import numpy as np
 from numpy.typing import NDArray
 
 from activebmr.arrays import Floats, Ints
+from activebmr.model.once import once
 from activebmr.model.pomdp import POMDP
 
 __all__ = ["Dynamics", "Layout", "dynamics_of", "layouts_of"]
@@ -113,23 +112,24 @@ class Layout:
 
     def policy_columns(self, policies: Ints) -> Ints:
         """Position within a slab that each one-step policy ``(n_policies, n_factors)`` leads to."""
-        if policies is not self._columns[0]:
+        held = self._columns
+        if policies is not held[0]:
             column = np.zeros(len(policies), dtype=np.intp)
             for f, size in zip(self.slab, self.slab_sizes, strict=True):
                 target = self._dynamics.target[f]
                 assert target is not None
                 column = column * size + target[policies[:, f]]
-            self._columns = policies, column
-        return self._columns[1]
+            self._columns = held = policies, column
+        return held[1]
 
 
-@lru_cache(maxsize=64)
+@once
 def dynamics_of(model: POMDP) -> Dynamics:
     """The dynamics of a model, worked out once."""
     return Dynamics(model)
 
 
-@lru_cache(maxsize=64)
+@once
 def layouts_of(model: POMDP) -> tuple[Layout, ...]:
     """The layouts of all modalities of a model, worked out once."""
     return tuple(Layout(model, m, dynamics_of(model)) for m in range(model.num_modalities))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,8 +95,10 @@ class POMDP:
     policies: Any = None
     policy_length: int = 1
     labels: Mapping[str, Any] = field(default_factory=dict)
+    _made: ClassVar[dict[Any, Any]]
 
     def __post_init__(self) -> None:
+        self.__dict__["_made"] = {}  # see `activebmr.model.once`
         put = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731 (the dataclass is frozen)
         put("B", self._checked_b())
         put("A_dependencies", self._checked_dependencies("A_dependencies", self.A_dependencies, len(self.A)))
@@ -113,6 +115,10 @@ class POMDP:
         put("policy_length", int(self.policies.shape[1]))
         put("E", self._checked_e())
         put("labels", self._checked_labels())
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled and copied: all but what can be made again."""
+        return {**self.__dict__, "_made": {}}
 
     # --- sizes and names -------------------------------------------------------------------------------------------------
     @cached_property

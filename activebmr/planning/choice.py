@@ -25,7 +25,8 @@ def tied(worth: Floats) -> Floats:
 
 
 def policy_probabilities(worth: Floats, precision: Floats | float, log_prior: Floats | float = 0.0) -> Floats:
-    """softmax(precision x worth + log prior) ``(rows, n)``; an infinite precision leaves the prior among the best.
+    """softmax(precision x worth + log prior) ``(rows, n)``; an infinite precision leaves the prior among the best of what it
+    allows.
 
     Args:
         worth: values ``(rows, n)``.
@@ -50,6 +51,8 @@ def log_policy_probabilities(worth: Floats, precision: Floats | float, log_prior
 
 def _scores(worth: Floats, precision: Floats | float, log_prior: Floats | float) -> Floats:
     """precision x worth + log prior ``(rows, n)``, less the best of each row's."""
+    if not isinstance(log_prior, float) and np.isinf(precision).any():  # the best of what the prior allows
+        worth = np.where(np.isinf(precision) & (log_prior == -np.inf), -np.inf, worth)
     best = np.maximum.reduce(worth, axis=1, keepdims=True)
     if isinstance(precision, float) and 0.0 < precision < np.inf and best.min() > -np.inf:
         score = worth - best

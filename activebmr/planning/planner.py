@@ -13,6 +13,8 @@ from activebmr.planning.evaluation import GAINS
 
 __all__ = ["GAINS", "Planner"]
 
+_ABOVE_ZERO = checks.Rule("be > 0", checks.POSITIVE_OR_INFINITE.holds)
+
 
 @dataclass(frozen=True, eq=False)
 class Planner:
@@ -20,7 +22,8 @@ class Planner:
 
     Attributes:
         depth: how many further steps a search looks ahead, 0 for none (Friston et al. 2021). Needs policies of one step. A
-            search never looks beyond the end of the trial, if the agent knows when that is.
+            search never looks beyond the end of the trial, if the agent knows when that is. Gains about hypotheses that are
+            scored by counts are those of the first step, unless it is a search over states.
         gains: which information gains count beside expected utility, among ``"state"``, ``"param"``, ``"model"``.
         modalities: whether the modalities of an observation inform ``"together"``, as they do (what two of them both tell
             counts once), or ``"separate"``: gains are summed over modalities (SPM, pymdp).
@@ -31,7 +34,7 @@ class Planner:
         discount: what a step later is worth to it, in (0, 1].
         max_nodes: beliefs per agent that it may look at; a search that needs more is refused.
         model_gain: ``"exact"``, the mutual information of model and outcome, or ``"plug-in"``, one update with expected counts
-            (SPM and the paper; by factor marginals alone).
+            (SPM and the paper). It concerns hypotheses that are scored by counts; ``inference="models"`` is exact.
         gamma: precision of the posterior over policies, > 0, also inf (n_agents,).
         alpha: precision of action selection, > 0, also inf (n_agents,): policies are drawn from softmax(alpha x (neg_efe +
             log E)); ``None`` takes the best, and the first of equals. Values that only rounding tells apart are equal.
@@ -99,11 +102,9 @@ class Planner:
             put("alpha", checks.per_agent(self.alpha, "alpha of Planner", checks.POSITIVE_OR_INFINITE))
         put("discount", checks.number(self.discount, "discount of Planner", checks.FRACTION))
         for name in ("penalty", "novelty_cutoff"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} of Planner must be > 0; got {getattr(self, name)}")
+            put(name, checks.number(getattr(self, name), f"{name} of Planner", _ABOVE_ZERO))
         for name in ("policy_cutoff", "state_cutoff"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} of Planner must lie in [0, 1); got {getattr(self, name)}")
+            put(name, checks.number(getattr(self, name), f"{name} of Planner", checks.SHARE))
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and all(np.array_equal(v, vars(other)[k]) for k, v in vars(self).items())

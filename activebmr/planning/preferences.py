@@ -72,11 +72,6 @@ class Preferences:
         # from some time on preferences do not change
         self._last = max((len(c) for c in model.C if c.ndim == 2), default=1) - 1  # type: ignore[union-attr]
 
-    @property
-    def differ(self) -> bool:
-        """Whether agents differ in what they want."""
-        return bool(self._own)
-
     def at(self, t: int, curious: bool = False) -> Wish:
         """What is wanted at a time; nothing in particular by agents who are merely curious."""
         if curious:

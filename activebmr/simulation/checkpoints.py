@@ -63,6 +63,7 @@ def _digest(digest: Any, paradigm: Paradigm) -> None:
         digest.update(repr((m, type(space).__name__)).encode())
         _digest_value(digest, space)
     digest.update(repr((paradigm.candidates, paradigm.agent.trial_length)).encode())
+    _digest_value(digest, {name: paradigm.agent.given[name] for name in ("own", "paths", "rounds")})
     digest.update(repr(sorted((m, tuple(map(float, worth))) for m, worth in paradigm.score.items())).encode())
 
 

@@ -129,7 +129,8 @@ def simulate(
 
     Args:
         paradigm: one paradigm, or several schemes of one.
-        n_agents: agents per scheme, >= 1.
+        n_agents: agents per scheme, >= 1. Agents with settings of their own (arrays ``(n_agents,)``) must be as many, and are
+            one batch.
         n_trials: trials of each agent, >= 1.
         seed: whole number >= 0.
         jobs: processes to use, >= 1, or -1 for all cores.
@@ -149,6 +150,8 @@ def simulate(
     schemes = list(paradigm) if isinstance(paradigm, Iterable) else [paradigm]
     _check(schemes, n_agents, n_trials, seed, jobs)
     size = BATCH if jobs == 1 else max(1, min(BATCH, -(-n_agents // _cores(jobs))))
+    if any(s.agent.differ for s in schemes):  # settings of each agent are those of one batch
+        size = n_agents
     batches = [np.arange(a, min(a + size, n_agents)) for a in range(0, n_agents, size)]
     work = [(s, b) for b in range(len(batches)) for s in range(len(schemes))]
     settings = _settings(schemes, n_agents, n_trials, seed)

@@ -35,8 +35,6 @@ from activebmr.model.pomdp import POMDP
 
 __all__ = ["OwnEvidence", "own_size"]
 
-_CERTAIN = 1e-12  # doubt about a state that cannot matter to counts
-
 
 def own_size(model: POMDP, space: HypothesisSpace) -> int:
     """Numbers that an agent keeps about the distinct hypotheses: beliefs and counts."""
@@ -64,7 +62,6 @@ class OwnEvidence:
     def __init__(self, model: POMDP, space: HypothesisSpace, offset: float, settings: Reasoning, rate: float | Floats) -> None:
         self.model, self.settings = model, settings
         self.first, self.class_of = space.distinct()
-        self._members = np.bincount(self.class_of)
         merged = space.merged() if len(self.first) < len(space) else space
         self.n_models = len(merged)
         self.log_prior = np.log(merged.prior)
@@ -166,12 +163,8 @@ class OwnEvidence:
 
     # --- hypotheses ------------------------------------------------------------------------------------------------------
     def posterior(self, belief: ModelBelief) -> Floats:
-        """Probabilities of all hypotheses now ``(n_agents, n_hypotheses)``."""
-        return self.spread(softmax(belief.weights))
-
-    def spread(self, posterior: Floats) -> Floats:
-        """Probabilities of all hypotheses from those of the distinct ones: equals share."""
-        return np.asarray((posterior / self._members)[:, self.class_of])
+        """Probabilities of the distinct hypotheses now ``(n_agents, M)``."""
+        return softmax(belief.weights)
 
     def counted(self, bank: ModelBank, modality: int, agents: Ints, columns: Ints, amounts: Floats) -> None:
         """What is learned on average is nothing to hypotheses that count by themselves."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
+from activebmr import checks
 
 __all__ = ["Reasoning"]
 
 
 @dataclass(frozen=True)
 class Reasoning:
-    """Settings of joint reasoning.
+    """Settings of joint reasoning: exact beliefs about hypotheses and states together (`Agent`'s ``inference="models"``).
 
     Attributes:
         max_size: largest number of numbers that an agent may keep about hypotheses: hypotheses x joint states and, with counts
@@ -30,7 +30,7 @@ class Reasoning:
             be learned now.
 
     Raises:
-        ValueError: naming the setting, the rule and the value.
+        TypeError, ValueError: naming the setting, the rule and the value.
 
     Example:
         ``Agent(model, hypotheses, reasoning=Reasoning(lookahead=1))``
@@ -46,12 +46,11 @@ class Reasoning:
     def __post_init__(self) -> None:
         for name in ("max_size", "lookahead"):
             value = getattr(self, name)
-            if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 0:
+            if not checks.is_whole(value) or value < 0:
                 raise ValueError(f"{name} of Reasoning must be a whole number >= 0; got {value!r}")
-        if not 0 <= self.outcome_cutoff < 1:
-            raise ValueError(f"outcome_cutoff of Reasoning must lie in [0, 1); got {self.outcome_cutoff}")
+        put = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731 (the dataclass is frozen)
+        put("outcome_cutoff", checks.number(self.outcome_cutoff, "outcome_cutoff of Reasoning", checks.SHARE))
         for name, allowed in (("evidence", ("joint", "counts")), ("counts", ("own", "shared"))):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} of Reasoning must be {allowed[0]!r} or {allowed[1]!r}; got {getattr(self, name)!r}")
-        if not 0 < self.discount <= 1:
-            raise ValueError(f"discount of Reasoning must lie in (0, 1]; got {self.discount}")
+        put("discount", checks.number(self.discount, "discount of Reasoning", checks.FRACTION))

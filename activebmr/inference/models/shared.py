@@ -94,7 +94,6 @@ class SharedEvidence:
     def __init__(self, model: POMDP, space: HypothesisSpace, offset: float, settings: Reasoning, rate: float | Floats) -> None:
         self.model, self.settings, self._rate = model, settings, rate
         self.first, self.class_of = space.distinct()
-        self._members = np.bincount(self.class_of)
         merged = space.merged() if len(self.first) < len(space) else space
         self.reasoner = JointReasoner(model, merged, offset)
         self.modality = self.reasoner.modality
@@ -194,16 +193,12 @@ class SharedEvidence:
 
     # --- hypotheses ------------------------------------------------------------------------------------------------------
     def posterior(self, belief: Thoughts) -> Floats:
-        """Probabilities of all hypotheses now ``(n_agents, n_hypotheses)``."""
+        """Probabilities of the distinct hypotheses now ``(n_agents, M)``."""
         posterior = belief.prior
         if len(belief.thinkers):
             posterior = posterior.copy()
             posterior[belief.thinkers] = belief.joint.sum(axis=1)
-        return self.spread(posterior)
-
-    def spread(self, posterior: Floats) -> Floats:
-        """Probabilities of all hypotheses from those of the distinct ones: equals share."""
-        return np.asarray((posterior / self._members)[:, self.class_of])
+        return posterior
 
     def counted(self, bank: Bank, modality: int, agents: Ints, columns: Ints, amounts: Floats) -> None:
         """Take in, in place, what was learned about a modality: see `activebmr.agent.learning.Listener`."""

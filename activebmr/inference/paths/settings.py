@@ -46,6 +46,11 @@ class PathSettings:
             product of marginals with (1/a - 1/a0) / 2, that of transitions is transposed and looked up under the number of
             the policy; the rate of the precision is carried from outcome to outcome; initial states are learned at rate 1.
 
+    Raises:
+        ValueError: naming the setting, the rule and the value.
+
+    Source: Friston et al. (2017), "Active inference: a process theory", Neural Computation 29; Parr et al. (2019).
+
     Example:
         >>> PathSettings.spm(tau=12.0, zeta=6.0)
     """

@@ -67,9 +67,7 @@ class Block:
         outcome: outcome of each modality in each slot ``(n_known, n_slots, n_modalities)``; -1 where a slot is none of its.
     """
 
-    def __init__(
-        self, component: Component, tables: Tables, modalities: Sequence[int], reading: Reading | None = None
-    ) -> None:
+    def __init__(self, component: Component, tables: Tables, modalities: Sequence[int], reading: Reading | None = None) -> None:
         self.modalities = tuple(modalities)
         self.reading = Reading(component, modalities) if reading is None else reading
         self.chance, self.outcome = self._slots(tables)
@@ -89,7 +87,8 @@ class Block:
         width)``.
         """
         held = self._tables.get(tuple(map(id, wanted)))
-        if held is None:
+        # copies of a block, in another process too, keep keys that say nothing there
+        if held is None or any(a is not b for a, b in zip(held[0], wanted, strict=True)):
             columns = [self._base, *(self._worth(w)[..., None] for w in wanted)]
             table = np.ascontiguousarray(np.concatenate(columns, axis=2))
             if len(self._tables) > 64:
@@ -148,7 +147,7 @@ class Silent:
     def worth(self, wish: Wish, modality: int) -> Floats:
         """Expected log preference in each known state ``(n_known,)``."""
         held = self._worth.get(id(wish))
-        if held is None:
+        if held is None or held[0] is not wish:
             preference = wish[modality]
             worth = (np.where(self.chance > 0, preference, 0.0) * self.chance).sum(axis=1)
             if len(self._worth) > 64:

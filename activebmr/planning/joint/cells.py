@@ -189,7 +189,7 @@ class Part:
     def _widened(self, table: Floats) -> Floats:
         """A table ``(n_known, n_hidden, width)`` as one matrix; kept together with the table, so that no other has its id."""
         held = self._wide.get(id(table))
-        if held is None:
+        if held is None or held[1] is not table:
             if len(self._wide) > 64:
                 self._wide.clear()
             wide = np.ascontiguousarray(table.transpose(1, 0, 2).reshape(table.shape[1], -1))

@@ -9,12 +9,13 @@ component.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 import numpy as np
 
 from activebmr.arrays import Floats, Ints
-from activebmr.model.components import Component, known_factors
+from activebmr.model.components import Component, component_of
+from activebmr.model.once import once
 from activebmr.model.pomdp import POMDP
 from activebmr.model.reading import Reading
 
@@ -63,7 +64,7 @@ class Level:
         """Matrices ``(n_codes, now, width)`` side by side ``(now, n_codes * width)``, kept for later."""
         kept: dict[int, tuple[Floats, Floats]] = self.__dict__.setdefault("_wide", {})
         held = kept.get(id(stacked))
-        if held is None:
+        if held is None or held[1] is not stacked:
             if len(kept) > 64:
                 kept.clear()
             held = kept[id(stacked)] = np.ascontiguousarray(stacked.transpose(1, 0, 2).reshape(stacked.shape[1], -1)), stacked
@@ -151,7 +152,7 @@ class Histories:
     def composed(self, h: int, stacked: Floats, reading: Reading, table: Floats) -> Floats:
         """What one more step under each code of step h shows of a table: ``(n_codes, now, width)``; the last few are kept."""
         held = self._composed.get((h, id(table)))
-        if held is None:
+        if held is None or held[1] is not table:
             if len(self._composed) > 64:
                 self._composed.clear()
             columns = table[0] if reading.project is None else np.matmul(reading.project, table[0])
@@ -231,10 +232,10 @@ def _compose(maps: Ints, before: Ints, code: Ints, after: Ints) -> tuple[Ints, I
     return same.reshape(-1)[index.reshape(-1)], distinct
 
 
-@lru_cache(maxsize=256)
+@once
 def histories_of(model: POMDP, factors: tuple[int, ...], single: bool = False) -> Histories:
     """The histories of a model's policies in some factors, which nothing but themselves moves; of their first steps only, if
     ``single``. Worked out once.
     """
     policies = model.policies[:, :1] if single else model.policies
-    return Histories(Component(model, factors, known_factors(model)), policies)
+    return Histories(component_of(model, factors), policies)

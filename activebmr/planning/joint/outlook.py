@@ -17,7 +17,7 @@ import numpy as np
 from activebmr.arrays import Floats, Ints
 from activebmr.inference.joint_belief import JointBelief
 from activebmr.inference.tables import KnownTable
-from activebmr.model.components import Component, components_of, known_factors
+from activebmr.model.components import Component, component_of, components_of
 from activebmr.model.pomdp import POMDP
 from activebmr.model.reading import Reading
 from activebmr.planning.evaluation import Terms
@@ -60,7 +60,7 @@ class Outlook:
             if only is not None and i not in only:
                 continue
             for closure, blocks, own, silent in _groups(c, tables, together and "state" in gains):
-                followed = Component(model, closure, known_factors(model))
+                followed = component_of(model, closure)
                 histories = histories_of(model, closure, single)
                 part = Part(c, followed, histories, gains, blocks(followed), own(followed), silent(followed), not together)
                 self._parts.append((i, part))

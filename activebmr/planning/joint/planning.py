@@ -31,7 +31,7 @@ class JointPlanning:
         tables: what is known about each modality at the start.
         preferences: what agents want.
         trial_length: number of observations in a trial, or None.
-        joint: makes a `JointBelief` of a way's beliefs.
+        joint: makes a `JointBelief` of a way's beliefs; None where they are one.
         model_gain: the gain about hypotheses of every policy, of ways that have one: called with belief, knowledge, agents,
             time and posterior over models.
     """
@@ -43,7 +43,7 @@ class JointPlanning:
         tables: Tables,
         preferences: Preferences,
         trial_length: int | None,
-        joint: Callable[[Any], JointBelief] = lambda belief: belief,
+        joint: Callable[[Any], JointBelief] | None = None,
         model_gain: Callable[..., Floats | None] | None = None,
     ) -> None:
         self.model, self.planner, self.preferences, self.trial_length = model, planner, preferences, trial_length
@@ -55,7 +55,7 @@ class JointPlanning:
     def evaluate(
         self, belief: Any, knowledge: Knowledge, agents: Ints, t: int, model_posterior: Floats | None, curious: bool
     ) -> Evaluation:
-        whole = self._joint(belief)
+        whole = belief if self._joint is None else self._joint(belief)
         now = whole if len(agents) == whole.rows else whole.take(agents)
         gain = None
         if self._model_gain is not None:
@@ -100,9 +100,7 @@ class _Ahead:
         terms: Terms = planning._outlook.terms(belief, self._tables, agents, [planning.preferences.of(t + 1, agents)])
         return terms.value([g for g in planning.planner.gains if g != "model"])
 
-    def branches(
-        self, belief: JointBelief, agents: Ints, rows: Ints, policies: Ints
-    ) -> tuple[JointBelief, Ints, Floats]:
+    def branches(self, belief: JointBelief, agents: Ints, rows: Ints, policies: Ints) -> tuple[JointBelief, Ints, Floats]:
         return self._branches.after(belief, self._tables, agents, rows, policies)
 
     def distinct(self, belief: JointBelief, source: Ints) -> tuple[Ints, Ints]:
@@ -110,5 +108,3 @@ class _Ahead:
 
     def take(self, belief: JointBelief, rows: Ints) -> JointBelief:
         return belief.take(rows)
-
-

@@ -40,7 +40,7 @@ class Group:
     def __init__(self, group: Component, tables: Tables, claims: dict[int, Claims], bundles: list[Bundle]) -> None:
         self.group, self.bundles, self.claims = group, bundles, claims
         self.n_models = next(iter(claims.values())).n_models
-        self.histories = histories_of(group.model, group.factors)
+        self.histories = histories_of(group.model, group.factors, False)
         single = histories_of(group.model, group.factors, True)
         self.first = single
         known = [m for m in group.modalities if m not in claims and isinstance(tables[m], KnownTable)]

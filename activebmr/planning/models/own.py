@@ -14,7 +14,7 @@ from activebmr.inference.joint_belief import JointBelief
 from activebmr.inference.knowledge import Knowledge
 from activebmr.inference.models.bank import ModelBelief
 from activebmr.inference.models.own import OwnEvidence
-from activebmr.model.components import Component, known_factors
+from activebmr.model.components import component_of
 from activebmr.planning.evaluation import Terms
 from activebmr.planning.joint.blocks import LARGEST, Tables, TooLarge
 from activebmr.planning.joint.branches import distinct_rows
@@ -55,7 +55,6 @@ class OwnProspects:
         self._n_models = believing.n_models
         every = list(range(len(self._components)))
         touched = [i for i, t in enumerate(believing.touched) if t]
-        self._known_factors = known_factors(model)
         self.members: list[list[int]] = [every if search else touched]
         try:
             groups = [self._group(tables, members, together) for members in self.members]
@@ -85,7 +84,7 @@ class OwnProspects:
         if len(parts) == 1:
             whole = parts[0]
         else:
-            whole = Component(parts[0].model, tuple(f for c in parts for f in c.factors), self._known_factors)
+            whole = component_of(parts[0].model, tuple(f for c in parts for f in c.factors))
         claims = {m: c for m, c in self._claims.items() if m in whole.modalities}
         informing = [m for m in whole.modalities if m in claims or m in whole.telling or tables[m].learned]
         bundles = [informing] if together else [[m] for m in informing]

@@ -138,7 +138,4 @@ class ReasonedPlanning:
         return Evaluation(terms, value, policy_probabilities(value, gamma_of(planner, agents), prior), prior)
 
     def _wanted(self, t: int, agents: Ints, curious: bool) -> Sequence[Floats]:
-        wanted = self._preferences.at(t, curious)
-        if curious or not self._preferences.differ:
-            return wanted
-        return [c[agents] if c.ndim == 2 else c for c in wanted]
+        return self._preferences.of(t, agents, curious)
