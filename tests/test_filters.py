@@ -249,3 +249,13 @@ def test_gains_of_modalities_that_cannot_inform_together_are_announced():
         agent = Agent(signs, planner=Planner(alpha=None), inference="sequential")
     _, info = agent.step(agent.init(), [0] * n)
     assert np.isfinite(info.neg_efe).all()
+
+
+def test_factors_that_outcomes_couple_by_the_million_are_refused_when_the_agent_is_built():
+    pairs = [[f, f + 1] for f in range(7)]
+    a = [np.full((2, 10, 10), 0.5) for _ in pairs]
+    model = POMDP(A=a, B=[np.eye(10)[:, :, None]] * 8, D=[np.full(10, 0.1)] * 8, A_dependencies=pairs)
+    with pytest.raises(ValueError, match="must not be 'factorised'.*'sequential' or 'mean-field'"):
+        Agent(model, inference="factorised")
+    agent = Agent(model, inference="sequential", planner=Planner(modalities="separate", alpha=None))
+    agent.step(agent.init(2), np.zeros((2, 7), int))

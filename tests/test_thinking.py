@@ -156,7 +156,7 @@ def test_hypotheses_that_agree_share_and_count_as_one(seed):
     for k in range(2):
         expected = posterior_by_hand(prob.space, evidence[k])
         mass = np.array([expected[cls == c].sum() for c in cls])
-        share = mass / np.array([(cls == c).sum() for c in cls])
+        share = mass * prior / np.array([prior[cls == c].sum() for c in cls])
         assert_allclose(done.model_posterior[k], share, rtol=1e-8, atol=1e-12)
         assert_allclose(state.model_posterior[k].sum(), 1.0)
         best = mass.max()
@@ -568,3 +568,20 @@ def test_last_outcome(last, smooth):
     assert_allclose(done.model_posterior[0], expected, rtol=1e-7, atol=1e-12)
     assert_allclose(done.log_odds[0], bmr.log_odds(expected), rtol=1e-7)
     assert info.model_posterior is not None
+
+
+def test_states_without_mass_do_not_make_an_outcome_impossible():
+    """A state that is out of the question would explain 20 outcomes 900 nats better than those that are not."""
+    faint = 1e-20
+    known = np.array([[faint, faint, 1.0], [1 - faint, 1 - faint, 0.0]])
+    model = POMDP(
+        A=[*[known] * 20, None],
+        B=[np.eye(3)[:, :, None]],
+        D=[[0.5, 0.5, 0.0]],
+        pA=[*[None] * 20, np.ones((2, 3))],
+    )
+    tables = {name: {"pA[20]": np.array([[9.0, 1.0, 1.0], [1.0, 9.0, 1.0]])[::step]} for name, step in (("a", 1), ("b", -1))}
+    agent = Agent(model, HypothesisSpace(tables), Planner(modalities="separate"), reasoning=Reasoning(counts="shared"))
+    _, info = agent.step(agent.init(1), [[0] * 20 + [0]], action=[[0]])
+    assert not info.impossible[0]
+    assert_allclose(info.free_energy[0], -20 * math.log(faint) + math.log(2), rtol=1e-12)

@@ -39,10 +39,10 @@ class ByPosterior:
         learning: Learning,
         prior: Floats | None = None,
     ) -> None:
-        if prior is not None:
-            prior = np.log(np.matmul(prior[:, None], np.eye(len(believing.first))[believing.class_of])[:, 0])
-        self._log_prior = prior
-        self._members = np.bincount(believing.class_of)
+        each = space.prior[None] if prior is None else prior
+        of_class = np.matmul(each[:, None], np.eye(len(believing.first))[believing.class_of])[:, 0]
+        self._log_prior = None if prior is None else np.log(of_class)
+        self._share = each / of_class[:, believing.class_of]
         self._believing, self._space, self._settings, self._learning = believing, space, settings, learning
 
     def scorers(self) -> dict[int, ModelScorer]:
@@ -50,9 +50,9 @@ class ByPosterior:
 
     def _spread(self, posterior: Floats) -> Floats:
         """Probabilities of all hypotheses ``(n_agents, n_hypotheses)`` from those of the distinct ones ``(n_agents, M)``:
-        those that agree everywhere share equally, whatever their prior.
+        no evidence tells apart those that agree everywhere, so that their odds stay those of the prior.
         """
-        return np.asarray((posterior / self._members)[:, self._believing.class_of])
+        return np.asarray(posterior[:, self._believing.class_of] * self._share)
 
     def start(self, knowledge: Knowledge) -> Floats | None:
         knowledge.models = self._believing.born(knowledge.n_agents, self._log_prior)

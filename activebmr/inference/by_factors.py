@@ -9,18 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from math import prod
 
 import numpy as np
 
 from activebmr.arrays import Bools, Floats, Ints
 from activebmr.inference.beliefs import Belief, Past
-from activebmr.inference.exact import Exact
+from activebmr.inference.exact import LARGEST, Exact
 from activebmr.inference.factorised import infer_factorised
 from activebmr.inference.knowledge import Knowledge, Memory, Percept
-from activebmr.inference.looking_up import Tables, columns_of, unknown_factors
+from activebmr.inference.looking_up import Tables, columns_of, coupled, unknown_factors
 from activebmr.inference.mean_field import ROUNDS, infer_mean_field
 from activebmr.inference.protocol import recalled
 from activebmr.inference.sequential import NEGLIGIBLE, infer_sequential
+from activebmr.model.components import known_factors
 from activebmr.model.layout import dynamics_of, layouts_of
 from activebmr.model.pomdp import POMDP
 
@@ -48,6 +50,8 @@ class ByFactors:
 
     def __init__(self, model: POMDP, filter: str, rounds: int = ROUNDS) -> None:
         self.model, self._infer, self._rounds = model, INFERENCE[filter], rounds
+        if filter == "factorised":
+            _check_size(model)
 
     def begin(self, knowledge: Knowledge) -> Belief:
         return Belief.start(self.model.D, knowledge.n_agents)  # type: ignore[arg-type]
@@ -100,3 +104,16 @@ def _contradicted(judge: Exact, tables: Tables, agents: Ints, past: Past) -> Boo
         percept = judge.update(belief, tables, agents, [o[agents] for o in outcomes])
         belief, impossible = percept.belief, percept.impossible
     return impossible
+
+
+def _check_size(model: POMDP) -> None:
+    """Raise ValueError if what one observation says about factors that it couples is too much to be held."""
+    known = known_factors(model)
+    for factors, _ in coupled(model, tuple(f for f in range(model.num_factors) if f not in known)):
+        size = prod(model.num_states[f] for f in factors)
+        if size > LARGEST:
+            names = [model.labels["factor"][f] for f in factors]
+            raise ValueError(
+                f"inference of Agent must not be 'factorised' for this model: outcomes couple its factors {names}, which have "
+                f"{size:.3g} joint states; choose 'sequential' or 'mean-field', which take one distribution per factor"
+            )

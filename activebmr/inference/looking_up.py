@@ -5,7 +5,6 @@ factors an observation couples.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from math import prod
 
 import numpy as np
@@ -15,6 +14,7 @@ from activebmr.dirichlet import LOG_FLOOR
 from activebmr.inference.beliefs import Belief
 from activebmr.inference.tables import CountTable, KnownTable
 from activebmr.model.layout import Layout
+from activebmr.model.once import once
 from activebmr.model.pomdp import POMDP
 from activebmr.ragged import Ragged
 
@@ -124,7 +124,7 @@ def unseen(outcome: np.ndarray) -> Bools | None:
     return ~outcome.any(axis=1) if outcome.sum() < len(outcome) - 0.5 else None
 
 
-@lru_cache(maxsize=256)
+@once
 def coupled(model: POMDP, unknown: tuple[int, ...]) -> tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]:
     """Unknown factors that modalities couple, with these modalities: what one observation says about different groups is
     independent. Modalities of known factors alone are a group with no factors.

@@ -251,8 +251,9 @@ class JointReasoner:
         """Bayes' rule for the outcomes of all modalities ``(rows,)`` (or soft, ``(rows, O)``): new J and log evidence
         ``(rows,)``.
         """
-        others, shift = self._log_others(placed, outcomes)
-        rows, b = np.nonzero((joint.sum(axis=2) > 0) & (others > -np.inf))
+        alive = joint.sum(axis=2) > 0
+        others, shift = self._log_others(placed, outcomes, alive)
+        rows, b = np.nonzero(alive & (others > -np.inf))
         own = self._by_column(expected, placed[rows], rows, b, outcomes[self.modality])
         fresh, evidence = self._updated(joint, placed, others, (rows, b), own)
         evidence = evidence + shift
@@ -260,7 +261,7 @@ class JointReasoner:
         if impossible.any():  # likelihoods of 0 count as e^-32: the states that are contradicted least remain
             bad = np.flatnonzero(impossible)
             some = [o[bad] for o in outcomes]
-            softened, shift = self._log_others(placed[bad], some, LOG_FLOOR)
+            softened, shift = self._log_others(placed[bad], some, alive[bad], LOG_FLOOR)
             rows, b = (x.reshape(-1) for x in np.indices((len(bad), self.n_still)))
             few = expected.take(bad)
             own = [np.maximum(x, _FLOOR) for x in self._by_column(few, placed[bad][rows], rows, b, some[self.modality])]
@@ -268,8 +269,12 @@ class JointReasoner:
             evidence[bad] = found + shift
         return fresh, evidence, impossible
 
-    def _log_others(self, placed: Ints, outcomes: Sequence[np.ndarray], floor: float = -np.inf) -> tuple[Floats, Floats]:
-        """Log likelihood ``(rows, B)`` of the modalities that hypotheses do not speak about, less its largest ``(rows,)``."""
+    def _log_others(
+        self, placed: Ints, outcomes: Sequence[np.ndarray], alive: Bools, floor: float = -np.inf
+    ) -> tuple[Floats, Floats]:
+        """Log likelihood ``(rows, B)`` of the modalities that hypotheses do not speak about, less its largest ``(rows,)``, in
+        states with mass (``alive``): those without could dwarf them.
+        """
         total = np.zeros((len(placed), self.n_still))
         for m, outcome in enumerate(outcomes):
             if m == self.modality:
@@ -284,6 +289,7 @@ class JointReasoner:
             if missing.any():
                 log[missing] = 0.0
             total += np.maximum(log, floor)
+        total = np.where(alive, total, -np.inf)
         top = total.max(axis=1)
         shift = np.where(top == -np.inf, 0.0, top)
         return total - shift[:, None], shift
