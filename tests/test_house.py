@@ -79,7 +79,7 @@ def test_no_floor_is_crowded():
 class LastSeen:
     """A way of believing: the state is what was seen last, of a model whose only modality shows it."""
 
-    at_once = True
+    at_once, in_hindsight = True, False
 
     def begin(self, knowledge):
         return np.full(knowledge.n_agents, -1)

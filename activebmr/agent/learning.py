@@ -63,7 +63,7 @@ class CountLearning:
         self._model, self._settings, self._believing = model, settings, believing
         self._listeners = list(listeners)
         self._learned = model.learned_modalities if np.any(np.asarray(settings.rate) > 0) else ()
-        self._smooth = settings.smooth or getattr(believing, "in_hindsight", False)
+        self._smooth = settings.smooth or believing.in_hindsight
         self._at_once = believing.at_once and not self._smooth
         self._remembers = remember or bool(self._learned and not self._at_once)
 

@@ -46,7 +46,7 @@ _AT_ONCE = 2**22  # joint states that are judged at a time
 class ByFactors:
     """See `activebmr.inference.protocol.Believing`; ``filter`` is ``"factorised"``, ``"sequential"`` or ``"mean-field"``."""
 
-    at_once = True
+    at_once, in_hindsight = True, False
 
     def __init__(self, model: POMDP, filter: str, rounds: int = ROUNDS) -> None:
         self.model, self._infer, self._rounds = model, INFERENCE[filter], rounds

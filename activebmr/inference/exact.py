@@ -146,7 +146,7 @@ class Exact:
             factors, the size and the ways of believing that do without.
     """
 
-    at_once = True
+    at_once, in_hindsight = True, False
 
     def __init__(self, model: POMDP) -> None:
         self.model = model

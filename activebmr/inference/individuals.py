@@ -52,7 +52,7 @@ class Individuals:
         tables: likelihoods that differ, by modality, in the extended model.
     """
 
-    at_once = True
+    at_once, in_hindsight = True, False
 
     def __init__(self, model: POMDP, own: Mapping[tuple[str, int], Floats]) -> None:
         self.model, self.n_agents = model, len(next(iter(own.values())))

@@ -19,10 +19,11 @@ class Believing(Protocol):
     Attributes:
         at_once: whether counts may be learned within a trial, from what is believed at the moment; otherwise agents learn when
             the trial is over, whatever their `Learning` says.
-        in_hindsight: (optional) whether counts are always learned from beliefs given the whole trial, whatever `Learning` says.
+        in_hindsight: whether counts are always learned from beliefs given the whole trial, whatever `Learning` says.
     """
 
     at_once: bool
+    in_hindsight: bool
 
     def begin(self, knowledge: Knowledge) -> Any:
         """Beliefs before the first outcome of a trial."""
