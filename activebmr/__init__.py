@@ -6,6 +6,7 @@ from activebmr.agent.state import AgentState, StepInfo, TrialInfo
 from activebmr.behaviour.recordings import load_recording
 from activebmr.behaviour.replay import replay
 from activebmr.inference.models.settings import Reasoning
+from activebmr.inference.paths import PathSettings
 from activebmr.model.hypotheses import ColumnTable, HypothesisSpace
 from activebmr.model.pomdp import POMDP
 from activebmr.model.rules import context_rules
@@ -34,6 +35,7 @@ __all__ = [
     "Learning",
     "ModelProcess",
     "Paradigm",
+    "PathSettings",
     "Planner",
     "Reasoning",
     "Reduction",
