@@ -22,6 +22,7 @@ from activebmr.inference.marginals import Marginals
 from activebmr.inference.protocol import recalled
 from activebmr.inference.smoothing import moved_log, smooth
 from activebmr.inference.tables import CountTable, KnownTable
+from activebmr.inference.told import given_states
 from activebmr.model.components import Component, components_of
 from activebmr.model.layout import layouts_of
 from activebmr.model.motion import size_of_motion
@@ -232,17 +233,9 @@ class Exact:
         return self.update(belief, knowledge.tables, np.arange(belief.rows), outcomes)
 
     def told(self, belief: JointBelief, states: Ints) -> JointBelief:
-        """Beliefs of agents that know the states ``(n_agents, n_factors)`` of all hidden factors; rows with a -1 among those of
-        a component are not told about it.
-        """
-        logs = list(belief.log)
-        for i, c in enumerate(self.components):
-            knows = (states[:, list(c.hidden)] >= 0).all(axis=1) if c.hidden else np.zeros(len(states), dtype=bool)
-            if knows.any():
-                at = np.ravel_multi_index([states[knows, f] for f in c.hidden], c.hidden_sizes)
-                logs[i] = logs[i].copy()
-                logs[i][knows] = np.where(np.arange(c.n_hidden) == at[:, None], 0.0, -np.inf)
-        return JointBelief(belief.known, logs)
+        """Beliefs of agents that are told states ``(n_agents, n_factors)`` before a trial; -1 tells nothing about a factor."""
+        log = [given_states(x, c.hidden, c.hidden_sizes, states) for x, c in zip(belief.log, self.components, strict=True)]
+        return JointBelief(belief.known, log)
 
     def recall(self, memory: Memory, knowledge: Knowledge) -> Sequence[JointBelief]:
         return recalled(self, memory, knowledge)
@@ -269,10 +262,11 @@ def _normalised(total: Floats) -> tuple[Floats, Floats, Floats, Bools | None]:
     """
     q = np.exp(total)
     mass = np.add.reduce(q, axis=1, keepdims=True)
-    evidence = np.log(np.maximum(mass, _FAINTEST))
-    q /= np.maximum(mass, _FAINTEST)
+    held = np.maximum(mass, _FAINTEST)
+    evidence = np.log(held)
+    q /= held
     log, lost = total - evidence, None
-    if mass.min() < _FAINTEST:  # too improbable for a number that is not a logarithm
+    if np.minimum.reduce(mass, axis=None) < _FAINTEST:  # too improbable for a number that is not a logarithm
         rows = np.flatnonzero(mass[:, 0] < _FAINTEST)
         lost = np.zeros(len(total), dtype=bool)
         log[rows], q[rows], evidence[rows, 0], lost[rows] = _normalised_logs(total[rows])

@@ -123,7 +123,7 @@ def moved_log(
     Nothing is lost that is too faint, or too large, for a number of its own: many outcomes may speak against a state by a
     thousand nats, and as many for it later.
     """
-    if q is not None and np.count_nonzero(log < _FAINT) == np.count_nonzero(log == -np.inf):  # nothing is faint
+    if q is not None and _nothing_is_faint(log):
         after = moved(c, q, codes, known, back)
         with np.errstate(divide="ignore"):
             return np.log(after), after
@@ -144,6 +144,12 @@ def moved_log(
         faint[rows] = fainter
         lost = bool(fainter.any())
     return out, None if q is None else after
+
+
+def _nothing_is_faint(log: Floats) -> bool:
+    """Whether all weights are numbers of their own, or 0."""
+    least = np.minimum.reduce(log, axis=None, initial=np.inf)
+    return bool(least >= _FAINT or (least == -np.inf and np.count_nonzero(log < _FAINT) == np.count_nonzero(log == -np.inf)))
 
 
 def moved(c: Component, q: Floats, codes: Ints, known: Ints, back: bool = False) -> Floats:
