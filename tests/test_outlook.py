@@ -17,6 +17,7 @@ from test_exact import observation
 from activebmr import POMDP, Agent, Learning, Planner
 from activebmr.planning.joint import cells
 from activebmr.planning.joint.histories import histories_of
+from activebmr.planning.joint.keeping import keep
 
 SEEDS = st.integers(0, 10**6)
 GAINS = ("state", "param")
@@ -237,3 +238,14 @@ def test_a_thousand_agents_are_like_ten():
     for f in range(model.num_factors):
         assert_array_equal(np.tile(few.qs[f], (100, 1)), many.qs[f])
     assert_array_equal(np.tile(agent.plan(few).neg_efe, (100, 1)), agent.plan(many).neg_efe)
+
+
+def test_what_is_kept_for_later_has_bounds():
+    kept = {}
+    for i in range(1000):
+        keep(kept, i, (np.zeros(3), object()))
+        assert len(kept) <= 64
+    large = np.zeros(2**22)
+    for i in range(20):
+        assert keep(kept, i, (large, None))[0] is large
+        assert sum(x.size for x, _ in kept.values()) <= 2**24

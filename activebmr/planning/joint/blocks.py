@@ -17,6 +17,7 @@ from activebmr.inference.tables import CountTable, KnownTable
 from activebmr.model.components import Component
 from activebmr.model.layout import layouts_of
 from activebmr.model.reading import Reading
+from activebmr.planning.joint.keeping import keep
 from activebmr.planning.preferences import Wish
 
 __all__ = ["LARGEST", "Apart", "Block", "Own", "Silent", "Tables", "TooLarge", "apart", "joint_outcomes"]
@@ -91,10 +92,8 @@ class Block:
         if held is None or any(a is not b for a, b in zip(held[0], wanted, strict=True)):
             columns = [self._base, *(self._worth(w)[..., None] for w in wanted)]
             table = np.ascontiguousarray(np.concatenate(columns, axis=2))
-            if len(self._tables) > 64:
-                self._tables.clear()
             # the wishes are kept too, so that no others can have their ids
-            held = self._tables[tuple(map(id, wanted))] = list(wanted), table
+            held = keep(self._tables, tuple(map(id, wanted)), (list(wanted), table))
         return held[1]
 
     def _worth(self, wish: Wish) -> Floats:
@@ -150,9 +149,7 @@ class Silent:
         if held is None or held[0] is not wish:
             preference = wish[modality]
             worth = (np.where(self.chance > 0, preference, 0.0) * self.chance).sum(axis=1)
-            if len(self._worth) > 64:
-                self._worth.clear()
-            held = self._worth[id(wish)] = wish, worth
+            held = keep(self._worth, id(wish), (wish, worth))
         return held[1]
 
 

@@ -14,6 +14,7 @@ from activebmr.model.components import Component
 from activebmr.model.reading import Reading, project
 from activebmr.planning.joint.blocks import Block, Own, Silent, Tables
 from activebmr.planning.joint.histories import Histories, Level
+from activebmr.planning.joint.keeping import keep
 from activebmr.planning.joint.supports import by_support
 from activebmr.planning.preferences import Wish
 
@@ -190,10 +191,8 @@ class Part:
         """A table ``(n_known, n_hidden, width)`` as one matrix; kept together with the table, so that no other has its id."""
         held = self._wide.get(id(table))
         if held is None or held[1] is not table:
-            if len(self._wide) > 64:
-                self._wide.clear()
             wide = np.ascontiguousarray(table.transpose(1, 0, 2).reshape(table.shape[1], -1))
-            held = self._wide[id(table)] = wide, table
+            held = keep(self._wide, id(table), (wide, table))
         return held[0]
 
     # --- likelihoods of each agent ---------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from activebmr.model.components import Component, component_of
 from activebmr.model.once import once
 from activebmr.model.pomdp import POMDP
 from activebmr.model.reading import Reading
+from activebmr.planning.joint.keeping import keep
 
 __all__ = ["Histories", "Level", "histories_of"]
 
@@ -65,9 +66,8 @@ class Level:
         kept: dict[int, tuple[Floats, Floats]] = self.__dict__.setdefault("_wide", {})
         held = kept.get(id(stacked))
         if held is None or held[1] is not stacked:
-            if len(kept) > 64:
-                kept.clear()
-            held = kept[id(stacked)] = np.ascontiguousarray(stacked.transpose(1, 0, 2).reshape(stacked.shape[1], -1)), stacked
+            wide = np.ascontiguousarray(stacked.transpose(1, 0, 2).reshape(stacked.shape[1], -1))
+            held = keep(kept, id(stacked), (wide, stacked))
         return held[0]
 
 
@@ -153,10 +153,8 @@ class Histories:
         """What one more step under each code of step h shows of a table: ``(n_codes, now, width)``; the last few are kept."""
         held = self._composed.get((h, id(table)))
         if held is None or held[1] is not table:
-            if len(self._composed) > 64:
-                self._composed.clear()
             columns = table[0] if reading.project is None else np.matmul(reading.project, table[0])
-            held = self._composed[h, id(table)] = np.matmul(stacked, columns), table
+            held = keep(self._composed, (h, id(table)), (np.matmul(stacked, columns), table))
         return held[0]
 
     def until(self, q: Floats, start: Ints, steps: int) -> tuple[Floats | None, Floats]:
