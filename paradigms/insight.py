@@ -196,8 +196,9 @@ def paradigm(
     settings = {"true_rule": truth, "planner": planner, "adopt": adopt}
     world = world_model()
     # the world alone first: it checks the truth before an agent is made for it
+    nobody = Agent(world, trial_length=TRIAL_LENGTH)
     bare = Paradigm(
-        NAME, scheme, Agent(world), world, TRIAL_LENGTH, worlds(), truth, {2: (0.0, 1.0, -1.0)}, settings, candidates=SOLVABLE
+        NAME, scheme, nobody, world, TRIAL_LENGTH, worlds(), truth, {2: (0.0, 1.0, -1.0)}, settings, candidates=SOLVABLE
     )
     return replace(bare, agent=agent or sleeper(scheme, truth, planner=planner, adopt=adopt, depth=depth))
 

@@ -184,7 +184,8 @@ def paradigm(
     space = lying(rules(*size), lies)
     settings: dict[str, Any] = {"true_rule": truth, "lies": lies, "lies_known": lies_known}
     # the world alone first: it checks the truth before an agent is made for it
-    bare = Paradigm(NAME, scheme, Agent(world), world, length, space, truth, {2: (0.0, 1.0, -1.0)}, settings)
+    nobody = Agent(world, trial_length=length)
+    bare = Paradigm(NAME, scheme, nobody, world, length, space, truth, {2: (0.0, 1.0, -1.0)}, settings)
     if agent is None:
         believed = space if lies_known else rules(*size)
         agent = _agent(scheme, truth, size, believed, lies if lies_known else 0.0)

@@ -267,3 +267,39 @@ def test_what_a_step_needs_to_draw():
     assert agent.step(agent.init(), 0, 3)[1].policy == agent.step(agent.init(), 0, np.random.default_rng(3))[1].policy
     decided = Agent(model, planner=Planner(alpha=None))
     assert decided.act(decided.plan(decided.perceive(decided.init(), 0)[0]))[0].tolist() == [1]
+
+
+@pytest.mark.parametrize("inference", ["exact", "factorised", "mean-field", "paths"])
+def test_parts_of_a_step_out_of_order_are_named(inference):
+    """An observation that is perceived twice would count twice, and time must not go on without one."""
+    planner = Planner(modalities="together" if inference == "exact" else "separate", alpha=None)
+    agent = Agent(choice([0.0, 1.0]), planner=planner, inference=inference, trial_length=2)
+    born = agent.init()
+    for verb, call in (("plan", lambda s: agent.plan(s)), ("learn", lambda s: agent.learn(s, 0, 0))):
+        with pytest.raises(ValueError, match=f"{verb} needs a state from `perceive`; .* has not perceived .* time 0"):
+            call(born)
+    seen, _ = agent.perceive(born, 0)
+    for verb, call in (
+        ("perceive", lambda s: agent.perceive(s, 0)),
+        ("step", lambda s: agent.step(s, 0)),
+        ("end_trial", lambda s: agent.end_trial(s)),
+        ("foreseen", lambda s: agent.foreseen(s)),
+    ):
+        with pytest.raises(ValueError, match=f"{verb} needs a state .* has perceived that of time 0: call learn first"):
+            call(seen)
+    with pytest.raises(ValueError, match="before a trial; this one is at time 0, which it has perceived"):
+        agent.instruct(seen, {})
+    first, second = agent.plan(seen), agent.plan(seen)
+    assert_array_equal(first.neg_efe, second.neg_efe)
+    assert_array_equal(agent.act(first)[1], agent.act(first)[1])
+    left, right = agent.learn(seen, 0, 0), agent.learn(seen, 0, 1)  # from one state one can go two ways
+    assert (left.t, right.t, seen.t) == (1, 1, 0) and seen.perceived and not left.perceived
+    with pytest.raises(ValueError, match="learn needs a state from `perceive`"):
+        agent.learn(left, 0, 0)
+    over = agent.learn(agent.perceive(left, 0)[0], 0, 0)
+    with pytest.raises(ValueError, match="the trial is over"):
+        agent.perceive(over, 0)
+    with pytest.raises(ValueError, match="learn needs a state from `perceive`"):
+        agent.learn(over, 0, 0)
+    fresh, _ = agent.end_trial(over)
+    assert agent.perceive(fresh, 0)[0].perceived

@@ -851,8 +851,11 @@ def test_checkpoints_tell_planners_candidates_and_trial_lengths_apart(tmp_path):
     assert len(folders(tmp_path, shallow, deep)) == 2
     some = insight.paradigm("sleep", "random", planner="sophisticated")
     assert len(folders(tmp_path, some, replace(some, candidates=[0, 1, 2]))) == 2
-    agents = [Agent(two_rooms(), trial_length=n) for n in (2, 5)]
-    assert len(folders(tmp_path, *(Paradigm("rooms", "s", a, two_rooms(), 5) for a in agents))) == 2
+    trials = [
+        Paradigm("rooms", "s", Agent(two_rooms(), trial_length=given), two_rooms(), n)
+        for given, n in ((2, 2), (5, 5), (None, 5))
+    ]
+    assert len(folders(tmp_path, *trials)) == 2
 
 
 def test_checkpoints_do_not_depend_on_what_was_worked_out_on_the_way(tmp_path):

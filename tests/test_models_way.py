@@ -418,3 +418,60 @@ def test_settings_of_each_agent(counts):
     for k in range(3):
         for whole, alone in zip(together, lived(rates[k], kept[k], priors[k : k + 1]), strict=True):
             assert_array_equal(whole[k], alone[0])
+
+
+# --- what is told -----------------------------------------------------------------------------------------------------------
+def turning(ball=(0.2, 0.3, 0.5), place=(0.6, 0.4)) -> tuple[POMDP, HypothesisSpace]:
+    """A hidden ball, of which something is said where one looks, and a hidden place that one turns."""
+    sensor, turn = np.array([[0.9, 0.3], [0.1, 0.7]]), np.stack([np.eye(2), np.eye(2)[::-1]], axis=2)
+    model = POMDP(
+        A=[None, sensor], B=[np.eye(3)[:, :, None], turn, GO], D=[ball, place, [1.0, 0.0]], A_dependencies=[[0, 2], [1]],
+        pA=[np.ones((2, 3, 2)), None], policies=[[0, 0, 0], [0, 1, 0], [0, 0, 1], [0, 1, 1]],
+    )  # fmt: skip
+    says = np.array([[[9.0, 1.0], [1.0, 9.0], [5.0, 5.0]], [[1.0, 9.0], [9.0, 1.0], [5.0, 5.0]]])
+    return model, HypothesisSpace({"so": {0: says}, "not so": {0: says[::-1]}})
+
+
+@pytest.mark.parametrize("counts", ["own", "shared"])
+@pytest.mark.parametrize("adopted", [False, True])
+@pytest.mark.parametrize("states", [(1, -1, -1), (-1, 1, -1), (2, 0, 1), (-1, -1, 0)])
+def test_agents_who_are_told_some_states_are_as_if_born_with_them(counts, adopted, states):
+    """What is not known says nothing, about what is known neither; what actions set is known anyway."""
+    know = lambda f, prior: tuple(np.eye(len(prior))[states[f]]) if states[f] >= 0 else prior  # noqa: E731
+    reports = []
+    for ball, place in (((0.2, 0.3, 0.5), (0.6, 0.4)), (know(0, (0.2, 0.3, 0.5)), know(1, (0.6, 0.4)))):
+        agent = Agent(
+            *turning(ball, place), reasoning=Reasoning(counts=counts), learning=Learning(rate=0.0),
+            selection=Selection(threshold=-100.0 if adopted else 1e6),
+        )  # fmt: skip
+        state, _ = agent.end_trial(agent.step(agent.init(2), [[-1, -1]] * 2, action=[[0, 0, 0]] * 2)[0])
+        assert ((state.adopted >= 0) == adopted).all()
+        if not reports:
+            state = agent.tell(state, np.array([states, states]))
+        reports.append([])
+        for seen in ([0, 1], [1, 1]):
+            state, info = agent.step(state, [seen] * 2, action=[[0, 1, 1]] * 2)
+            reports[-1].append(told(info))
+    for one, two in zip(*reports, strict=True):
+        for name, value in one.items():
+            assert_allclose(value, two[name], rtol=1e-9, atol=1e-10, err_msg=name)
+
+
+@pytest.mark.parametrize("counts", ["own", "shared"])
+def test_agents_who_set_some_states_know_them(counts):
+    """Also where hypotheses do not speak about all that could be told."""
+    agent = Agent(*turning(), reasoning=Reasoning(counts=counts))
+    state = agent.init(2)
+    asked = agent.experiments(state)
+    assert (asked[:, 0] >= 0).all() and (asked[:, 2] == -1).all()
+    assert_allclose(agent.tell(state, asked).qs[0], np.eye(3)[asked[:, 0]], atol=1e-12)
+
+
+# --- what is asked for ------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("inference", ["exact", "factorised", "sequential", "mean-field"])
+def test_settings_of_reasoning_beside_another_way_of_believing_are_refused(inference):
+    """One of the two would be passed over in silence."""
+    with pytest.raises(ValueError, match=rf"reasoning of Agent .*; got inference='{inference}' and reasoning=Reasoning\("):
+        Agent(*two_bells(), inference=inference, reasoning=Reasoning())
+    for asked in (None, "models"):
+        assert Agent(*two_bells(), inference=asked, reasoning=Reasoning()).inference == "models"

@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from worlds import columns, lamp_rules, random_world, two_rooms
 
-from activebmr import POMDP, Agent, Learning, Paradigm, Planner, Selection, load_recording, replay, simulate
+from activebmr import POMDP, Agent, HypothesisSpace, Learning, Paradigm, Planner, Selection, load_recording, replay, simulate
 from activebmr.inference.paths import PathSettings
 from paradigms import three_ball
 
@@ -175,8 +175,8 @@ def test_likelihoods_are_what_steps_report(sampling, seed):
     """Of random worlds: what `StepInfo.action_probabilities` and q_pi say about what was done."""
     rng = np.random.default_rng(seed)
     model = random_world(seed, max_factors=3, policy_length=1 + seed % 2)
-    agent = Agent(model, planner=Planner(alpha=1.3, gamma=0.8, sampling=sampling))
-    paradigm = Paradigm("world", "s", agent, model, 4)
+    paradigm = Paradigm("world", "s", Agent(model, planner=Planner(alpha=1.3, gamma=0.8, sampling=sampling)), model, 4)
+    agent = paradigm.agent  # who knows when trials end
     controls = model.policies[rng.integers(len(model.policies), size=4), 0]
     outcomes = np.stack([rng.integers(n, size=4) for n in model.num_outcomes])
     out = replay(paradigm, controls=controls.T[None], outcomes=outcomes[None])
@@ -343,6 +343,24 @@ def test_what_agents_are_told_must_have_been_recorded(scheme, needs):
         replay(paradigm, states, controls, outcomes)
     states[1, 2, 0], states[1, 3:, 0] = 0, -1  # what actions set they know anyway
     replay(paradigm, states, controls, outcomes)
+
+
+@pytest.mark.parametrize("sure", [False, True])
+def test_what_agents_are_told_includes_states_that_actions_move_but_do_not_set(sure):
+    """Unless they are sure before a trial anyway."""
+    turn = np.stack([np.eye(2), np.eye(2)[::-1]], axis=2)
+    model = POMDP(A=[None], B=[turn], pA=[np.ones((2, 2))], D=[[0.0, 1.0] if sure else [0.5, 0.5]])
+    space = HypothesisSpace({"as it is": {0: np.eye(2) + 0.1}, "turned": {0: np.eye(2)[::-1] + 0.1}})
+    paradigm = Paradigm("turns", "s", Agent(model, space), model, 2, space, 0, preparation="told")
+    states, controls, outcomes = swapped(simulate(paradigm, 1, 2, seed=0, trace=True).trace)
+    whole = replay(paradigm, states, controls, outcomes)
+    assert_allclose(whole["qs_factor_0"][:, 0], np.eye(2)[states[:, 0, 0]], atol=1e-12)
+    states[1, 0, 0] = -1
+    if sure:
+        assert_array_equal(replay(paradigm, states, controls, outcomes)["q_pi"], whole["q_pi"])
+        return
+    with pytest.raises(ValueError, match="at the first time .* factor 0 has -1 in trial 1 of participant 0"):
+        replay(paradigm, states, controls, outcomes)
 
 
 def test_impossible_observations_are_counted():

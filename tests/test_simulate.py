@@ -227,6 +227,22 @@ def test_an_agent_must_fit_the_world():
         Paradigm("x", "s", Agent(other), two_rooms(), 4)
 
 
+def test_agents_know_when_a_trial_of_their_paradigm_ends():
+    """Those that have been told another time would plan for a trial that is not there."""
+    paradigm = Paradigm("rooms", "s", Agent(two_rooms(), planner=Planner(depth=1)), two_rooms(), 4)
+    assert paradigm.agent.trial_length == 4
+    trace = simulate(paradigm, 3, 2, seed=0, trace=True).trace
+    assert (trace["neg_efe"][..., -1, :] == 0).all() and trace["neg_efe"][..., 0, :].any()  # nothing comes after the last time
+    given = Agent(two_rooms(), trial_length=4)
+    assert Paradigm("rooms", "s", given, two_rooms(), 4).agent is given
+    further = Planner(depth=1, extra_step=True)  # what planning counts beyond the end is its own setting
+    after = simulate(Paradigm("rooms", "s", Agent(two_rooms(), planner=further), two_rooms(), 4), 3, 2, seed=0, trace=True)
+    assert after.trace["neg_efe"][..., -1, :].any()
+    for length in (3, 5):
+        with pytest.raises(ValueError, match=f"trial_length of the agent must be the paradigm's, 4, or None; got {length}"):
+            Paradigm("rooms", "s", Agent(two_rooms(), trial_length=length), two_rooms(), 4)
+
+
 @pytest.mark.parametrize("score", [{7: (1.0, 0.0)}, {1: (1.0,)}])
 def test_a_score_must_fit_the_world(score):
     with pytest.raises(ValueError, match="score"):

@@ -16,6 +16,7 @@ from activebmr.agent.introspection import Introspection
 from activebmr.agent.learning import CountLearning
 from activebmr.agent.life import Life
 from activebmr.agent.own import Own
+from activebmr.agent.sequence import check_between, check_seen, check_unseen
 from activebmr.agent.settings import Learning, Selection
 from activebmr.agent.sleep import Awake, Sleeper, Sleeping, instruct
 from activebmr.agent.state import AgentState, StepInfo, TrialInfo
@@ -52,8 +53,8 @@ class Agent:
             ``"paths"``.
         learning: rate and retention of counts.
         selection: when hypotheses are adopted; ignored without hypotheses.
-        reasoning: settings of ``inference="models"``, which they imply, whatever else is asked for. Until an agent has adopted
-            a hypothesis it looks ahead by ``Reasoning.lookahead``; the planner's depth counts afterwards.
+        reasoning: settings of ``inference="models"``, which they imply; no other way can be asked for beside them. Until an
+            agent has adopted a hypothesis it looks ahead by ``Reasoning.lookahead``; the planner's depth counts afterwards.
         introspection: settings of model reduction between trials ("sleep"); None for agents that never sleep. It speaks about
             modalities that no hypothesis speaks about.
         trial_length: number of observations in a trial, >= 1, beyond which planning does not look; None if unknown.
@@ -237,12 +238,14 @@ class Agent:
             the new state and a report. The old state stays as it was.
 
         Raises:
-            ValueError: if observation or action do not fit, or the trial is over and `end_trial` was not called.
+            ValueError: if observation or action do not fit, if the trial is over and `end_trial` was not called, or for a state
+                from `perceive`.
             TypeError: if ``rng`` is no generator.
         """
         outcomes = outcomes_of(self.model, observation, state.n_agents)
         controls = None if action is None else controls_of(self.model, action, state.n_agents)
         uniform = self._chance(state, rng, controls is not None)
+        check_unseen(state, "step")
         self._check_time(state)
         state = state.copy()
         info = self.life.advance(state, outcomes, uniform, controls)
@@ -273,6 +276,7 @@ class Agent:
             ValueError, TypeError: see `step`.
         """
         outcomes = outcomes_of(self.model, observation, state.n_agents)
+        check_unseen(state, "perceive")
         self._check_time(state)
         state = state.copy()
         percept = self.life.perceive(state, outcomes)
@@ -282,7 +286,11 @@ class Agent:
     def plan(self, state: AgentState) -> Evaluation:
         """What every policy is worth to agents in a state that has perceived an observation: terms and values ``(n_agents,
         n_policies)`` in nats, also for a single agent.
+
+        Raises:
+            ValueError: if the state is not from `perceive`. (Who saw nothing has perceived None.)
         """
+        check_seen(state, "plan")
         return self.life.plan(state)
 
     def act(self, evaluation: Evaluation, rng: np.random.Generator | int | None = None) -> tuple[Ints, Ints]:
@@ -309,10 +317,12 @@ class Agent:
             observation, action: as to `step`.
 
         Raises:
+            ValueError: if the state is not from `perceive`.
             ValueError, TypeError: see `step`.
         """
         outcomes = outcomes_of(self.model, observation, state.n_agents)
         controls = controls_of(self.model, action, state.n_agents)
+        check_seen(state, "learn")
         state = state.copy()
         self.life.learn(state, outcomes, controls)
         return state
@@ -325,7 +335,11 @@ class Agent:
         Args:
             state: after any step of a trial.
             rng: for agents that make up dreams.
+
+        Raises:
+            ValueError: if an observation was perceived and not learned from.
         """
+        check_unseen(state, "end_trial")
         state = state.copy()
         info = self.life.conclude(state, None if rng is None else rng.spawn(state.n_agents))
         return state, info
@@ -340,8 +354,7 @@ class Agent:
         """
         if self.introspection is None:
             raise ValueError("sleep needs agents that introspect (Agent(..., introspection=...))")
-        if state.t != 0:
-            raise ValueError(f"agents can sleep between trials; this one is at time {state.t}")
+        check_between(state, "agents can sleep between trials")
         state = state.copy()
         found = self._sleeping.introspect(state.knowledge, None if rng is None else rng.spawn(state.n_agents))
         if self._sleeping.listed is not None and self.hypotheses is None:
@@ -362,8 +375,7 @@ class Agent:
         Raises:
             ValueError: if shapes, signs or structural zeros do not fit, or in the middle of a trial.
         """
-        if state.t != 0:
-            raise ValueError(f"agents can be instructed before a trial; this one is at time {state.t}")
+        check_between(state, "agents can be instructed before a trial")
         state = state.copy()
         scored = list(self.hypotheses.tables) if self.hypotheses is not None else []
         about = instruct(self.model, state.knowledge, taught, scored)
@@ -376,8 +388,7 @@ class Agent:
 
         Args:
             state: at the beginning of a trial.
-            states: ``(n_agents, n_factors)`` integers; agents with a -1 among the factors that no action sets are not told
-                anything. Set factors are ignored.
+            states: ``(n_agents, n_factors)`` integers; -1 tells nothing about that factor. Set factors are ignored.
         """
         told = self.told(state, states)
         state = state.copy()
@@ -393,8 +404,7 @@ class Agent:
         experimenting = self._mind.experimenting
         if experimenting is None:
             raise ValueError("states can be told to agents that reason jointly (Agent(..., inference='models'))")
-        if state.t != 0:
-            raise ValueError(f"states can be told before a trial; this one is at time {state.t}")
+        check_between(state, "states can be told before a trial")
         states = np.atleast_2d(np.asarray(states))
         wanted = (state.n_agents, self.model.num_factors)
         if states.shape != wanted or not np.issubdtype(states.dtype, np.integer):
@@ -434,7 +444,12 @@ class Agent:
         return [self._mind.believing.marginals(b) for b in beliefs]
 
     def foreseen(self, state: AgentState) -> Sequence[Floats]:
-        """Marginals of every factor ``(n_agents, S_f)`` after what was done last, before the next observation."""
+        """Marginals of every factor ``(n_agents, S_f)`` after what was done last, before the next observation.
+
+        Raises:
+            ValueError: for a state from `perceive`, in which that observation was made.
+        """
+        check_unseen(state, "foreseen")
         unseen = [np.full(state.n_agents, -1)] * self.model.num_modalities
         percept = self._mind.believing.perceive(state.belief.copy(), state.knowledge, state.controls, unseen)
         return self._mind.believing.marginals(percept.belief)

@@ -44,7 +44,7 @@ def trial_length_of(value: Any) -> int | None:
 
 
 def way_of(inference: str | None, hypotheses: HypothesisSpace | None, reasoning: Reasoning | None) -> str:
-    """The way of believing that is meant; ValueError if there is none of that name."""
+    """The way of believing that is meant; ValueError if there is none of that name, or it has no use for ``reasoning``."""
     if inference is None:
         return "models" if hypotheses is not None or reasoning is not None else "exact"
     if inference == "joint":
@@ -58,6 +58,7 @@ def way_of(inference: str | None, hypotheses: HypothesisSpace | None, reasoning:
     if name not in WAYS:
         raise ValueError(f"inference of Agent must be one of {[*WAYS, *ALIASES]}; got {inference!r}")
     if reasoning is not None and name not in ("models", "paths"):
-        # what was an extra of other ways of believing is now a way of its own
-        return "models"
+        raise ValueError(
+            f"reasoning of Agent needs inference='models', or None; got inference={inference!r} and reasoning={reasoning!r}"
+        )
     return name

@@ -96,8 +96,8 @@ class Experimenting(Protocol):
     """Beliefs about hypotheses that a trial can be prepared for."""
 
     def told(self, belief: Any, states: Ints) -> Any:
-        """Beliefs of agents that know the states of the factors that no action sets ``(n_agents, n_factors)``; rows with any
-        -1 among them are not told.
+        """Beliefs of agents that are told states ``(n_agents, n_factors)`` before a trial; -1 tells nothing about a factor, and
+        those that actions set are ignored.
         """
         ...
 

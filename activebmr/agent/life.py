@@ -77,7 +77,7 @@ class Life:
     def perceive(self, state: AgentState, outcomes: list[np.ndarray]) -> Percept:
         """Predict, and take in an observation."""
         percept = self.believing.perceive(state.belief, state.knowledge, state.controls, outcomes)
-        state.belief = percept.belief
+        state.belief, state.perceived = percept.belief, True
         posterior = self.comparing.posterior(state.knowledge, state.belief)
         if posterior is not None:  # else what sleep has found holds on
             state.model_posterior = posterior
@@ -106,7 +106,7 @@ class Life:
         """Learn from an observation or keep it, remember what was done, and go on in time."""
         self.sleeping.take_in(state.knowledge, state.controls, outcomes)
         self.learner.take_in(state.knowledge, state.memory, state.controls, outcomes, state.belief)
-        state.controls = controls
+        state.controls, state.perceived = controls, False
         state.t += 1
 
     # --- the end of a trial ----------------------------------------------------------------------------------------------
@@ -138,7 +138,7 @@ class Life:
     def begin(self, state: AgentState) -> None:
         """A new trial."""
         state.belief = self.believing.begin(state.knowledge)
-        state.memory, state.controls, state.t = Memory(), None, 0
+        state.memory, state.controls, state.t, state.perceived = Memory(), None, 0, False
 
     def relive(self, state: AgentState, trial: Memory) -> None:
         """Perceive a remembered trial and learn from it, in place; nothing is planned or chosen."""

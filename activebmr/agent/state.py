@@ -33,6 +33,7 @@ class AgentState:
         memory: the trial so far, if it is needed when it is over.
         model_posterior: posterior over hypotheses when policies were last evaluated, or None.
         marginals: turns beliefs into marginals, for ``qs``.
+        perceived: whether the observation of time ``t`` was perceived, and not yet learned from.
         single: made by ``init()`` without a number: reports then come without an axis for agents.
     """
 
@@ -45,6 +46,7 @@ class AgentState:
     model_posterior: Floats | None
     marginals: Any
     single: bool = False
+    perceived: bool = False
 
     @property
     def qs(self) -> Sequence[Floats]:

@@ -21,6 +21,7 @@ from activebmr.agent.agent import Agent
 from activebmr.agent.state import AgentState
 from activebmr.arrays import Bools, Ints
 from activebmr.behaviour.recordings import Recording
+from activebmr.model.layout import dynamics_of
 from activebmr.simulation.paradigm import Paradigm, stream
 from activebmr.simulation.recorder import Recorder, divergence_from, nothing
 from activebmr.simulation.worlds import ModelProcess
@@ -99,7 +100,9 @@ def _check(paradigm: Paradigm, recording: Recording) -> None:
     why = f"the scheme {paradigm.scheme!r} knows them before a trial (preparation={paradigm.preparation!r})"
     if recording.states is None:
         raise ValueError(f"states of the recording must be given: {why}; got None")
-    unset = [f for f, n in enumerate(paradigm.model.num_controls) if n == 1]
+    # what no action sets, as `Agent.tell` has it; what is sure before a trial need not be told, but may be chosen otherwise
+    sure = [paradigm.preparation == "told" and _sure(paradigm, f) for f in range(paradigm.model.num_factors)]
+    unset = [f for f, kind in enumerate(dynamics_of(paradigm.agent.model).kind) if kind != "set" and not sure[f]]
     unknown = (recording.states[:, :, 0, unset] < 0) & (recording.lengths > 0)[:, :, None]
     if unknown.any():
         k, i, f = (int(x) for x in np.argwhere(unknown)[0])
@@ -107,6 +110,12 @@ def _check(paradigm: Paradigm, recording: Recording) -> None:
             f"states of the recording must be known at the first time of every trial: {why}; factor {unset[f]} has -1 in trial "
             f"{i} of participant {k}"
         )
+
+
+def _sure(paradigm: Paradigm, factor: int) -> bool:
+    """Whether a factor begins every trial in the same state, and the agents know it."""
+    world, mind = paradigm.model.D[factor], paradigm.agent.model.D[factor]  # type: ignore[index]
+    return bool(((world == 1) & (mind == 1)).any())
 
 
 def _thorough(agent: Agent) -> Agent:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,9 +26,9 @@ class Paradigm:
     Attributes:
         name: name of the paradigm.
         scheme: name of the way its agents reason.
-        agent: the agents.
+        agent: the agents. They know when a trial ends: those whose ``trial_length`` is None get the paradigm's.
         model: the world's model (transitions, initial states, likelihoods that no hypothesis speaks about).
-        trial_length: observations per trial.
+        trial_length: observations per trial, >= 1.
         hypotheses: structures that the world may have; None if it is the model itself.
         truth: the true hypothesis (index or name), or ``"random"`` for another one per agent. Kept as an index.
         score: per modality (index or name) the worth of its outcomes ``{modality: (worth of outcome 0, ...)}``; positive ones
@@ -66,6 +67,10 @@ class Paradigm:
             put("candidates", [self._hypothesis(c, "candidates must be names of hypotheses") for c in self.candidates])
         put("score", {self._modality(m): worth for m, worth in self.score.items()})
         self._check_fit()
+        if self.agent.trial_length is None:  # else they would look for outcomes after the last one
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # what there was to say was said when the agents were made
+                put("agent", self.agent.with_(trial_length=self.trial_length))
 
     def _hypothesis(self, given: Any, rule: str) -> int:
         names = () if self.hypotheses is None else self.hypotheses.names
@@ -95,6 +100,10 @@ class Paradigm:
         if self.preparation is not None and not self.agent.reasons_jointly:
             raise ValueError(
                 f"preparation {self.preparation!r} needs an agent that reasons jointly (Agent(..., reasoning=...))"
+            )
+        if self.agent.trial_length not in (None, self.trial_length):
+            raise ValueError(
+                f"trial_length of the agent must be the paradigm's, {self.trial_length}, or None; got {self.agent.trial_length}"
             )
         mind, world = self.agent.model, self.model
         for name in ("num_states", "num_outcomes", "num_controls"):

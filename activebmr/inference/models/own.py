@@ -28,6 +28,7 @@ from activebmr.inference.models.experiments import Experiments
 from activebmr.inference.models.model_filters import ModelFilters, log_normalised
 from activebmr.inference.models.settings import Reasoning
 from activebmr.inference.smoothing import smooth
+from activebmr.inference.told import given_states
 from activebmr.model.components import components_of
 from activebmr.model.hypotheses import HypothesisSpace
 from activebmr.model.layout import dynamics_of
@@ -202,27 +203,11 @@ class OwnEvidence:
 
     # --- experiments -----------------------------------------------------------------------------------------------------
     def told(self, belief: ModelBelief, states: Ints) -> ModelBelief:
-        """Beliefs of agents that know the states ``(n_agents, n_factors)`` of the factors that no action sets before a trial;
-        rows with any -1 among them are not told.
+        """Beliefs of agents that are told states ``(n_agents, n_factors)`` before a trial; -1 tells nothing about a factor, and
+        those that actions set are ignored.
         """
-        kinds = dynamics_of(self.model).kind
-        free = [f for f, kind in enumerate(kinds) if kind != "set"]
-        knows = np.flatnonzero((states[:, free] >= 0).all(axis=1))
-        if not free or not len(knows):
-            return belief
-        logs = list(belief.log)
-        for i, c in enumerate(self.components):
-            if not c.hidden:
-                continue
-            grid = np.indices(c.hidden_sizes).reshape(len(c.hidden), c.n_hidden)
-            fits = np.ones((len(knows), c.n_hidden), dtype=bool)
-            for f, state in zip(c.hidden, grid, strict=True):
-                if f in free:
-                    fits &= states[knows, f][:, None] == state
-            log = np.where(fits, np.log(np.maximum(c.initial, 1e-300)), -np.inf)
-            log = log - np.log(np.exp(log).sum(axis=1))[:, None]
-            logs[i] = logs[i].copy()
-            logs[i][knows] = log[:, None] if self.touched[i] else log
+        states = np.where(np.array(dynamics_of(self.model).kind) == "set", -1, states)
+        logs = [given_states(x, c.hidden, c.hidden_sizes, states) for x, c in zip(belief.log, self.components, strict=True)]
         acting = self.inner.told(belief.acting, states[belief.actors]) if len(belief.actors) else belief.acting
         return replace(belief, log=logs, acting=acting, held={})
 

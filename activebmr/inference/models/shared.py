@@ -22,6 +22,7 @@ from activebmr.inference.joint_belief import marginals_of
 from activebmr.inference.knowledge import Knowledge, Memory, Percept
 from activebmr.inference.models.reasoner import Expectations, JointReasoner
 from activebmr.inference.models.settings import Reasoning
+from activebmr.inference.told import given_states
 from activebmr.model.hypotheses import HypothesisSpace
 from activebmr.model.layout import layouts_of
 from activebmr.model.pomdp import POMDP
@@ -242,19 +243,16 @@ class SharedEvidence:
 
     # --- experiments -----------------------------------------------------------------------------------------------------
     def told(self, belief: Thoughts, states: Ints) -> Thoughts:
-        """Beliefs of agents that know the states ``(n_agents, n_factors)`` of the factors that no action sets before a trial;
-        rows with any -1 among them are not told.
+        """Beliefs of agents that are told states ``(n_agents, n_factors)`` before a trial; -1 tells nothing about a factor, and
+        those that actions set are ignored.
         """
         reasoner = self.reasoner
-        knows = (states[:, list(reasoner.still)] >= 0).all(axis=1)
-        if not reasoner.still or not knows.any():
-            return belief
-        flat = np.full(len(states), -1)
-        flat[knows] = np.ravel_multi_index([states[knows, f] for f in reasoner.still], reasoner.still_sizes)
-        joint, of_thinkers = belief.joint.copy(), flat[belief.thinkers]
-        rows = np.flatnonzero(of_thinkers >= 0)
-        known = np.eye(reasoner.n_still)[of_thinkers[rows]]
-        joint[rows] = reasoner.begin(belief.prior[belief.thinkers[rows]], known)
+        rows = np.flatnonzero((states[belief.thinkers][:, list(reasoner.still)] >= 0).any(axis=1))
+        joint, told = belief.joint.copy(), belief.thinkers[rows]
+        with np.errstate(divide="ignore"):
+            initial = np.repeat(np.log(reasoner.initial)[None], len(rows), axis=0)
+        known = np.exp(given_states(initial, reasoner.still, reasoner.still_sizes, states[told]))
+        joint[rows] = reasoner.begin(belief.prior[told], known)
         acting = self.inner.told(belief.acting, states[belief.actors]) if len(belief.actors) else belief.acting
         return replace(belief, joint=joint, acting=acting)
 

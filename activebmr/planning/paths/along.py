@@ -52,9 +52,7 @@ class AlongPaths:
     def begin(self, knowledge: Knowledge) -> Journey:
         return Journey(Paths(), Belief.start(self.model.D, knowledge.n_agents))  # type: ignore[arg-type]
 
-    def perceive(
-        self, belief: Journey, knowledge: Knowledge, controls: Ints | None, outcomes: Sequence[np.ndarray]
-    ) -> Percept:
+    def perceive(self, belief: Journey, knowledge: Knowledge, controls: Ints | None, outcomes: Sequence[np.ndarray]) -> Percept:
         paths = belief.paths.copy()
         now, free_energy, evaluation = self.inference.advance(paths, knowledge.tables, controls, list(outcomes))
         impossible = np.zeros(knowledge.n_agents, dtype=bool) if paths.impossible is None else paths.impossible
