@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import warnings
+from dataclasses import replace
 
 import enumeration as truth
 import numpy as np
@@ -12,8 +13,10 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import gammaln
 from test_joint import possible
+from worlds import lamp_rules, two_rooms
 
 from activebmr import POMDP, Agent, HypothesisSpace, Learning, Planner, Reasoning, Selection
+from activebmr.reduction import model_posterior
 
 OFFSET = 1 / 32
 GO = np.repeat(np.eye(2)[:, None, :], 2, axis=1)
@@ -475,3 +478,30 @@ def test_settings_of_reasoning_beside_another_way_of_believing_are_refused(infer
         Agent(*two_bells(), inference=inference, reasoning=Reasoning())
     for asked in (None, "models"):
         assert Agent(*two_bells(), inference=asked, reasoning=Reasoning()).inference == "models"
+
+
+def test_the_plug_in_gain_is_had_where_it_can_be_and_refused_elsewhere():
+    """One update of the exact posterior over models with expected counts, scored as counts are."""
+    model, space, shared = two_rooms(), lamp_rules(), Reasoning(counts="shared")
+    asked = Planner(gains=("model",), model_gain="plug-in", search="states", modalities="separate", alpha=None)
+    agent = Agent(model, space, asked, reasoning=shared, selection=Selection(threshold=np.inf), trial_length=3)
+    state = agent.init()
+    for seen, does in (([0, 0], [1, 0]), ([1, 1], [0, 0])):
+        state, _ = agent.step(state, seen, action=does)
+    state, _ = agent.end_trial(state)
+    counts = agent.posterior_counts(state, "light")[0]
+    state, info = agent.step(state, [0, 0], action=[1, 0])
+    likelihood = counts / counts.sum(axis=0)
+    for policy in range(2):
+        q_states = np.zeros((2, 2))
+        q_states[policy] = info.qs[1]
+        gained = np.multiply.outer((likelihood * q_states).sum(axis=(1, 2)), q_states) * (counts > 0)
+        first, then = (model_posterior(c, model.pA[1], space, offset=1 / 32) for c in (counts, counts + gained))
+        after = info.model_posterior * then / first
+        after /= after.sum()
+        assert_allclose(info.model_info_gain[policy], (after * np.log(after / info.model_posterior)).sum(), atol=1e-12)
+    assert info.model_info_gain.max() > 1e-3
+    ahead, outcomes = replace(shared, lookahead=1), replace(asked, search="outcomes")
+    for planner, reasoning in ((asked, None), (outcomes, shared), (asked, ahead)):
+        with pytest.raises(ValueError, match="model_gain of Planner must be 'exact'"):
+            Agent(model, space, planner, reasoning=reasoning)

@@ -18,6 +18,7 @@ from activebmr.agent.selection import Comparing, NoHypotheses, ScoredByCounts
 from activebmr.agent.settings import Learning, Selection
 from activebmr.arrays import Floats, Ints
 from activebmr.dirichlet import LOG_FLOOR
+from activebmr.inference.beliefs import Belief
 from activebmr.inference.by_factors import ByFactors
 from activebmr.inference.exact import Exact, check_size
 from activebmr.inference.individuals import Individuals
@@ -163,6 +164,19 @@ class _ByStates:
         return self._planning.evaluate(marginals_of(self._components, now), knowledge, agents, t, None, curious)
 
 
+class _ByMarginals:
+    """Planning from what is believed about each factor by itself, whatever the way of believing."""
+
+    def __init__(self, believing: Believing, planning: MarginalPlanning) -> None:
+        self._believing, self._planning = believing, planning
+
+    def evaluate(
+        self, belief: Any, knowledge: Knowledge, agents: Ints, t: int, model_posterior: Floats | None, curious: bool
+    ) -> Evaluation:
+        marginals = Belief.of(self._believing.marginals(belief))
+        return self._planning.evaluate(marginals, knowledge, agents, t, model_posterior, curious)
+
+
 def _by_factors(name: str) -> Callable[[Order], Mind]:
     def make(order: Order) -> Mind:
         believing = ByFactors(order.model, name, order.rounds)
@@ -216,8 +230,11 @@ def _models(order: Order) -> Mind:
     believing = _reasoning(order, order.hypotheses, settings)
     if believing is None:
         return _by_factors("sequential")(order)
-    comparing = ByPosterior(believing, order.hypotheses, order.selection, order.learning, order.own.prior)
     planner, together = order.planner, order.planner.modalities == "together"
+    plug_in = planner.model_gain == "plug-in" and "model" in planner.gains
+    comparing = ByPosterior(believing, order.hypotheses, order.selection, order.learning, order.own.prior, plug_in)
+    if plug_in:
+        return Mind(believing, _plugged_in(order, settings, believing), comparing, experimenting=believing)
     acting: JointPlanning | _ByStates
     if planner.search == "states":
         states = MarginalPlanning(order.model, planner, "factorised", order.preferences(), order.trial_length)
@@ -232,6 +249,19 @@ def _models(order: Order) -> Mind:
         order.model, thinking, planner, settings, order.preferences(), order.trial_length, acting
     )
     return Mind(believing, planning, comparing, experimenting=believing)
+
+
+def _plugged_in(order: Order, settings: Reasoning, believing: SharedEvidence | OwnEvidence) -> _ByMarginals:
+    """Planning with the plug-in gain, which scores hypotheses by the counts in tables, and sees marginals of states."""
+    planner = order.planner
+    if settings.counts != "shared" or planner.search != "states" or settings.lookahead:
+        raise ValueError(
+            "model_gain of Planner must be 'exact' for agents that reason exactly; 'plug-in' is had with "
+            "inference='sequential' (or with counts='shared' and lookahead=0 of Reasoning and search='states' of Planner)"
+        )
+    return _ByMarginals(
+        believing, MarginalPlanning(order.model, planner, "factorised", order.preferences(), order.trial_length)
+    )
 
 
 def _reasoning(order: Order, space: HypothesisSpace, settings: Reasoning) -> SharedEvidence | OwnEvidence | None:

@@ -14,6 +14,7 @@ from activebmr.inference.knowledge import Knowledge
 from activebmr.inference.models.own import OwnEvidence
 from activebmr.inference.models.shared import SharedEvidence
 from activebmr.model.hypotheses import HypothesisSpace
+from activebmr.model.layout import layouts_of
 from activebmr.reduction.evidence import log_odds_of_scores
 from activebmr.reduction.scoring import ModelScorer
 
@@ -29,6 +30,7 @@ class ByPosterior:
         settings: when one of them is adopted.
         learning: how evidence fades.
         prior: of each agent over hypotheses ``(n_agents, n_hypotheses)``; the space's by default.
+        scored: keep scores of hypotheses in the tables too, which the plug-in gain needs.
     """
 
     def __init__(
@@ -38,15 +40,22 @@ class ByPosterior:
         settings: Selection,
         learning: Learning,
         prior: Floats | None = None,
+        scored: bool = False,
     ) -> None:
         each = space.prior[None] if prior is None else prior
         of_class = np.matmul(each[:, None], np.eye(len(believing.first))[believing.class_of])[:, 0]
         self._log_prior = None if prior is None else np.log(of_class)
         self._share = each / of_class[:, believing.class_of]
         self._believing, self._space, self._settings, self._learning = believing, space, settings, learning
+        self._scored = scored
 
     def scorers(self) -> dict[int, ModelScorer]:
-        return {}
+        model, out = self._believing.model, {}
+        for m in self._believing.tabled if self._scored else ():
+            layout = layouts_of(model)[m]
+            prior = layout.keep(model.pA[m])  # type: ignore[index]
+            out[m] = ModelScorer(self._space.tables[m], prior, self._settings.offset, layout.order)
+        return out
 
     def _spread(self, posterior: Floats) -> Floats:
         """Probabilities of all hypotheses ``(n_agents, n_hypotheses)`` from those of the distinct ones ``(n_agents, M)``:
