@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Bools", "Floats", "Ints", "sample", "sample_cumulative", "softmax", "standard_error"]
+__all__ = ["Bools", "Floats", "Ints", "least", "sample", "sample_cumulative", "softmax", "standard_error"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
@@ -19,6 +19,11 @@ def softmax(x: Floats, axis: int = -1) -> Floats:
     # contiguous, so that sums run in the same order whatever the array came from
     shifted = np.exp(np.ascontiguousarray(x - x.max(axis=axis, keepdims=True)))
     return shifted / shifted.sum(axis=axis, keepdims=True)
+
+
+def least(values: Floats) -> float:
+    """The least of all numbers; looking at it is faster than looking for it where there is only one."""
+    return float(values.item() if values.size == 1 else values.min())
 
 
 def sample(probabilities: Floats, uniform: Floats) -> Ints:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from activebmr.arrays import Bools, Floats, Ints
+from activebmr.arrays import Bools, Floats, Ints, least
 from activebmr.dirichlet import LOG_FLOOR
 from activebmr.inference.joint_belief import JointBelief
 from activebmr.inference.knowledge import Knowledge, Memory, Percept
@@ -156,6 +156,7 @@ class Exact:
             check_size(model, c)
         self.lookups = [[_Lookup(c, m) for m in c.modalities] for c in self.components]
         self._together = [_Together.of(c) for c in self.components]
+        self._everyone = np.arange(1)
         self._places = {}
         for i, c in enumerate(self.components):
             for m in c.modalities:
@@ -198,7 +199,7 @@ class Exact:
         remain, and the row is reported.
         """
         logs, qs = [], []
-        evidence, impossible = np.zeros(belief.rows), np.zeros(belief.rows, dtype=bool)
+        evidence, impossible = None, np.zeros(belief.rows, dtype=bool)
         for i, lookups in enumerate(self.lookups):
             if not lookups:
                 logs.append(belief.log[i])
@@ -220,17 +221,20 @@ class Exact:
                     floored = floored + np.maximum(part[bad], LOG_FLOOR)
                 log[bad], q[bad], seen[bad], _ = _normalised(floored)
                 impossible |= bad
-            evidence += seen
+            evidence = seen if evidence is None else evidence + seen
             logs.append(log)
             qs.append(q)
-        return Percept(JointBelief(belief.known, logs, qs), evidence, impossible)
+        return Percept(JointBelief(belief.known, logs, qs), np.zeros(belief.rows) if evidence is None else evidence, impossible)
 
     def perceive(
         self, belief: JointBelief, knowledge: Knowledge, controls: Ints | None, outcomes: Sequence[np.ndarray]
     ) -> Percept:
         if controls is not None:
             belief = self.predict(belief, controls)
-        return self.update(belief, knowledge.tables, np.arange(belief.rows), outcomes)
+        everyone = self._everyone
+        if len(everyone) != belief.rows:
+            everyone = self._everyone = np.arange(belief.rows)
+        return self.update(belief, knowledge.tables, everyone, outcomes)
 
     def told(self, belief: JointBelief, states: Ints) -> JointBelief:
         """Beliefs of agents that are told states ``(n_agents, n_factors)`` before a trial; -1 tells nothing about a factor."""
@@ -266,7 +270,7 @@ def _normalised(total: Floats) -> tuple[Floats, Floats, Floats, Bools | None]:
     evidence = np.log(held)
     q /= held
     log, lost = total - evidence, None
-    if np.minimum.reduce(mass, axis=None) < _FAINTEST:  # too improbable for a number that is not a logarithm
+    if least(mass) < _FAINTEST:  # too improbable for a number that is not a logarithm
         rows = np.flatnonzero(mass[:, 0] < _FAINTEST)
         lost = np.zeros(len(total), dtype=bool)
         log[rows], q[rows], evidence[rows, 0], lost[rows] = _normalised_logs(total[rows])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from activebmr.arrays import Floats, Ints, sample
+from activebmr.arrays import Floats, Ints, least, sample
 from activebmr.model.pomdp import POMDP
 
 __all__ = ["TIE", "Actions", "log_policy_probabilities", "policy_probabilities", "policy_weights", "tied"]
@@ -54,7 +54,7 @@ def _scores(worth: Floats, precision: Floats | float, log_prior: Floats | float)
     if not isinstance(log_prior, float) and np.isinf(precision).any():  # the best of what the prior allows
         worth = np.where(np.isinf(precision) & (log_prior == -np.inf), -np.inf, worth)
     best = np.maximum.reduce(worth, axis=1, keepdims=True)
-    if isinstance(precision, float) and 0.0 < precision < np.inf and best.min() > -np.inf:
+    if isinstance(precision, float) and 0.0 < precision < np.inf and least(best) > -np.inf:
         score = worth - best
         if precision != 1.0:
             score *= precision
@@ -62,7 +62,7 @@ def _scores(worth: Floats, precision: Floats | float, log_prior: Floats | float)
             return score
         score += log_prior
         best = score.max(axis=1, keepdims=True)
-        if best.min() > -np.inf:
+        if least(best) > -np.inf:
             return np.asarray(score - best)
         best = worth.max(axis=1, keepdims=True)
     # where everything is out of the question nothing tells policies apart

@@ -112,7 +112,9 @@ class ModelProcess:
         out = np.empty((len(self.states), model.num_modalities), dtype=np.intp)
         for m, (columns, assignment) in enumerate(self._columns):
             deps = model.A_dependencies[m]  # type: ignore[index]
-            column = self.states[:, deps[0]] * self._strides[m][0]
+            column = self.states[:, deps[0]]
+            if len(deps) > 1:
+                column = column * self._strides[m][0]
             for f, stride in zip(deps[1:], self._strides[m][1:], strict=True):
                 column += self.states[:, f] * stride
             if len(columns) != assignment.size:  # hypotheses share columns
