@@ -28,7 +28,7 @@ def least(values: Floats) -> float:
 
 def sample(probabilities: Floats, uniform: Floats) -> Ints:
     """First index whose cumulative probability exceeds uniform x total, row by row; ``uniform`` in [0, 1), ``(rows,)``."""
-    return sample_cumulative(probabilities.cumsum(axis=1), uniform)
+    return sample_cumulative(np.add.accumulate(probabilities, axis=1), uniform)
 
 
 def sample_cumulative(cumulative: Floats, uniform: Floats) -> Ints:

@@ -12,6 +12,9 @@ __all__ = ["TIE", "Actions", "log_policy_probabilities", "policy_probabilities",
 TIE = 1e-9
 """Share of the spread of all values (or of 1 nat) within which two values count as equal."""
 
+_FAINTEST = -700.0  # log weight
+_LEAST = float(np.exp(np.full(1, _FAINTEST))[0])
+
 
 def tied(worth: Floats) -> Floats:
     """Values ``(rows, n)`` in which those that only rounding tells from the best are as good as it."""
@@ -33,14 +36,19 @@ def policy_probabilities(worth: Floats, precision: Floats | float, log_prior: Fl
         precision: >= 0, for all rows or ``(rows, 1)``.
         log_prior: ``(n,)`` or 0.
     """
-    p = policy_weights(worth, precision, log_prior)
+    p = np.exp(_scores(worth, precision, log_prior))
     p /= np.add.reduce(p, axis=1, keepdims=True)
     return p
 
 
 def policy_weights(worth: Floats, precision: Floats | float, log_prior: Floats | float = 0.0) -> Floats:
-    """`policy_probabilities` up to a factor for each row: the best has 1."""
-    return np.exp(_scores(worth, precision, log_prior))
+    """`policy_probabilities` up to a factor for each row, to draw from: the best has 1; 0 stands for what is less probable than
+    e^-700, as exp is slow where it underflows.
+    """
+    score = np.maximum(_scores(worth, precision, log_prior), _FAINTEST)
+    np.exp(score, out=score)
+    score -= _LEAST
+    return score
 
 
 def log_policy_probabilities(worth: Floats, precision: Floats | float, log_prior: Floats | float = 0.0) -> Floats:
