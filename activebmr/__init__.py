@@ -9,7 +9,7 @@ from activebmr.inference.models.settings import Reasoning
 from activebmr.inference.paths import PathSettings
 from activebmr.model.hypotheses import ColumnTable, HypothesisSpace
 from activebmr.model.pomdp import POMDP
-from activebmr.model.rules import context_rules
+from activebmr.model.rules import context_rules, depends, frozen, reachable_rules
 from activebmr.planning.planner import Planner
 from activebmr.reduction.search.alternatives import Alternatives
 from activebmr.reduction.search.informative import InformativeMappings
@@ -45,7 +45,10 @@ __all__ = [
     "StepInfo",
     "TrialInfo",
     "context_rules",
+    "depends",
+    "frozen",
     "load_recording",
+    "reachable_rules",
     "replay",
     "simulate",
 ]

@@ -27,7 +27,8 @@ from activebmr.inference.knowledge import Knowledge, Percept
 from activebmr.inference.models.settings import Reasoning
 from activebmr.inference.paths import PathSettings
 from activebmr.model.hypotheses import HypothesisSpace
-from activebmr.model.layout import layouts_of
+from activebmr.model.layout import layout_of
+from activebmr.model.naming import Key, Table, key_of, table_of
 from activebmr.model.observations import controls_of, outcomes_of
 from activebmr.model.pomdp import POMDP
 from activebmr.planning.evaluation import Evaluation
@@ -135,6 +136,12 @@ class Agent:
         if self._own.tables and self.inference != "exact":
             raise ValueError(f"own A, B and D of Agent need inference='exact'; got {self.inference!r}")
         self._mind = mind = WAYS[self.inference](order)
+        moving = [t for t in model.learned if t.kind in ("B", "D")]
+        if moving and not hasattr(mind.believing, "moves"):
+            raise ValueError(
+                f"inference of Agent must be 'exact' to learn transitions or initial states; got {self.inference!r} and counts "
+                f"p{moving[0]}"
+            )
         self._sleeping: Sleeping = Awake()
         if introspection is not None:
             self._check_dreamer(introspection)
@@ -212,7 +219,8 @@ class Agent:
             for name, value in vars(part).items():
                 if isinstance(value, np.ndarray):
                     checks.each_agent(value, count, f"{name} of {type(part).__name__}")
-        knowledge = Knowledge(self._inheritance.of(count, self._mind.comparing.scorers()), np.full(count, -1))
+        tables = self._inheritance.of(count, self._mind.comparing.scorers())
+        knowledge = Knowledge(tables, np.full(count, -1), others=self._inheritance.others(count))
         return self.life.born(knowledge, single=n_agents is None)
 
     def step(
@@ -454,18 +462,32 @@ class Agent:
         percept = self._mind.believing.perceive(state.belief.copy(), state.knowledge, state.controls, unseen)
         return self._mind.believing.marginals(percept.belief)
 
-    def prior_counts(self, state: AgentState, modality: int | str) -> Floats:
+    def prior_counts(self, state: AgentState, table: int | str) -> Floats:
         """Counts that agents go on from, as if before any data: the reduced ones of agents that have slept; tensors
-        ``(n_agents, n_outcomes, n_states_0, ...)``.
-        """
-        m = self.model.modality(modality)
-        if m not in self.model.learned_modalities:
-            raise ValueError(f"modality {m} is known to the agent (its pA is None): it has no counts")
-        if state.sleep is None or m not in state.sleep.prior:
-            own = self._own.counts.get(m)
-            return np.repeat(self.model.pA[m][None], state.n_agents, axis=0) if own is None else own.copy()  # type: ignore[index]
-        return layouts_of(self.model)[m].tensor(state.sleep.prior[m])
+        ``(n_agents, n_outcomes, n_states_0, ...)``, of transitions ``(n_agents, S_f, S_d0, ..., U_f)``.
 
-    def posterior_counts(self, state: AgentState, modality: int | str) -> Floats:
-        """Counts of a learned modality as tensors ``(n_agents, n_outcomes, n_states_0, ...)``."""
-        return state.counts(self.model.modality(modality))
+        Args:
+            state: the agents.
+            table: name of the table (``"pB[place]"``), or the index or name of a modality.
+
+        Raises:
+            ValueError: if there is no such table, or it is known.
+        """
+        key = self._counted(table)
+        if state.sleep is None or key not in state.sleep.prior:
+            own = self._own.counts.get(key) if not isinstance(key, Table) else None
+            return np.repeat(self.model.counts_of(table_of(key))[None], state.n_agents, axis=0) if own is None else own.copy()  # type: ignore[index]
+        return layout_of(self.model, key).tensor(state.sleep.prior[key])
+
+    def posterior_counts(self, state: AgentState, table: int | str) -> Floats:
+        """Counts of a learned table now; arguments and errors as in `prior_counts`."""
+        return state.knowledge.counted(self._counted(table)).tensor()
+
+    def _counted(self, name: int | str) -> Key:
+        """What a learned table is kept by."""
+        table = self.model.table(name)
+        if table not in self.model.learned:
+            owner = "modality" if table.kind == "A" else "factor"
+            what = f"{owner} {table.index}" if table.kind == "A" else str(table)
+            raise ValueError(f"{what} is known to the agent (its p{table.kind} is None): it has no counts")
+        return key_of(table)

@@ -1,8 +1,16 @@
-"""Learning counts: which columns an outcome may have come from, at once or when the trial is over, and forgetting."""
+"""Learning counts: which columns an outcome or a move may have come from, at once or when the trial is over, and forgetting.
+
+One trial adds, with beliefs q given what is known when they are counted,
+
+    A_m   rate sum_t o_t (x) q_t(parents of m)
+    B_f   rate sum_t 1[u_t = u] q(s'_f at t + 1, parents of f at t)
+    D_f   rate q_1(s_f)
+    E     rate for every control (or policy of one step) that was carried out
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -10,9 +18,10 @@ import numpy as np
 from activebmr import checks
 from activebmr.agent.settings import Learning
 from activebmr.arrays import Floats, Ints
-from activebmr.inference.knowledge import Knowledge, Memory
+from activebmr.inference.knowledge import Knowledge, Memory, Moment
 from activebmr.inference.protocol import Believing
-from activebmr.inference.tables import CountTable
+from activebmr.model.naming import Key, Table, key_of
+from activebmr.model.observations import policy_of
 from activebmr.model.pomdp import POMDP
 
 __all__ = ["CountLearning", "Learner", "Listener"]
@@ -22,9 +31,11 @@ class Listener(Protocol):
     """Someone who wants to know what is counted."""
 
     def counted(
-        self, knowledge: Knowledge, modality: int, agents: Ints, columns: Ints, amounts: Floats, change: Floats | None
+        self, knowledge: Knowledge, key: Key, agents: Ints, columns: Ints, amounts: Floats, change: Floats | None
     ) -> None:
-        """Counts ``amounts`` (entries, outcomes) were added at columns of agents; ``change``: of the scores of hypotheses."""
+        """Counts ``amounts`` (entries, outcomes) were added to the table kept by ``key`` at columns of agents; ``change``: of
+        the scores of hypotheses.
+        """
         ...
 
 
@@ -41,17 +52,21 @@ class Learner(Protocol):
         """After a trial: learn what was kept."""
         ...
 
-    def forget(self, knowledge: Knowledge) -> dict[int, Floats]:
-        """Let counts fade; the counts of every learned modality afterwards ``(n_agents, n_states, n_outcomes)``."""
+    def forget(self, knowledge: Knowledge) -> dict[Key, Floats]:
+        """Let counts fade; the counts of every learned table afterwards ``(n_agents, n_states, n_outcomes)``."""
         ...
 
 
+Entries = tuple[Ints, Ints, Floats]
+"""Agents (ascending), columns (none of an agent twice), amounts ``(entries, n_outcomes)``."""
+
+
 class CountLearning:
-    """Expected counts: every outcome adds ``rate`` to the columns it may have come from, in proportion to their probability.
+    """Expected counts, see above.
 
     Args:
-        model: which modalities are learned.
-        settings: rate, retention, and when to learn.
+        model: which tables are learned.
+        settings: rates, retention, and when to learn.
         believing: the way of believing that says which columns these were.
         listeners: who is told of every count.
         remember: keep the trial even if nothing is learned from it at its end.
@@ -62,19 +77,22 @@ class CountLearning:
     ) -> None:
         self._model, self._settings, self._believing = model, settings, believing
         self._listeners = list(listeners)
-        self._learned = model.learned_modalities if np.any(np.asarray(settings.rate) > 0) else ()
+        self._rate = settings.rates_of(model)
+        self._learned = tuple(table for table in model.learned if np.any(np.asarray(self._rate[table]) > 0))
         self._smooth = settings.smooth or believing.in_hindsight
         self._at_once = believing.at_once and not self._smooth
         self._remembers = remember or bool(self._learned and not self._at_once)
+        self._entries: dict[str, Callable[[Table, Moment], Entries | None]] = {
+            "A": self._seen, "B": self._moved, "D": self._begun, "E": self._done,
+        }  # fmt: skip
 
     def take_in(
         self, knowledge: Knowledge, memory: Memory, controls: Ints | None, outcomes: list[np.ndarray], belief: object
     ) -> None:
         if self._remembers:
             memory.add(controls, outcomes, belief)
-        if self._at_once:
-            for m in self._learned:
-                self._learn(knowledge, m, outcomes[m], belief)
+        if self._at_once and self._learned:
+            self._learn(knowledge, Moment(controls, outcomes, belief))
 
     def conclude(self, knowledge: Knowledge, memory: Memory) -> None:
         if self._at_once or not self._learned or not memory.moments:
@@ -82,38 +100,63 @@ class CountLearning:
         moments = memory.moments
         beliefs = self._believing.hindsight(memory, knowledge) if self._smooth else [m.belief for m in moments]
         for moment, belief in zip(moments, beliefs, strict=True):
-            for m in self._learned:
-                self._learn(knowledge, m, moment.outcomes[m], belief)
+            self._learn(knowledge, Moment(moment.controls, moment.outcomes, belief))
 
-    def _learn(self, knowledge: Knowledge, modality: int, outcome: np.ndarray, belief: object) -> None:
-        agents, columns, weight = self._believing.places(belief, modality)
+    def _learn(self, knowledge: Knowledge, moment: Moment) -> None:
+        # what all of it says is taken from the beliefs before any of it is counted
+        found = [(table, self._entries[table.kind](table, moment)) for table in self._learned]
+        for table, entries in found:
+            if entries is None:
+                continue
+            agents, columns, amounts = entries
+            rate, key = self._rate[table], key_of(table)
+            if np.ndim(rate):
+                amounts = checks.each_agent(rate, knowledge.n_agents, "rate of Learning")[agents][:, None] * amounts
+            elif rate != 1.0:
+                amounts = rate * amounts
+            change = knowledge.counted(key).observe(agents, columns, amounts)
+            for listener in self._listeners:
+                listener.counted(knowledge, key, agents, columns, amounts, change)
+
+    def _seen(self, table: Table, moment: Moment) -> Entries | None:
+        m = int(table.index)
+        agents, columns, weight = self._believing.places(moment.belief, m)
+        outcome = moment.outcomes[m]
         if outcome.ndim == 1:
             if (outcome < 0).any():
                 seen = outcome[agents] >= 0
                 if not seen.any():
-                    return
+                    return None
                 agents, columns, weight = agents[seen], columns[seen], weight[seen]
-            outcome = np.eye(self._model.num_outcomes[modality])[outcome]
-        rate = self._settings.rate
-        if np.ndim(rate):
-            weight = checks.each_agent(rate, knowledge.n_agents, "rate of Learning")[agents] * weight
-        elif rate != 1.0:
-            weight = rate * weight
-        amounts = outcome[agents] * weight[:, None]
-        table = knowledge.tables[modality]
-        change = table.observe(agents, columns, amounts)  # type: ignore[union-attr]
-        for listener in self._listeners:
-            listener.counted(knowledge, modality, agents, columns, amounts, change)
+            outcome = np.eye(self._model.num_outcomes[m])[outcome]
+        return agents, columns, outcome[agents] * weight[:, None]
 
-    def forget(self, knowledge: Knowledge) -> dict[int, Floats]:
-        kept = self._settings.retention
-        forgets = bool(np.any(np.asarray(kept) < 1.0))
-        counts: dict[int, Floats] = {}
-        for m in self._model.learned_modalities:
-            table = knowledge.tables[m]
-            assert isinstance(table, CountTable)
-            if forgets:
-                each = checks.each_agent(kept, knowledge.n_agents, "retention of Learning") if np.ndim(kept) else kept
-                table.retain(each)
-            counts[m] = table.counts
+    def _moved(self, table: Table, moment: Moment) -> Entries | None:
+        return None if moment.controls is None else self._believing.moves(moment.belief, int(table.index), moment.controls)
+
+    def _begun(self, table: Table, moment: Moment) -> Entries | None:
+        if moment.controls is not None:
+            return None
+        q = self._believing.marginals(moment.belief)[int(table.index)]
+        return np.arange(len(q)), np.zeros(len(q), dtype=np.intp), np.asarray(q)
+
+    def _done(self, table: Table, moment: Moment) -> Entries | None:
+        """Controls that were followed by an observation: what is done after the last one of a trial changes nothing."""
+        if moment.controls is None:
+            return None
+        if table.index == -1:
+            chosen, n = policy_of(self._model, moment.controls), len(self._model.policies)
+        else:
+            chosen, n = moment.controls[:, int(table.index)], self._model.num_controls[int(table.index)]
+        agents = np.flatnonzero(chosen >= 0)
+        return agents, np.zeros(len(agents), dtype=np.intp), np.eye(n)[chosen[agents]]
+
+    def forget(self, knowledge: Knowledge) -> dict[Key, Floats]:
+        retention = self._settings.retentions_of(self._model)
+        counts: dict[Key, Floats] = {}
+        for table in self._model.learned:
+            held, kept = knowledge.counted(key_of(table)), retention[table]
+            if np.any(np.asarray(kept) < 1.0):
+                held.retain(checks.each_agent(kept, knowledge.n_agents, "retention of Learning") if np.ndim(kept) else kept)
+            counts[key_of(table)] = held.counts
         return counts

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from activebmr import checks
 from activebmr.arrays import Floats
+from activebmr.model.naming import Table
+from activebmr.model.pomdp import POMDP
 
 __all__ = ["Learning", "Selection"]
 
@@ -18,10 +23,22 @@ class _Settings:
     """Equal if all values are; an array counts as one value."""
 
     def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and all(np.array_equal(value, vars(other)[name]) for name, value in vars(self).items())
+        return type(self) is type(other) and all(_equal(value, vars(other)[name]) for name, value in vars(self).items())
 
     def __hash__(self) -> int:
-        return hash(tuple(np.asarray(value).tobytes() for value in vars(self).values()))
+        return hash(tuple(_bytes(value) for value in vars(self).values()))
+
+
+def _equal(a: Any, b: Any) -> bool:
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        return a.keys() == b.keys() and all(np.array_equal(a[k], b[k]) for k in a)
+    return isinstance(a, Mapping) == isinstance(b, Mapping) and bool(np.array_equal(a, b))
+
+
+def _bytes(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return tuple(sorted((k, np.asarray(v).tobytes()) for k, v in value.items()))
+    return np.asarray(value).tobytes()
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,8 +46,11 @@ class Learning(_Settings):
     """How counts change. Numbers marked (n_agents,) are one for all agents of a batch, or an array with one for each.
 
     Attributes:
-        rate: counts that one outcome adds, >= 0 (n_agents,); 0 freezes the counts of an agent that stays uncertain.
+        rate: counts that one outcome (or move) adds, >= 0 (n_agents,); 0 freezes the counts of an agent that stays uncertain.
+            Or a dict from names of tables (``"pB[place]"``) or kinds of them (``"pB"``) to such rates; of tables that it does
+            not name it is 1.
         retention: what counts are multiplied with after every trial, in (0, 1] (n_agents,); 1 forgets nothing (SPM: 512/513).
+            Or a dict, likewise.
         smooth: whether counts are added at the end of a trial, from beliefs about every moment given the whole trial, instead
             of at every step, from what was believed at that moment (SPM). Without joint reasoning this is exact for factors
             that stay as they are; factors that move by themselves keep what was believed at each moment.
@@ -43,14 +63,45 @@ class Learning(_Settings):
         ``Learning(rate=[0.1, 1.0])`` for a batch of two agents, of which the second learns ten times as fast.
     """
 
-    rate: float | Floats = 1.0
-    retention: float | Floats = 1.0
+    rate: float | Floats | Mapping[str, float | Floats] = 1.0
+    retention: float | Floats | Mapping[str, float | Floats] = 1.0
     smooth: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "rate", checks.per_agent(self.rate, "rate of Learning", checks.NOT_NEGATIVE))
-        object.__setattr__(self, "retention", checks.per_agent(self.retention, "retention of Learning", checks.FRACTION))
+        for name, rule in (("rate", checks.NOT_NEGATIVE), ("retention", checks.FRACTION)):
+            value = getattr(self, name)
+            if isinstance(value, Mapping):
+                checked: Any = {k: checks.per_agent(v, f"{name}[{k!r}] of Learning", rule) for k, v in value.items()}
+            else:
+                checked = checks.per_agent(value, f"{name} of Learning", rule)
+            object.__setattr__(self, name, checked)
         object.__setattr__(self, "smooth", checks.flag(self.smooth, "smooth of Learning"))
+
+    def rates_of(self, model: POMDP) -> dict[Table, float | Floats]:
+        """Rate of every learned table of a model.
+
+        Raises:
+            ValueError: if a name is none of a learned table, or of their kinds.
+        """
+        return _of_tables(self.rate, model, "rate of Learning")
+
+    def retentions_of(self, model: POMDP) -> dict[Table, float | Floats]:
+        """Retention of every learned table; errors as in `rates_of`."""
+        return _of_tables(self.retention, model, "retention of Learning")
+
+
+def _of_tables(value: Any, model: POMDP, name: str) -> dict[Table, float | Floats]:
+    if not isinstance(value, Mapping):
+        return dict.fromkeys(model.learned, value)
+    out: dict[Table, float | Floats] = dict.fromkeys(model.learned, 1.0)
+    for key in sorted(value, key=lambda k: "[" in str(k)):  # kinds first: what a table has by its own name goes before
+        of_kind = re.fullmatch(r"p([ABDE])", str(key))
+        tables = [t for t in model.learned if of_kind is not None and t.kind == of_kind[1]] or [model.table(key)]
+        for table in tables:
+            if table not in out:
+                raise ValueError(f"{name} must name tables that are learned, {[f'p{t}' for t in model.learned]}; got {key!r}")
+            out[table] = value[key]
+    return out
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,10 +118,12 @@ class Selection(_Settings):
             joint reasoning it always does).
         curious: whether, until a hypothesis is adopted (or introspection has found one of a list), preferences are flat and the
             planner looks one step ahead only.
+        at_once: whether a hypothesis is adopted as soon as its log odds pass Occam's window, also within a trial; only for
+            agents that reason exactly about tables of any kind or about models of their own.
 
     Raises:
         ValueError: if a number is out of its range.
-        TypeError: if ``curious`` or ``last_outcome`` is not a bool, or a number is none.
+        TypeError: if ``curious``, ``last_outcome`` or ``at_once`` is not a bool, or a number is none.
 
     Example:
         ``Selection(threshold=[3.0, float("inf")])`` for a batch of two agents, of which the second adopts nothing.
@@ -81,10 +134,11 @@ class Selection(_Settings):
     offset: float = 1 / 32
     curious: bool = False
     last_outcome: bool = False
+    at_once: bool = False
 
     def __post_init__(self) -> None:
         for name, rule in (("threshold", _WINDOW), ("concentration", checks.POSITIVE)):
             object.__setattr__(self, name, checks.per_agent(getattr(self, name), f"{name} of Selection", rule))
         object.__setattr__(self, "offset", checks.number(self.offset, "offset of Selection", checks.POSITIVE))
-        for name in ("curious", "last_outcome"):
+        for name in ("curious", "last_outcome", "at_once"):
             object.__setattr__(self, name, checks.flag(getattr(self, name), f"{name} of Selection"))

@@ -8,7 +8,8 @@ import numpy as np
 
 from activebmr.arrays import Floats
 from activebmr.inference.tables import CountTable, KnownTable
-from activebmr.model.layout import layouts_of
+from activebmr.model.layout import layout_of, layouts_of
+from activebmr.model.naming import Table
 from activebmr.model.pomdp import POMDP
 from activebmr.reduction.scoring import ModelScorer
 
@@ -35,6 +36,14 @@ class Inheritance:
             self._known[m] if m in self._known else self._counts(m, n_agents, (scorers or {}).get(m))
             for m in range(self._model.num_modalities)
         ]
+
+    def others(self, n_agents: int) -> dict[Table, CountTable]:
+        """Counts of the tables that are no likelihoods."""
+        return {
+            table: CountTable.start(self._model.counts_of(table), layout_of(self._model, table), n_agents, None, self._cutoff)  # type: ignore[arg-type]
+            for table in self._model.learned
+            if table.kind != "A"
+        }
 
     def _counts(self, m: int, n_agents: int, scorer: ModelScorer | None) -> CountTable:
         layout = layouts_of(self._model)[m]

@@ -9,6 +9,7 @@ import numpy as np
 
 from activebmr.arrays import Bools, Floats, Ints
 from activebmr.inference.tables import CountTable, KnownTable
+from activebmr.model.naming import Key, Table
 
 __all__ = ["Knowledge", "Memory", "Moment", "Percept"]
 
@@ -19,6 +20,7 @@ class Knowledge:
 
     Attributes:
         tables: per modality what the agents know about it.
+        others: counts of learned tables that are no likelihoods (transitions, initial states, habits).
         adopted: hypothesis that each agent adopted ``(n_agents,)``, -1 for none yet; or the model of a list that introspection
             has found.
         models: what a comparison of hypotheses keeps, or None.
@@ -29,15 +31,21 @@ class Knowledge:
     adopted: Ints
     models: Any = None
     sleep: Any = None
+    others: dict[Table, CountTable] = field(default_factory=dict)
 
     @property
     def n_agents(self) -> int:
         return len(self.adopted)
 
+    def counted(self, key: Key) -> CountTable:
+        """A learned table, by what it is kept by."""
+        return self.others[key] if isinstance(key, Table) else self.tables[key]  # type: ignore[return-value]
+
     def copy(self) -> Knowledge:
+        others = {key: table.copy() for key, table in self.others.items()}
         tables = [t.copy() if isinstance(t, CountTable) else t for t in self.tables]
         held = {name: None if x is None else x.copy() for name, x in (("models", self.models), ("sleep", self.sleep))}
-        return replace(self, tables=tables, adopted=self.adopted.copy(), **held)
+        return replace(self, tables=tables, others=others, adopted=self.adopted.copy(), **held)
 
 
 @dataclass(eq=False, slots=True)

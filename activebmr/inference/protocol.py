@@ -10,7 +10,7 @@ import numpy as np
 from activebmr.arrays import Floats, Ints
 from activebmr.inference.knowledge import Knowledge, Memory, Percept
 
-__all__ = ["Believing", "recalled"]
+__all__ = ["Believing", "Moving", "recalled"]
 
 
 class Believing(Protocol):
@@ -20,6 +20,8 @@ class Believing(Protocol):
         at_once: whether counts may be learned within a trial, from what is believed at the moment; otherwise agents learn when
             the trial is over, whatever their `Learning` says.
         in_hindsight: whether counts are always learned from beliefs given the whole trial, whatever `Learning` says.
+
+    Ways that let agents learn transitions also have ``moves``, see `Moving`; agents of others are refused when they are built.
     """
 
     at_once: bool
@@ -49,6 +51,20 @@ class Believing(Protocol):
 
     def recall(self, memory: Memory, knowledge: Knowledge) -> Sequence[Any]:
         """Beliefs about every time of a trial that is lived again: what was done and seen then is known, nothing is chosen."""
+        ...
+
+
+class Moving(Protocol):
+    """What a way of believing must do, beside `Believing`, for transitions to be learned, and for initial states to be believed
+    as they have been learned.
+    """
+
+    def moves(self, belief: Any, factor: int, controls: Ints) -> tuple[Ints, Ints, Floats]:
+        """How a factor may have come to its state of now, from a belief and the controls ``(n_agents, n_factors)`` that led to
+        it: entries (agent, column of the factor's transitions, probability of the column with each next state ``(S_f,)``),
+        agents ascending, no column of an agent twice. Columns are numbered by parents' states, then the control, the last
+        fastest.
+        """
         ...
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from activebmr.arrays import Floats, Ints
 from activebmr.dirichlet import column_information_gain
-from activebmr.model.layout import Layout
+from activebmr.model.layout import Columns, Layout
 from activebmr.reduction.scoring import ModelScorer
 
 __all__ = ["CountTable", "KnownTable"]
@@ -86,7 +86,7 @@ class CountTable:
     it once.
     """
 
-    layout: Layout
+    layout: Layout | Columns
     counts: Floats
     touched: NDArray[np.bool_]
     fresh: Floats
@@ -128,7 +128,7 @@ class CountTable:
 
     @classmethod
     def start(
-        cls, tensor: Floats, layout: Layout, n_agents: int, scorer: ModelScorer | None, novelty_cutoff: float
+        cls, tensor: Floats, layout: Layout | Columns, n_agents: int, scorer: ModelScorer | None, novelty_cutoff: float
     ) -> CountTable:
         """The table of a batch that starts with the counts ``tensor``."""
         counts = layout.keep(tensor)

@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from activebmr.arrays import Floats, Ints
+from activebmr.model.naming import Key, Table
 from activebmr.model.once import once
 from activebmr.model.pomdp import POMDP
 
-__all__ = ["Dynamics", "Layout", "dynamics_of", "layouts_of"]
+__all__ = ["Columns", "Dynamics", "Layout", "dynamics_of", "layout_of", "layouts_of"]
 
 
 class Dynamics:
@@ -121,6 +122,40 @@ class Layout:
                 column = column * size + target[policies[:, f]]
             self._columns = held = policies, column
         return held[1]
+
+
+class Columns:
+    """Order of the columns of a table that is no likelihood: that of its tensor (transitions: parents, then control, last
+    fastest; initial states and habits have one column).
+
+    Attributes:
+        n_states: number of columns; ``order``: see `Layout`.
+    """
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self._shape = shape
+        self.n_states = int(np.prod(shape[1:], dtype=int))
+        self.order = np.arange(self.n_states)
+
+    def keep(self, tensor: NDArray[np.float64]) -> Floats:
+        """Columns of a tensor ``(n_outcomes, ...)``: ``(n_states, n_outcomes)``."""
+        return np.ascontiguousarray(tensor.reshape(len(tensor), -1).T)
+
+    def tensor(self, columns: Floats) -> Floats:
+        """The way back, for a batch: ``(n, n_states, n_outcomes)`` to ``(n, n_outcomes, ...)``."""
+        return np.ascontiguousarray(columns.transpose(0, 2, 1)).reshape(len(columns), *self._shape)
+
+    def columns(self, tensors: Floats) -> Floats:
+        """A batch of tensors ``(n, n_outcomes, ...)`` as columns ``(n, n_states, n_outcomes)``."""
+        return np.ascontiguousarray(tensors.reshape(*tensors.shape[:2], -1).transpose(0, 2, 1))
+
+
+@once
+def layout_of(model: POMDP, key: Key) -> Layout | Columns:
+    """The order of the columns of any table, by what it is kept by."""
+    if not isinstance(key, Table):
+        return layouts_of(model)[key]
+    return Columns(model.values_of(key).shape)
 
 
 @once

@@ -12,44 +12,17 @@ from numpy.typing import NDArray
 
 from activebmr import checks
 from activebmr.checks import float_array, frozen
-from activebmr.dirichlet import as_counts, mean
+from activebmr.dirichlet import mean
+from activebmr.model.naming import Table, read_name
 from activebmr.model.policies import policy_sequences
+from activebmr.model.probabilities import check_beside, columns, counts_of
 
 __all__ = ["POMDP"]
-
-_TOLERANCE = 1e-6
-
-
-def _columns(value: Any, name: str, what: str) -> NDArray[np.float64]:
-    """Probabilities over axis 0, checked. Columns that miss a sum of 1 by more than float64's rounding are normalised.
-
-    How much they may miss it is what rounding can do to numbers of their own precision: 1e-6, or more for long columns in
-    single precision.
-    """
-    array = float_array(value, name)
-    if not np.isfinite(array).all():
-        raise ValueError(f"{name} must be finite; it holds {array[~np.isfinite(array)][0]}")
-    if array.size and array.min() < 0:
-        at = tuple(int(i) for i in np.unravel_index(array.argmin(), array.shape))
-        raise ValueError(f"{name} must not be negative; entry {at} is {array.min():.6g}")
-    totals, count = array.sum(axis=0), len(array)
-    wrong = np.abs(totals - 1.0) > max(_TOLERANCE, count * _precision(value))
-    if wrong.any():
-        at = tuple(int(i) for i in np.argwhere(np.atleast_1d(wrong))[0]) if totals.ndim else ()
-        column = f"column {at}" if at else "it"
-        raise ValueError(f"{name} must sum to 1 over {what} (axis 0); {column} sums to {float(totals[at]):.6g}")
-    inexact = np.abs(totals - 1.0) > 4 * count * np.finfo(np.float64).eps
-    return np.where(inexact, array / totals, array) if inexact.any() else array
-
-
-def _precision(value: Any) -> float:
-    dtype = np.asarray(value).dtype
-    return float(np.finfo(dtype).eps) if dtype.kind == "f" else 0.0
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class POMDP:
-    """A partially observed Markov decision process with Dirichlet counts over its likelihood.
+    """A partially observed Markov decision process, with Dirichlet counts over what of it is to be learned.
 
     Arrays follow pymdp's layout. ``S_f``, ``U_f`` are the numbers of states and controls of factor f, ``O_m`` the number of
     outcomes of modality m. Lists may be given as lists of anything that numpy turns into arrays; they are copied and frozen.
@@ -59,6 +32,7 @@ class POMDP:
             then they are normalised); axes after the first follow ``A_dependencies[m]``. ``None`` where ``pA[m]`` is given:
             then A is the mean of the counts.
         B: per factor the transitions ``(S_f, S_d0, ..., U_f)``, columns sum to 1; the middle axes follow ``B_dependencies[f]``.
+            ``None`` where ``pB[f]`` is given.
         C: per modality the log preferences ``(O_m,)`` or, if they change over time, ``(T, O_m)`` (the last row holds from
             then on); ``None`` is indifference. Only differences matter: they are normalised with log softmax.
         D: per factor the probabilities of the initial states ``(S_f,)``; ``None`` is uniform.
@@ -66,6 +40,9 @@ class POMDP:
         pA: per modality ``None`` (the likelihood is known) or Dirichlet counts of the shape of ``A[m]``, which the agent
             learns. A zero is structural: the agent never learns that outcome. Their mean is what the agent expects, so that
             an ``A[m]`` beside them must be that mean within 1e-6.
+        pB, pD: the same for transitions (of the shape of ``B[f]``) and initial states ``(S_f,)``, per factor.
+        pE: habits: per factor ``None`` or counts of its controls ``(U_f,)``, or one vector of counts of policies
+            ``(n_policies,)``, which must be of one step.
         A_dependencies: per modality the factors that its likelihood depends on, in the order of its axes; by default all.
         B_dependencies: per factor the factors that its transitions depend on; by default the factor itself.
         policies: controls ``(n_policies, length, n_factors)``, or ``(n_policies, n_factors)`` for policies of one step. By
@@ -95,16 +72,20 @@ class POMDP:
     policies: Any = None
     policy_length: int = 1
     labels: Mapping[str, Any] = field(default_factory=dict)
+    pB: Sequence[Any] | None = None
+    pD: Sequence[Any] | None = None
+    pE: Any = None
     _made: ClassVar[dict[Any, Any]]
 
     def __post_init__(self) -> None:
         self.__dict__["_made"] = {}  # see `activebmr.model.once`
         put = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731 (the dataclass is frozen)
+        for name in ("pB", "pD"):
+            put(name, counts_of(name, getattr(self, name), len(self.B), "factor"))
         put("B", self._checked_b())
         put("A_dependencies", self._checked_dependencies("A_dependencies", self.A_dependencies, len(self.A)))
-        put("pA", self._per_modality("pA", self.pA))
+        put("pA", counts_of("pA", self.pA, len(self.A), "modality"))
         put("A", self._checked_a())
-        self._check_pa()
         put("C", self._checked_c())
         put("D", self._checked_d())
         default = self.policies is None
@@ -113,7 +94,12 @@ class POMDP:
             default = np.array_equal(self.policies, policy_sequences(self.num_controls, self.policies.shape[1]))
         put("_default_policies", default)
         put("policy_length", int(self.policies.shape[1]))
+        put("pE", self._checked_pe())
         put("E", self._checked_e())
+        for kind in ("A", "B", "D"):
+            for i, (values, counts) in enumerate(zip(getattr(self, kind), getattr(self, f"p{kind}"), strict=True)):
+                if counts is not None:
+                    check_beside(f"{kind}[{i}]", values, counts)
         put("labels", self._checked_labels())
 
     def __getstate__(self) -> dict[str, Any]:
@@ -155,6 +141,43 @@ class POMDP:
         return tuple(m for m, counts in enumerate(self.pA) if counts is not None)
 
     @cached_property
+    def learned(self) -> tuple[Table, ...]:
+        """Tables that have Dirichlet counts: likelihoods, transitions, initial states, habits."""
+        out = [Table(kind, i) for kind in ("A", "B", "D") for i, n in enumerate(getattr(self, f"p{kind}")) if n is not None]
+        if isinstance(self.pE, np.ndarray):
+            return (*out, Table("E", -1))
+        return (*out, *(Table("E", f) for f, n in enumerate(self.pE) if n is not None))
+
+    def table(self, key: Any) -> Table:
+        """The table that a name means: ``"pB[place]"``, ``"D[0]"``, or the name or index of a modality for its likelihood.
+
+        Raises:
+            ValueError: if there is no such table.
+        """
+        if isinstance(key, str) and "[" not in key and key not in ("E", "pE"):
+            return Table("A", self.modality(key))
+        named, _ = read_name(key, "names of a model's tables")
+        if named == Table("E", -1):
+            if not isinstance(self.E, np.ndarray):
+                raise ValueError(f"{key!r} must name a table of the model: its E is per factor, 'E[f]'")
+            return named
+        if named.kind == "E" and isinstance(self.E, np.ndarray):
+            raise ValueError(f"{key!r} must name a table of the model: its E is over policies, 'E'")
+        return Table(named.kind, self.modality(named.index) if named.kind == "A" else self.factor(named.index))
+
+    def values_of(self, table: Table) -> NDArray[np.float64]:
+        """Probabilities of a table."""
+        held = getattr(self, table.kind)
+        return held if table.index == -1 else held[table.index]  # type: ignore[no-any-return,index]
+
+    def counts_of(self, table: Table) -> NDArray[np.float64] | None:
+        """Dirichlet counts of a table, None where it is known."""
+        held = getattr(self, f"p{table.kind}")
+        if table.index == -1:
+            return held if isinstance(held, np.ndarray) else None
+        return held[table.index]  # type: ignore[no-any-return,index]
+
+    @cached_property
     def first_controls(self) -> NDArray[np.intp]:
         """Controls of the first step of every policy ``(n_policies, n_factors)``."""
         return self.policies[:, 0]
@@ -194,18 +217,22 @@ class POMDP:
             sizes(self.num_outcomes, "modality", "modalities") + " of outcomes",
             f"{len(self.policies)} {'policy' if len(self.policies) == 1 else 'policies'} of {self.policy_length} "
             f"{'step' if self.policy_length == 1 else 'steps'}",
-            f"{len(self.learned_modalities)} learned" if self.learned_modalities else "nothing learned",
+            f"{len(self.learned)} learned" if self.learned else "nothing learned",
         ]
         return f"POMDP({'; '.join(parts)})"
 
     def with_(self, **changes: Any) -> POMDP:
         """A copy with some fields replaced, checked anew; policies that were made by default are made again to fit, and
-        likelihoods that are the mean of counts follow the counts.
+        what is the mean of counts follows the counts.
         """
-        if "pA" in changes and "A" not in changes:
-            counts = changes["pA"] or ()
-            held = [i < len(counts) and counts[i] is not None for i in range(self.num_modalities)]
-            changes["A"] = [None if new else a for a, new in zip(self.A, held, strict=True)]
+        for kind in ("A", "B", "D"):
+            if f"p{kind}" in changes and kind not in changes:
+                counts = changes[f"p{kind}"] or ()
+                values = getattr(self, kind)
+                held = [i < len(counts) and counts[i] is not None for i in range(len(values))]
+                changes[kind] = [None if new else x for x, new in zip(values, held, strict=True)]
+        if "pE" in changes and "E" not in changes:
+            changes["E"] = None
         if self._default_policies and "policies" not in changes and changes.keys() & {"policy_length", "B"}:
             changes["policies"] = None
         if "B" in changes and "E" not in changes and isinstance(self.E, tuple) and all((e == e[0]).all() for e in self.E):
@@ -213,14 +240,6 @@ class POMDP:
         return replace(self, **changes)
 
     # --- validation ------------------------------------------------------------------------------------------------------
-    def _per_modality(self, name: str, values: Sequence[Any] | None) -> tuple[Any, ...]:
-        count = len(self.A)
-        if values is None:
-            return (None,) * count
-        if len(values) != count:
-            raise ValueError(f"{name} must have one entry per modality ({count}); got {len(values)}")
-        return tuple(None if v is None else frozen(as_counts(v, f"{name}[{m}]")) for m, v in enumerate(values))
-
     def _checked_dependencies(self, name: str, given: Any, count: int) -> tuple[tuple[int, ...], ...]:
         factors = len(self.B)
         if given is None:
@@ -236,7 +255,11 @@ class POMDP:
     def _checked_b(self) -> tuple[NDArray[np.float64], ...]:
         if len(self.B) == 0:
             raise ValueError("B of POMDP must have at least one factor; got none")
-        arrays = [float_array(b, f"B[{f}] of POMDP") for f, b in enumerate(self.B)]
+        for f, (b, counts) in enumerate(zip(self.B, self.pB, strict=True)):
+            if b is None and counts is None:
+                raise ValueError(f"B[{f}] of POMDP must be given where pB[{f}] is None")
+        values = [mean(self.pB[f]) if b is None else b for f, b in enumerate(self.B)]
+        arrays = [float_array(b, f"B[{f}] of POMDP") for f, b in enumerate(values)]
         given = [[f] for f in range(len(arrays))] if self.B_dependencies is None else self.B_dependencies
         deps = self._checked_dependencies("B_dependencies", given, len(arrays))
         object.__setattr__(self, "B_dependencies", deps)
@@ -249,7 +272,7 @@ class POMDP:
             wanted = (b.shape[0], *(arrays[d].shape[0] for d in deps[f]))
             if b.shape[:-1] != wanted or 0 in b.shape:
                 raise ValueError(f"B[{f}] of POMDP must have shape {wanted} + (controls,); got {b.shape}")
-        return tuple(frozen(_columns(b, f"B[{f}] of POMDP", "next states")) for f, b in enumerate(self.B))
+        return tuple(frozen(columns(b, f"B[{f}] of POMDP", "next states")) for f, b in enumerate(values))
 
     def _checked_a(self) -> tuple[NDArray[np.float64], ...]:
         if len(self.A) == 0:
@@ -265,27 +288,8 @@ class POMDP:
                 raise ValueError(
                     f"A[{m}] of POMDP must have shape (outcomes,) + {wanted}, the states it depends on; got {a.shape}"
                 )
-            out.append(frozen(a if given is None else _columns(given, f"A[{m}] of POMDP", "outcomes")))
+            out.append(frozen(a if given is None else columns(given, f"A[{m}] of POMDP", "outcomes")))
         return tuple(out)
-
-    def _check_pa(self) -> None:
-        for m, counts in enumerate(self.pA):
-            if counts is None:
-                continue
-            if counts.shape != self.A[m].shape:
-                raise ValueError(f"pA[{m}] of POMDP must have the shape of A[{m}], {self.A[m].shape}; got {counts.shape}")
-            empty = ~(counts.sum(axis=0) > 0)
-            if empty.any():
-                at = tuple(int(i) for i in np.argwhere(empty)[0])
-                raise ValueError(f"pA[{m}] of POMDP must have some count in every column; column {at} has none")
-            expected = mean(counts)
-            apart = np.abs(self.A[m] - expected)
-            if apart.max() > _TOLERANCE:
-                at = tuple(int(i) for i in np.unravel_index(apart.argmax(), apart.shape))
-                raise ValueError(
-                    f"A[{m}] of POMDP must be the mean of pA[{m}], or None; at {at} A is {self.A[m][at]:.6g} and the mean of "
-                    f"the counts {expected[at]:.6g}"
-                )
 
     def _checked_c(self) -> tuple[NDArray[np.float64], ...]:
         given = (None,) * self.num_modalities if self.C is None else self.C
@@ -308,11 +312,12 @@ class POMDP:
         if len(given) != self.num_factors:
             raise ValueError(f"D of POMDP must have one entry per factor ({self.num_factors}); got {len(given)}")
         out = []
-        for f, (d, n) in enumerate(zip(given, self.num_states, strict=True)):
-            d = np.full(n, 1.0 / n) if d is None else d
+        for f, (d, n, counts) in enumerate(zip(given, self.num_states, self.pD, strict=True)):
+            if d is None:
+                d = np.full(n, 1.0 / n) if counts is None else mean(counts)
             if float_array(d, f"D[{f}] of POMDP").shape != (n,):
                 raise ValueError(f"D[{f}] of POMDP must have shape ({n},); got {np.shape(d)}")
-            out.append(frozen(_columns(d, f"D[{f}] of POMDP", "states")))
+            out.append(frozen(columns(d, f"D[{f}] of POMDP", "states")))
         return tuple(out)
 
     def _checked_policies(self) -> NDArray[np.intp]:
@@ -344,13 +349,41 @@ class POMDP:
                 )
         return frozen(raw, np.intp)
 
+    def _checked_pe(self) -> Any:
+        """Counts of habits: None, per factor, or one vector over policies."""
+        if self.pE is None:
+            return (None,) * self.num_factors
+        if not _is_vector(self.pE):
+            counts = counts_of("pE", self.pE, self.num_factors, "factor")
+            for f, (e, n) in enumerate(zip(counts, self.num_controls, strict=True)):
+                if e is not None and e.shape != (n,):
+                    raise ValueError(f"pE[{f}] of POMDP must have shape ({n},), the controls of factor {f}; got {e.shape}")
+            return counts
+        (vector,) = counts_of("pE", [self.pE], 1, "model")
+        assert vector is not None
+        if vector.shape != (len(self.policies),):
+            raise ValueError(f"pE as a vector must have one entry per policy ({len(self.policies)}); got {vector.shape}")
+        if self.policies.shape[1] != 1:
+            raise ValueError(
+                f"pE as a vector must go with policies of one step; these have {self.policies.shape[1]} (habits of several "
+                "steps are counted per factor)"
+            )
+        return vector
+
     def _checked_e(self) -> Any:
+        if isinstance(self.pE, np.ndarray):
+            if self.E is not None:
+                check_beside("E", float_array(self.E, "E of POMDP"), self.pE)
+            return frozen(mean(self.pE))
+        counted = {f: mean(e) for f, e in enumerate(self.pE) if e is not None}
         if self.E is None:
-            return tuple(frozen(np.full(n, 1.0 / n)) for n in self.num_controls)
-        if isinstance(self.E, np.ndarray) and self.E.ndim == 1 and self.E.dtype != object:
+            return tuple(frozen(counted.get(f, np.full(n, 1.0 / n))) for f, n in enumerate(self.num_controls))
+        if counted and _is_vector(self.E):
+            raise ValueError("E of POMDP must be per factor, or None, where pE is")
+        if _is_vector(self.E):
             if self.E.shape != (len(self.policies),):
                 raise ValueError(f"E as a vector must have one entry per policy ({len(self.policies)}); got {self.E.shape}")
-            return frozen(_columns(self.E, "E of POMDP", "policies"))
+            return frozen(columns(self.E, "E of POMDP", "policies"))
         if len(self.E) != self.num_factors:
             raise ValueError(
                 f"E of POMDP must have one entry per factor ({self.num_factors}), or be an array over policies; "
@@ -358,10 +391,12 @@ class POMDP:
             )
         out = []
         for f, (e, n) in enumerate(zip(self.E, self.num_controls, strict=True)):
-            e = np.full(n, 1.0 / n) if e is None else e
+            e = counted.get(f, np.full(n, 1.0 / n)) if e is None else e
             if float_array(e, f"E[{f}] of POMDP").shape != (n,):
                 raise ValueError(f"E[{f}] of POMDP must have shape ({n},), the controls of factor {f}; got {np.shape(e)}")
-            out.append(frozen(_columns(e, f"E[{f}] of POMDP", "controls")))
+            out.append(frozen(columns(e, f"E[{f}] of POMDP", "controls")))
+            if f in counted:
+                check_beside(f"E[{f}]", out[-1], self.pE[f])
         return tuple(out)
 
     def _checked_labels(self) -> dict[str, Any]:
@@ -397,3 +432,8 @@ class POMDP:
         if len(names) != count or len(set(names)) != count:
             raise ValueError(f"labels[{kind!r}] must be {count} different names; got {names}")
         return names
+
+
+def _is_vector(values: Any) -> bool:
+    """Whether priors (or counts) of actions are one vector over policies, not one per factor."""
+    return isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype != object

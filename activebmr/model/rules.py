@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import product
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
+from activebmr import checks
 from activebmr.model.hypotheses import ColumnTable, HypothesisSpace, checked_concentration
 from activebmr.model.pomdp import POMDP
+from activebmr.model.probabilities import columns
 
-__all__ = ["context_rules"]
+__all__ = ["context_rules", "depends", "frozen", "reachable_rules"]
 
 
 def context_rules(
@@ -68,7 +72,7 @@ def context_rules(
     grid = np.indices([model.num_states[f] for f in deps]).reshape(len(deps), -1)
     value = np.stack([grid[deps.index(f)] for f in factors])  # (objects, states)
     said = grid[deps.index(answer_factor)]
-    columns = np.eye(len(outcomes))[[int(null_), int(right_), int(wrong_)]] * checked_concentration(concentration)
+    cases_of = np.eye(len(outcomes))[[int(null_), int(right_), int(wrong_)]] * checked_concentration(concentration)
     names, descriptions, assignment = [], [], []
     labels = [model.labels["factor"][f] for f in factors]
     values = model.labels["states"][labels[0]]
@@ -81,5 +85,148 @@ def context_rules(
             cases = ", ".join(f"{v}: {labels[c]}" for v, c in zip(values, criteria, strict=False))
             names.append(f"{labels[context]}({', '.join(labels[c] for c in criteria)})")
             descriptions.append(sentence.format(context=labels[context], cases=cases))
-    table = ColumnTable(columns, np.array(assignment, dtype=np.intp), model.A[m].shape)
+    table = ColumnTable(cases_of, np.array(assignment, dtype=np.intp), model.A[m].shape)
     return HypothesisSpace.from_columns(names, {m: table}, descriptions=descriptions)
+
+
+def reachable_rules(
+    model: POMDP,
+    factor: str | int,
+    moves: Mapping[str, Sequence[tuple[Any, Any]]],
+    *,
+    concentration: float | None = None,
+    sentence: str = "{name}: {cases}",
+) -> HypothesisSpace:
+    """Hypotheses about which moves exist: each says where the controls of a factor lead, and that all others stay where they
+    are.
+
+    Args:
+        model: gives sizes and labels; the factor's transitions must depend on the factor alone.
+        factor: the factor (name or index) that moves.
+        moves: from the name of each hypothesis to the moves that exist, as pairs ``((state, control), next state)`` (names or
+            indices). A pair ``(state, control)`` may stand several times: it then leads to each of these, equally likely.
+        concentration: Dirichlet counts of a column (the hypothesis goes on being learned); None for values: moves are certain.
+        sentence: format of the description, with ``{name}`` and ``{cases}``.
+
+    Raises:
+        ValueError: if a state or control does not exist, or the factor moves with others.
+
+    Example:
+        ``reachable_rules(model, "room", {"door": [(("hall", "east"), "kitchen")], "wall": []})``
+    """
+    f = model.factor(factor)
+    name = model.labels["factor"][f]
+    if model.B_dependencies[f] != (f,):  # type: ignore[index]
+        raise ValueError(f"factor must move by itself; the transitions of {name} depend on {list(model.B_dependencies[f])}")  # type: ignore[index]
+    states, controls = model.labels["states"][name], model.labels["controls"][name]
+    hypotheses, told = {}, []
+    for title, pairs in moves.items():
+        counts = np.zeros((len(states), len(states), len(controls)))
+        cases = []
+        for (here, control), there in pairs:
+            s, u, t = _index(states, here, "state"), _index(controls, control, "control"), _index(states, there, "state")
+            counts[t, s, u] += 1.0
+            cases.append(f"{states[s]} -{controls[u]}-> {states[t]}")
+        nowhere = counts.sum(axis=0) == 0
+        counts[:, nowhere] = np.repeat(np.eye(len(states))[:, :, None], len(controls), axis=2)[:, nowhere]
+        counts /= counts.sum(axis=0)
+        hypotheses[title] = _said("B", f, counts, concentration)
+        told.append(sentence.format(name=title, cases=", ".join(cases) if cases else "nothing moves"))
+    return HypothesisSpace(hypotheses, descriptions=told)
+
+
+def frozen(
+    model: POMDP,
+    factor: str | int,
+    *,
+    otherwise: ArrayLike | None = None,
+    concentration: float | None = None,
+) -> HypothesisSpace:
+    """Two hypotheses about a factor that no action moves: it never changes, or it does.
+
+    Args:
+        model: gives the size of the factor, whose transitions must depend on itself alone.
+        factor: name or index.
+        otherwise: how it moves if it does, probabilities ``(S, S)`` of the next state (axis 0) given the state; by default any
+            state follows any other, each as likely.
+        concentration: Dirichlet counts of a column; None for values. (That it never changes leaves nothing to learn: zeros are
+            structural.)
+
+    Raises:
+        ValueError: if the factor has several controls or moves with others, or ``otherwise`` does not fit.
+    """
+    f = model.factor(factor)
+    name, n = model.labels["factor"][f], model.num_states[f]
+    if model.num_controls[f] != 1 or model.B_dependencies[f] != (f,):  # type: ignore[index]
+        raise ValueError(f"factor must be moved by no action and by no other factor; {name} is")
+    moving = np.full((n, n), 1.0 / n) if otherwise is None else columns(otherwise, "otherwise", "next states")
+    if moving.shape != (n, n):
+        raise ValueError(f"otherwise must have shape {(n, n)}; got {moving.shape}")
+    return HypothesisSpace(
+        {
+            f"{name} stays": _said("B", f, np.eye(n)[:, :, None], concentration),
+            f"{name} changes": _said("B", f, moving[:, :, None], concentration),
+        },
+        descriptions=[f"{name} never changes", f"{name} changes by itself"],
+    )
+
+
+def depends(
+    model: POMDP,
+    table: str,
+    drivers: Sequence[Sequence[str | int]],
+    values: Callable[..., ArrayLike],
+    *,
+    concentration: float | None = None,
+) -> HypothesisSpace:
+    """Hypotheses about which factors drive a table: its columns are the same whatever the states of the others.
+
+    Args:
+        model: whose table depends on all factors that may drive it.
+        table: a likelihood or transitions, ``"A[m]"`` or ``"B[f]"``.
+        drivers: for each hypothesis the factors that drive it (names or indices, in any order).
+        values: called with the state of each driver, in the order given, and (for transitions) last with the control: the
+            probabilities of outcomes, or of next states.
+        concentration: Dirichlet counts of a column; None for values.
+
+    Raises:
+        ValueError: if the table does not depend on a driver, or is neither A nor B.
+
+    Example:
+        ``depends(model, "A[payoff]", [["colour"], ["side"]], lambda state: [0.9, 0.1] if state == 0 else [0.2, 0.8])``
+    """
+    at = model.table(table)
+    if at.kind not in ("A", "B"):
+        raise ValueError(f"table must be one of A or B; got {table!r}")
+    deps = (model.A_dependencies if at.kind == "A" else model.B_dependencies)[at.index]  # type: ignore[index]
+    shape, names = model.values_of(at).shape, model.labels["factor"]
+    hypotheses, told = {}, []
+    for given in drivers:
+        factors = [model.factor(d) for d in given]
+        strange = [names[f] for f in factors if f not in deps]
+        if strange:
+            raise ValueError(f"{table} must depend on every driver; it does not on {strange}")
+        dense = np.empty(shape)
+        for column in np.ndindex(*shape[1:]):
+            states = [column[deps.index(f)] for f in factors]
+            dense[(slice(None), *column)] = values(*states, *column[len(deps) :])
+        who = " and ".join(names[f] for f in factors) or "nothing"
+        what = model.labels["modality" if at.kind == "A" else "factor"][at.index]
+        told.append(f"{what} depends on {who}")
+        hypotheses[who] = _said(at.kind, at.index, dense, concentration)
+    return HypothesisSpace(hypotheses, descriptions=told)
+
+
+def _said(kind: str, index: int | str, values: NDArray[np.float64], concentration: float | None) -> dict[str, Any]:
+    """What a hypothesis says of a table: values, or counts in their proportion."""
+    if concentration is None:
+        return {f"{kind}[{index}]": values}
+    return {f"p{kind}[{index}]": checked_concentration(concentration) * values}
+
+
+def _index(names: Sequence[str], given: Any, what: str) -> int:
+    if isinstance(given, str):
+        if given not in names:
+            raise ValueError(f"{what} must be one of {list(names)}; got {given!r}")
+        return list(names).index(given)
+    return checks.whole_number(given, what, 0, len(names) - 1)

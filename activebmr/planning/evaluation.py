@@ -50,7 +50,8 @@ class Evaluation:
         terms: the one-step (or summed, for longer policies) terms.
         neg_efe: negative expected free energy, with what the deeper search adds; without the prior over policies.
         q_pi: posterior over policies, softmax(gamma x neg_efe + log E).
-        log_prior: the log prior over policies that was used ``(n_policies,)``; 0 where none was.
+        log_prior: the log prior over policies that was used ``(n_policies,)``, or of each row ``(rows, n_policies)`` where it
+            is learned; 0 where none was.
         path_evidence: with beliefs along paths, log evidence that each policy's path has for what was seen; else 0.
         acts: where policies say what to do in a whole trial: what they do now ``(n_actions, n_factors)`` and with which
             probabilities ``(rows, n_actions)``; None where a policy is drawn by what it is worth.
@@ -72,4 +73,7 @@ class Evaluation:
         """Evaluations of parts of a batch, put one after the other and then in ``order``."""
         together = lambda arrays: np.concatenate(list(arrays))[order]  # noqa: E731
         terms = Terms.merge([p.terms for p in parts], order)
-        return cls(terms, together(p.neg_efe for p in parts), together(p.q_pi for p in parts), parts[0].log_prior)
+        prior = parts[0].log_prior
+        if np.ndim(prior) == 2:
+            prior = together(p.log_prior for p in parts)
+        return cls(terms, together(p.neg_efe for p in parts), together(p.q_pi for p in parts), prior)

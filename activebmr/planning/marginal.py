@@ -71,7 +71,7 @@ class MarginalPlanning:
         planner, tables = self.planner, knowledge.tables
         qs = belief if len(agents) == belief.rows else belief.take(agents)
         posterior = None if model_posterior is None else model_posterior[agents]
-        prior = log_prior(self.model, planner, t)
+        prior = log_prior(self.model, planner, t, knowledge, agents)
         left = steps_left(planner, self.trial_length, t)
         wanted = lambda later: self.preferences.at(t + later, curious)  # noqa: E731
         if left == 0:
@@ -84,7 +84,7 @@ class MarginalPlanning:
             depth = 0 if curious else min(planner.depth, left - 1)
             if depth > 0:
                 count = {"nodes": 0, "agents": len(agents)}
-                value = self._search(tables, prediction, agents, t, value, prior, depth, count)
+                value = self._search(knowledge, prediction, agents, t, value, prior, depth, count)
         else:
             steps = [wanted(h + 1) for h in range(min(self.model.policy_length, left))]
             terms = self._sequence_terms(tables, agents, qs, steps, planner.gains, posterior)
@@ -190,7 +190,7 @@ class MarginalPlanning:
     # --- search ----------------------------------------------------------------------------------------------------------
     def _search(
         self,
-        tables: Tables,
+        knowledge: Knowledge,
         prediction: Prediction,
         agents: Ints,
         t: int,
@@ -211,7 +211,7 @@ class MarginalPlanning:
         more = np.empty(len(rows))
         size = max(1, _AT_ONCE // (self._imagined * planner.max_states))
         for part in (slice(a, a + size) for a in range(0, len(rows), size)):
-            more[part] = self._continuations(tables, prediction, agents, rows[part], policies[part], t, depth, count)
+            more[part] = self._continuations(knowledge, prediction, agents, rows[part], policies[part], t, depth, count)
         deep[every_row, every_policy] += planner.discount * more[pair]
         return deep
 
@@ -230,7 +230,7 @@ class MarginalPlanning:
 
     def _continuations(
         self,
-        tables: Tables,
+        knowledge: Knowledge,
         prediction: Prediction,
         agents: Ints,
         rows: Ints,
@@ -240,7 +240,7 @@ class MarginalPlanning:
         count: dict[str, int],
     ) -> Floats:
         """What comes after each pair of row and policy ``(pairs,)``."""
-        planner = self.planner
+        planner, tables = self.planner, knowledge.tables
         predicted = prediction.under(rows, policies)
         branch, weight, outcomes = self._imagine(tables, agents[rows], predicted, prediction.belief, rows)
         beliefs, who, same = self._after_outcomes(tables, agents[rows], rows, predicted, branch, outcomes)
@@ -253,9 +253,9 @@ class MarginalPlanning:
             )
         ahead = Prediction(self.model, beliefs, self.model.first_controls)
         value = self._terms(tables, ahead, who, self.preferences.at(t + 2), planner.gains).value(planner.gains)
-        later = later_prior(self.model, planner)
+        later = later_prior(self.model, planner, knowledge, who)
         if depth > 1:
-            value = self._search(tables, ahead, who, t + 1, value, later, depth - 1, count)
+            value = self._search(knowledge, ahead, who, t + 1, value, later, depth - 1, count)
         if planner.backup == "best":
             backed_up = value.max(axis=1)
         else:

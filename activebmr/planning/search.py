@@ -61,7 +61,8 @@ class Search:
         gamma: precision of the posterior over policies: a number, or one per agent ``(n_agents,)``.
         backup: ``"posterior"`` or ``"best"``, see above.
         discount: what a step later is worth, in (0, 1].
-        log_prior: log prior over policies at later steps ``(n_policies,)``, for the posterior alone.
+        log_prior: log prior over policies of some agents at later steps ``(n_policies,)`` or ``(agents, n_policies)``, for the
+            posterior alone.
         max_nodes: beliefs per agent beyond which a search is refused.
     """
 
@@ -69,7 +70,7 @@ class Search:
     gamma: Floats | float
     backup: str
     discount: float
-    log_prior: Callable[[int], Floats]
+    log_prior: Callable[[Ints], Floats]
     max_nodes: int
 
     def look_ahead(self, belief: Any, agents: Ints, t: int, value: Floats, depth: int) -> Floats:
@@ -108,14 +109,14 @@ class Search:
         value = self.foresight.worth(after, who, t + 1)
         if depth > 1:
             value = self._deeper(after, who, t + 1, value, depth - 1, count)
-        worth = self._backed_up(value, who, t + 1)
+        worth = self._backed_up(value, who)
         return np.bincount(pair, weights=weight * worth[same], minlength=len(rows))
 
-    def _backed_up(self, value: Floats, agents: Ints, t: int) -> Floats:
+    def _backed_up(self, value: Floats, agents: Ints) -> Floats:
         if self.backup == "best":
             return np.asarray(value.max(axis=1))
         gamma = self.gamma if np.ndim(self.gamma) == 0 else np.asarray(self.gamma)[agents][:, None]
-        chance = policy_probabilities(value, gamma, self.log_prior(t))
+        chance = policy_probabilities(value, gamma, self.log_prior(agents))
         return np.asarray((chance * np.where(chance > 0, value, 0.0)).sum(axis=1))
 
 

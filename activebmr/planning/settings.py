@@ -7,6 +7,7 @@ import sys
 import numpy as np
 
 from activebmr.arrays import Floats, Ints
+from activebmr.inference.knowledge import Knowledge
 from activebmr.model.pomdp import POMDP
 from activebmr.planning.planner import Planner
 
@@ -20,14 +21,30 @@ def steps_left(planner: Planner, trial_length: int | None, t: int) -> int:
     return max(0, trial_length - t - 1 + planner.extra_step)
 
 
-def log_prior(model: POMDP, planner: Planner, t: int) -> Floats | float:
-    """Log prior over policies at time t ``(n_policies,)``; 0 where it does not count."""
-    return model.log_policy_prior if t == 0 or planner.habit == "always" else 0.0
+def log_prior(model: POMDP, planner: Planner, t: int, knowledge: Knowledge, agents: Ints) -> Floats | float:
+    """Log prior over policies of some agents at time t ``(n_policies,)``, or of each ``(agents, n_policies)`` if it is learned;
+    0 where it does not count.
+    """
+    return _habits(model, knowledge, agents) if t == 0 or planner.habit == "always" else 0.0
 
 
-def later_prior(model: POMDP, planner: Planner) -> Floats:
-    """Log prior over policies at steps that a search imagines ``(n_policies,)``."""
-    return model.log_policy_prior if planner.habit == "always" else np.zeros(len(model.policies))
+def later_prior(model: POMDP, planner: Planner, knowledge: Knowledge, agents: Ints) -> Floats:
+    """The same at steps that a search imagines."""
+    return _habits(model, knowledge, agents) if planner.habit == "always" else np.zeros(len(model.policies))
+
+
+def _habits(model: POMDP, knowledge: Knowledge, agents: Ints) -> Floats:
+    learned = {table.index: counts for table, counts in knowledge.others.items() if table.kind == "E"}
+    if not learned:
+        return model.log_policy_prior
+    with np.errstate(divide="ignore"):
+        if -1 in learned:
+            return np.log(learned[-1].likelihood[agents, :-1])
+        out = np.zeros((len(agents), len(model.policies)))
+        for f, known in enumerate(model.E):
+            log = np.log(learned[f].likelihood[agents, :-1]) if f in learned else np.log(known)[None]
+            out += log[:, model.policies[:, :, f]].sum(axis=2)
+    return out
 
 
 def gamma_of(planner: Planner, agents: Ints) -> Floats | float:

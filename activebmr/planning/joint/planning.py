@@ -67,7 +67,7 @@ class JointPlanning:
     ) -> Evaluation:
         """The same from beliefs of the agents in question alone; ``model_gain``: of every policy ``(agents, n_policies)``."""
         model, planner = self.model, self.planner
-        prior = log_prior(model, planner, t)
+        prior = log_prior(model, planner, t, knowledge, agents)
         left = steps_left(planner, self.trial_length, t)
         steps = range(min(model.policy_length, left))
         wanted = [self.preferences.of(t + 1 + h, agents, curious) for h in steps]
@@ -77,15 +77,15 @@ class JointPlanning:
         value = terms.value(planner.gains)
         depth = 0 if curious else min(planner.depth, left - 1)
         if depth > 0 and self._branches is not None:
-            value = self._ahead(knowledge.tables).look_ahead(now, agents, t, value, depth)
+            value = self._ahead(knowledge).look_ahead(now, agents, t, value, depth)
         return Evaluation(terms, value, policy_probabilities(value, gamma_of(planner, agents), prior), prior)
 
-    def _ahead(self, tables: Tables) -> Search:
+    def _ahead(self, knowledge: Knowledge) -> Search:
         planner = self.planner
         assert self._branches is not None
-        foresight = _Ahead(self, tables, self._branches)
-        prior = later_prior(self.model, planner)
-        return Search(foresight, planner.gamma, planner.backup, planner.discount, lambda t: prior, planner.max_nodes)
+        foresight = _Ahead(self, knowledge.tables, self._branches)
+        prior = lambda agents: later_prior(self.model, planner, knowledge, agents)  # noqa: E731
+        return Search(foresight, planner.gamma, planner.backup, planner.discount, prior, planner.max_nodes)
 
 
 class _Ahead:

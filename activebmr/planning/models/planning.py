@@ -118,7 +118,7 @@ class ReasonedPlanning:
 
     def _think(self, belief: Any, knowledge: Knowledge, agents: Ints, t: int, curious: bool) -> Evaluation:
         planner, settings, thinking = self._planner, self._settings, self.thinking
-        prior = log_prior(self.model, planner, t)
+        prior = log_prior(self.model, planner, t, knowledge, agents)
         left = steps_left(planner, self._trial_length, t)
         if left == 0:
             terms = Terms.zeros(len(agents), len(self.model.policies))
@@ -133,7 +133,7 @@ class ReasonedPlanning:
             ahead = thinking.ahead(
                 knowledge, lambda t, who: self._wanted(t, who, curious), self._later_gains, settings.outcome_cutoff
             )
-            search = Search(ahead, 1.0, "best", settings.discount, lambda t: np.zeros(1), planner.max_nodes)
+            search = Search(ahead, 1.0, "best", settings.discount, lambda agents: np.zeros(1), planner.max_nodes)
             value = search.look_ahead(now, agents, t, value, depth)
         return Evaluation(terms, value, policy_probabilities(value, gamma_of(planner, agents), prior), prior)
 
