@@ -126,7 +126,7 @@ def test_settings_say_all_that_was_set():
         "seed": 9,
         "interrupted": False,
     }
-    assert settings["schemes"]["other"]["learning"] == {"rate": 2.0, "retention": 0.999, "smooth": False}
+    assert settings["schemes"]["other"]["learning"] == {"rate": 2.0, "retention": 0.999, "smooth": False, "at_end": False}
     assert settings["schemes"]["plain"]["selection"]["threshold"] == 1.0
     assert settings["schemes"]["plain"]["planner"]["depth"] == 1
     assert [str(s) for s in result.scheme] == ["plain", "other"]

@@ -12,13 +12,14 @@ from activebmr import checks
 from activebmr.agent.acting import Acting
 from activebmr.agent.arguments import check_kinds, trial_length_of, way_of
 from activebmr.agent.assembly import WAYS, Order
+from activebmr.agent.instruction import instruct
 from activebmr.agent.introspection import Introspection
 from activebmr.agent.learning import CountLearning
 from activebmr.agent.life import Life
 from activebmr.agent.own import Own
 from activebmr.agent.sequence import check_between, check_seen, check_unseen
 from activebmr.agent.settings import Learning, Selection
-from activebmr.agent.sleep import Awake, Sleeper, Sleeping, instruct
+from activebmr.agent.sleep import Awake, Sleeper, Sleeping
 from activebmr.agent.state import AgentState, StepInfo, TrialInfo
 from activebmr.agent.surprise import Surprise
 from activebmr.agent.tables import Inheritance
@@ -49,9 +50,10 @@ class Agent:
             smoothing. ``"models"`` (the default with hypotheses): exact beliefs about hypotheses and states together.
             ``"factorised"``: exact for each observation, but one distribution per factor in between; ``"sequential"``: the
             same, one modality after the other (SPM, the paper); ``"mean-field"``: fixed-point iteration (pymdp);
-            ``"paths"``: message passing along policies' paths (SPM 2017). All but ``"models"`` score hypotheses by the counts
-            that agents have (the paper). ``"joint"`` is a former name of ``"factorised"``, ``"message-passing"`` one of
-            ``"paths"``.
+            ``"paths"``: message passing along policies' paths (SPM 2017); ``"spm"``: SPM's ``spm_MDP_VB_XXX``, its numbers,
+            with counts of A, B, D and E and without hypotheses (`activebmr.inference.spm`). The others but ``"models"`` score
+            hypotheses by the counts that agents have (the paper). ``"joint"`` is a former name of ``"factorised"``,
+            ``"message-passing"`` one of ``"paths"``.
         learning: rate and retention of counts.
         selection: when hypotheses are adopted; ignored without hypotheses.
         reasoning: settings of ``inference="models"``, which they imply; no other way can be asked for beside them. Until an
@@ -139,8 +141,8 @@ class Agent:
         moving = [t for t in model.learned if t.kind in ("B", "D")]
         if moving and not hasattr(mind.believing, "moves"):
             raise ValueError(
-                f"inference of Agent must be 'exact' to learn transitions or initial states; got {self.inference!r} and counts "
-                f"p{moving[0]}"
+                f"inference of Agent must be 'exact' (or 'spm') to learn transitions or initial states; got {self.inference!r} "
+                f"and counts p{moving[0]}"
             )
         self._sleeping: Sleeping = Awake()
         if introspection is not None:
@@ -193,8 +195,8 @@ class Agent:
         return self.hypotheses.names if self.hypotheses is not None else self._sleeping.names
 
     @property
-    def spaces(self) -> Mapping[int, Any]:
-        """The spaces of reduced models that introspection searches, by modality."""
+    def spaces(self) -> Mapping[Key, Any]:
+        """The spaces of reduced models that introspection searches: by index of the modality, or by `Table`."""
         return self._sleeping.spaces
 
     @property
@@ -352,8 +354,9 @@ class Agent:
         info = self.life.conclude(state, None if rng is None else rng.spawn(state.n_agents))
         return state, info
 
-    def sleep(self, state: AgentState, rng: np.random.Generator | None = None) -> tuple[AgentState, dict[int, Reduction]]:
-        """Introspect now, between trials, whether or not it is time to: the new state and, by modality, what was found.
+    def sleep(self, state: AgentState, rng: np.random.Generator | None = None) -> tuple[AgentState, dict[Key, Reduction]]:
+        """Introspect now, between trials, whether or not it is time to: the new state and what was found, by index of the
+        modality, or by `Table`.
 
         Before the first trial there is no evidence, all ratios are 0, and nothing changes (unless Occam's window is 0 or less).
 
@@ -370,15 +373,15 @@ class Agent:
         self.life.begin(state)
         return state, found
 
-    def instruct(self, state: AgentState, taught: Mapping[int | str, Any]) -> AgentState:
-        """Hand agents another prior over learned likelihoods, such as the reduced one of an agent that has slept.
+    def instruct(self, state: AgentState, taught: Mapping[Any, Any]) -> AgentState:
+        """Hand agents another prior over learned tables, such as the reduced one of an agent that has slept.
 
         They go on with it and with all that they have seen so far (where it leaves that possible).
 
         Args:
             state: between trials.
-            taught: per modality counts ``(n_outcomes, n_states_0, ...)``, or of each agent ``(n_agents, ...)``; zero where the
-                model's prior is.
+            taught: per table (by its name, ``"pB[place]"``, or the index or name of a modality) counts of its shape, or of each
+                agent ``(n_agents, ...)``; zero where the model's prior is.
 
         Raises:
             ValueError: if shapes, signs or structural zeros do not fit, or in the middle of a trial.
@@ -389,6 +392,8 @@ class Agent:
         about = instruct(self.model, state.knowledge, taught, scored)
         if self._sleeping.listed in about and self.hypotheses is None:
             state.model_posterior, state.knowledge.adopted = None, np.full(state.n_agents, -1)
+        if any(isinstance(key, Table) for key in about):
+            self.life.begin(state)  # where a trial begins may have been among it
         return state
 
     def tell(self, state: AgentState, states: Ints) -> AgentState:

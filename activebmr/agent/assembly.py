@@ -6,7 +6,7 @@ A new way of believing is a line in `WAYS`: a function that makes a `Mind` of an
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -16,10 +16,12 @@ from activebmr.agent.learning import Learner
 from activebmr.agent.own import Own
 from activebmr.agent.selection import Comparing, NoHypotheses, ScoredByCounts
 from activebmr.agent.settings import Learning, Selection
+from activebmr.agent.spm_learning import MoveLearning
+from activebmr.agent.world_bank import ByWorlds
 from activebmr.arrays import Floats, Ints
 from activebmr.dirichlet import LOG_FLOOR
 from activebmr.inference.beliefs import Belief
-from activebmr.inference.by_factors import ByFactors
+from activebmr.inference.by_factors import ByFactors, check_hindsight
 from activebmr.inference.exact import Exact, check_size
 from activebmr.inference.individuals import Individuals
 from activebmr.inference.joint_belief import JointBelief, joint_of, marginals_of
@@ -30,7 +32,9 @@ from activebmr.inference.models.settings import Reasoning
 from activebmr.inference.models.shared import SharedEvidence
 from activebmr.inference.paths import PathSettings
 from activebmr.inference.protocol import Believing
+from activebmr.inference.spm import AlongMoves
 from activebmr.inference.tables import CountTable, KnownTable
+from activebmr.inference.worlds.worlds import Worlds
 from activebmr.model.components import Component, components_of
 from activebmr.model.hypotheses import HypothesisSpace
 from activebmr.model.pomdp import POMDP
@@ -45,6 +49,8 @@ from activebmr.planning.paths.inference import PathInference
 from activebmr.planning.planner import Planner
 from activebmr.planning.preferences import Preferences
 from activebmr.planning.protocol import Planning
+from activebmr.planning.spm.planning import SpmPlanning
+from activebmr.planning.worlds.planning import WorldsPlanning
 
 __all__ = ["ALIASES", "WAYS", "Mind", "Order"]
 
@@ -108,6 +114,13 @@ class Experimenting(Protocol):
 
 
 def _soft(order: Order) -> Comparing:
+    if order.hypotheses is not None and not order.hypotheses.plain:
+        raise ValueError(
+            "inference of Agent must be 'models' (or None) for hypotheses that give values, speak about transitions or initial "
+            "states, or are models of their own"
+        )
+    if order.selection.at_once and order.hypotheses is not None:
+        raise ValueError("at_once of Selection must be False but for inference='models'")
     if order.hypotheses is None:
         return NoHypotheses(curious=order.selection.curious and order.introspects)
     return ScoredByCounts(order.model, order.hypotheses, order.selection, order.own.prior)
@@ -123,7 +136,45 @@ def _individuals(order: Order) -> Mind:
     return Mind(believing, planning, _soft(order))
 
 
+def _moving(model: POMDP) -> bool:
+    """Whether transitions or initial states are learned."""
+    return any(table.kind in ("B", "D") for table in model.learned)
+
+
+def _worlds(order: Order, space: HypothesisSpace | None, comparing: Comparing | None = None) -> Mind:
+    """Exact beliefs where transitions or initial states are learned or in question, or hypotheses give values."""
+    settings, planner, learning = order.reasoning or Reasoning(), order.planner, order.learning
+    if order.own.tables:
+        raise ValueError("own A, B and D of Agent must not go with learned transitions, or hypotheses about them; use counts")
+    if planner.search == "states":
+        raise ValueError(
+            "search of Planner must be 'outcomes' for agents that learn, or reason about, transitions; got 'states'"
+        )
+    if space is not None and planner.model_gain == "plug-in" and "model" in planner.gains:
+        raise ValueError("model_gain of Planner must be 'exact' for hypotheses about tables of any kind; got 'plug-in'")
+    if settings.counts == "shared" or settings.evidence == "counts":
+        raise ValueError(
+            "counts of Reasoning must be 'own', and evidence 'joint', for hypotheses about tables of any kind; got "
+            f"{settings.counts!r} and {settings.evidence!r}"
+        )
+    models = space.models if space is not None and space.models else (order.model,)
+    believing = Worlds(order.model, space, [learning.rates_of(m) for m in models], settings.max_size)
+    if comparing is None:
+        assert space is not None
+        comparing = ByWorlds(believing, space, order.selection, learning, order.own.prior)
+    planning = WorldsPlanning(believing, planner, settings, order.preferences(), order.trial_length)
+    experimenting = None if space is None or space.models else believing
+    return Mind(believing, planning, comparing, experimenting=experimenting)
+
+
 def _exact(order: Order) -> Mind:
+    if _moving(order.model):
+        if order.hypotheses is not None:
+            raise ValueError(
+                "inference of Agent must be 'models' (or None) for hypotheses beside learned transitions or initial states; "
+                "got 'exact'"
+            )
+        return _worlds(order, None, _soft(order))
     if order.own.tables:
         return _individuals(order)
     believing = Exact(order.model)
@@ -181,15 +232,18 @@ def _by_factors(name: str) -> Callable[[Order], Mind]:
     def make(order: Order) -> Mind:
         believing = ByFactors(order.model, name, order.rounds)
         model, planner, comparing = order.model, order.planner, _soft(order)
+        if order.learning.smooth:
+            check_hindsight(model)
+        own_moves = any(table.kind == "B" for table in model.learned)
         marginal = lambda p: MarginalPlanning(order.model, planner, name, p, order.trial_length, order.rounds)  # noqa: E731
         # where factors move each other, the future is a product of marginals too, if gains are sums: SPM's and pymdp's values
         apart = planner.modalities == "separate" and planner.depth == 0 and _interact(model)
-        if planner.search == "states" or apart or not _fits(model):
+        if planner.search == "states" or apart or own_moves or not _fits(model):
             if planner.search != "states" and planner.depth > 0:
-                raise ValueError(
-                    "search of Planner must be 'states' for this model: its coupled factors have too many joint states for "
-                    "exact beliefs, which a search over outcomes needs"
-                )
+                why = "its coupled factors have too many joint states for exact beliefs, which a search over outcomes needs"
+                if own_moves:
+                    why = f"agents learn its transitions, and a search over outcomes needs inference='exact' then; got {name!r}"
+                raise ValueError(f"search of Planner must be 'states' for this model: {why}")
             warn_of_separate_gains(model, planner)
             return Mind(believing, marginal(order.preferences()), comparing)
         gain = None
@@ -226,6 +280,10 @@ def _fits(model: POMDP) -> bool:
 def _models(order: Order) -> Mind:
     if order.hypotheses is None:
         raise ValueError("reasoning of Agent needs hypotheses to reason about; got None")
+    learning = order.learning
+    by_table = isinstance(learning.rate, Mapping) or isinstance(learning.retention, Mapping)
+    if not order.hypotheses.plain or _moving(order.model) or order.selection.at_once or by_table:
+        return _worlds(order, order.hypotheses)
     settings = order.reasoning or Reasoning()
     believing = _reasoning(order, order.hypotheses, settings)
     if believing is None:
@@ -308,6 +366,15 @@ def _paths(order: Order) -> Mind:
     return Mind(AlongPaths(order.model, inference), PathPlanning(inference, planner), _soft(order), scheme=inference)
 
 
+def _spm(order: Order) -> Mind:
+    for name, given in (("hypotheses", order.hypotheses), ("introspection", order.introspects)):
+        if given:
+            raise ValueError(f"{name} of Agent must be left out for inference='spm', which only learns counts; got {given!r}")
+    believing = AlongMoves(order.model)
+    planning = SpmPlanning(order.model, order.planner, order.preferences(), order.trial_length)
+    return Mind(believing, planning, _soft(order), learner=MoveLearning(order.model, order.learning, believing))
+
+
 WAYS: dict[str, Callable[[Order], Mind]] = {
     "exact": _exact,
     "factorised": _by_factors("factorised"),
@@ -315,5 +382,6 @@ WAYS: dict[str, Callable[[Order], Mind]] = {
     "mean-field": _by_factors("mean-field"),
     "paths": _paths,
     "models": _models,
+    "spm": _spm,
 }
 """Ways of believing, by name."""

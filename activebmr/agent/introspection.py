@@ -12,9 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from activebmr.model.naming import Key, Table, key_of, table_of
 from activebmr.model.pomdp import POMDP
 from activebmr.reduction.search.alternatives import Alternatives
 from activebmr.reduction.search.protocol import ModelSpace
@@ -29,8 +31,8 @@ class Introspection:
     """When agents look for simpler models, among which, and whether they dream.
 
     Attributes:
-        spaces: the space of reduced models, per modality (name or index) whose counts are learned; a space alone if there is
-            only one.
+        spaces: the space of reduced models, per table whose counts are learned: a modality (name or index), or a table by its
+            name (``"pB[place]"``, ``"pD[0]"``); a space alone if there is only one.
         after: every how many trials, a whole number >= 1; or the trials after which, counted from 0.
         dream: ``None``, ``"remembered"`` or ``"generated"``: what an agent lives through whenever its prior has changed.
         dreams: how many trials: the last ones remembered, None for all of them; or how many it makes up (16 if None).
@@ -39,7 +41,7 @@ class Introspection:
             wrong insight is then refuted by what follows, at the price of perceiving every trial twice.
     """
 
-    spaces: ModelSpace | Mapping[int | str, ModelSpace]
+    spaces: ModelSpace | Mapping[Any, ModelSpace]
     after: int | Sequence[int] = 1
     dream: str | None = None
     dreams: int | None = None
@@ -64,29 +66,36 @@ class Introspection:
         if self.dreams is not None and (not whole or self.dreams < 1):
             raise ValueError(f"dreams of Introspection must be a whole number >= 1, or None; got {self.dreams!r}")
 
-    def of(self, model: POMDP) -> dict[int, ModelSpace]:
-        """The spaces by index of modality, checked against a model.
+    def of(self, model: POMDP) -> dict[Key, ModelSpace]:
+        """The spaces by what their tables are kept by, checked against a model.
 
         Raises:
             TypeError: if something else than a space is given.
-            ValueError: if a modality does not exist or has no counts.
+            ValueError: if a table does not exist, has no counts, is named twice, or is one of habits.
         """
-        learned = model.learned_modalities
+        learned = [key_of(t) for t in model.learned if t.kind != "E"]
+        plain = not any(isinstance(k, Table) for k in learned)
+        owners, shown = ("modality", learned) if plain else ("table", [f"p{table_of(k)}" for k in learned])
+        spaces: dict[Key, ModelSpace] = {}
         if isinstance(self.spaces, Mapping):
-            spaces = {model.modality(m): space for m, space in self.spaces.items()}
+            for name, space in self.spaces.items():
+                key = key_of(model.table(name))
+                if key in spaces:
+                    raise ValueError(f"spaces of Introspection must name each table once; got {list(self.spaces)}")
+                spaces[key] = space
         elif len(learned) == 1:
             spaces = {learned[0]: self.spaces}
         else:
-            raise ValueError(f"spaces of Introspection must be keyed by modality: the model learns {list(learned)}")
-        for m, space in spaces.items():
-            if m not in learned:
-                raise ValueError(f"spaces of Introspection must speak about modalities with counts, {list(learned)}; got {m}")
+            raise ValueError(f"spaces of Introspection must be keyed by {owners}: the model learns {shown}")
+        for key, space in spaces.items():
+            if key not in learned:
+                if plain and not isinstance(key, Table):
+                    raise ValueError(f"spaces of Introspection must speak about modalities with counts, {shown}; got {key}")
+                raise ValueError(f"spaces of Introspection must speak about tables with counts, {shown}; got p{table_of(key)}")
             if not callable(getattr(space, "reduce", None)):
                 raise TypeError(f"spaces of Introspection must be ModelSpaces (with reduce); got {type(space).__name__}")
-            if isinstance(space, Alternatives) and space.table.shape != model.A[m].shape:
-                raise ValueError(
-                    f"models about modality {m} must have the shape of pA[{m}], {model.A[m].shape}; got {space.table.shape}"
-                )
+            if isinstance(space, Alternatives):
+                _check_list(model, key, space)
         return spaces
 
     def due(self, trial: int) -> bool:
@@ -94,3 +103,14 @@ class Introspection:
         if isinstance(self.after, tuple):
             return trial in self.after
         return (trial + 1) % int(self.after) == 0  # type: ignore[call-overload,no-any-return]
+
+
+def _check_list(model: POMDP, key: Key, space: Alternatives) -> None:
+    """Raise ValueError unless a list of models is about the table that it is to be searched for."""
+    table = table_of(key)
+    wanted, owner = model.values_of(table).shape, str(table) if isinstance(key, Table) else f"modality {key}"
+    if space.table.shape != wanted:
+        raise ValueError(f"models about {owner} must have the shape of p{table}, {wanted}; got {space.table.shape}")
+    said = model.table(space.key)
+    if said != table:
+        raise ValueError(f"models that are searched for p{table} must speak about it; these speak about p{said}")

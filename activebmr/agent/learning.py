@@ -80,7 +80,7 @@ class CountLearning:
         self._rate = settings.rates_of(model)
         self._learned = tuple(table for table in model.learned if np.any(np.asarray(self._rate[table]) > 0))
         self._smooth = settings.smooth or believing.in_hindsight
-        self._at_once = believing.at_once and not self._smooth
+        self._at_once = believing.at_once and not self._smooth and not settings.at_end
         self._remembers = remember or bool(self._learned and not self._at_once)
         self._entries: dict[str, Callable[[Table, Moment], Entries | None]] = {
             "A": self._seen, "B": self._moved, "D": self._begun, "E": self._done,

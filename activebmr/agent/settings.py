@@ -54,10 +54,12 @@ class Learning(_Settings):
         smooth: whether counts are added at the end of a trial, from beliefs about every moment given the whole trial, instead
             of at every step, from what was believed at that moment (SPM). Without joint reasoning this is exact for factors
             that stay as they are; factors that move by themselves keep what was believed at each moment.
+        at_end: whether counts are added at the end of a trial even so, from what was believed at each moment (pymdp's
+            ``learning_mode="offline"``). Smooth learning always is at the end.
 
     Raises:
         ValueError: if a number is out of its range.
-        TypeError: if ``smooth`` is not a bool, or a number is none.
+        TypeError: if ``smooth`` or ``at_end`` is not a bool, or a number is none.
 
     Example:
         ``Learning(rate=[0.1, 1.0])`` for a batch of two agents, of which the second learns ten times as fast.
@@ -66,6 +68,7 @@ class Learning(_Settings):
     rate: float | Floats | Mapping[str, float | Floats] = 1.0
     retention: float | Floats | Mapping[str, float | Floats] = 1.0
     smooth: bool = False
+    at_end: bool = False
 
     def __post_init__(self) -> None:
         for name, rule in (("rate", checks.NOT_NEGATIVE), ("retention", checks.FRACTION)):
@@ -75,7 +78,8 @@ class Learning(_Settings):
             else:
                 checked = checks.per_agent(value, f"{name} of Learning", rule)
             object.__setattr__(self, name, checked)
-        object.__setattr__(self, "smooth", checks.flag(self.smooth, "smooth of Learning"))
+        for name in ("smooth", "at_end"):
+            object.__setattr__(self, name, checks.flag(getattr(self, name), f"{name} of Learning"))
 
     def rates_of(self, model: POMDP) -> dict[Table, float | Floats]:
         """Rate of every learned table of a model.

@@ -1,7 +1,7 @@
 """Sleep: after a trial, search for simpler models of what was seen, go on with what wins, and dream of it.
 
-What is remembered of a life, what introspection (`activebmr.agent.introspection`) makes of it, and instruction, which hands
-agents another prior. Whoever dreams is another agent, the *dreamer*: of the same mind, without hypotheses and without sleep.
+What is remembered of a life, and what introspection (`activebmr.agent.introspection`) makes of it. Whoever dreams
+(`activebmr.agent.dreams`) is another agent, the *dreamer*: of the same mind, without hypotheses and without sleep.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from activebmr.agent.dreams import Dreamer, lived_by, make_up
 from activebmr.agent.introspection import Introspection
 from activebmr.agent.settings import Learning
-from activebmr.arrays import Bools, Floats, Ints, sample
-from activebmr.inference.knowledge import Knowledge, Memory, Moment
-from activebmr.model.layout import layouts_of
+from activebmr.arrays import Bools, Floats, Ints
+from activebmr.inference.knowledge import Knowledge, Memory
+from activebmr.model.layout import layout_of
+from activebmr.model.naming import Key, Table, key_of, table_of
 from activebmr.model.pomdp import POMDP
 from activebmr.reduction.search.alternatives import Alternatives
 from activebmr.reduction.search.protocol import ModelSpace, Reduction
@@ -24,45 +26,17 @@ from activebmr.reduction.search.protocol import ModelSpace, Reduction
 __all__ = ["Awake", "Dreamer", "Findings", "Sleep", "Sleeper", "Sleeping"]
 
 
-class Living(Protocol):
-    """What dreamers do, in place."""
-
-    def relive(self, state: Any, trial: Memory) -> None:
-        """Perceive a remembered trial and learn from it; nothing is planned or chosen."""
-        ...
-
-    def advance(self, state: Any, outcomes: list[np.ndarray], uniform: Floats, controls: Ints | None) -> Any:
-        """One step."""
-        ...
-
-    def conclude(self, state: Any) -> Any:
-        """End a trial."""
-        ...
-
-
-class Dreamer(Protocol):
-    """Who lives through trials in a dream: agents without hypotheses that never sleep."""
-
-    model: POMDP
-    trial_length: int | None
-    life: Living
-
-    def init(self, n_agents: int | None = None) -> Any:
-        """Their state before the first observation."""
-        ...
-
-
 @dataclass(frozen=True, eq=False)
 class Findings:
-    """What a night brought: reductions by modality and, if a list of models was searched, what it says of each agent."""
+    """What a night brought: reductions by table and, if a list of models was searched, what it says of each agent."""
 
-    reductions: dict[int, Reduction]
+    reductions: dict[Key, Reduction]
     listed: Reduction | None = None
 
 
 @dataclass(eq=False)
 class Sleep:
-    """What agents that introspect keep beside their tables, by modality; columns in the order of its layout.
+    """What agents that introspect keep beside their tables, by what these are kept by; columns in the order of the layout.
 
     Attributes:
         origin: counts that they began life with ``(n_agents, n_states, n_outcomes)``.
@@ -74,12 +48,12 @@ class Sleep:
         parent: with unbiased evidence, the minds of agents that live through the same trials and never sleep.
     """
 
-    origin: dict[int, Floats]
-    full: dict[int, Floats]
-    prior: dict[int, Floats]
-    held: dict[int, Ints]
+    origin: dict[Key, Floats]
+    full: dict[Key, Floats]
+    prior: dict[Key, Floats]
+    held: dict[Key, Ints]
     trials: list[Memory] = field(default_factory=lambda: [Memory()])
-    found: dict[int, Reduction] = field(default_factory=dict)
+    found: dict[Key, Reduction] = field(default_factory=dict)
     parent: Any = None
 
     def copy(self) -> Sleep:
@@ -93,13 +67,13 @@ class Sleep:
             trials=[*self.trials[:-1], self.trials[-1].copy()],
         )
 
-    def witness(self, modality: int, agents: Ints, states: Ints, amounts: Floats) -> None:
+    def witness(self, key: Key, agents: Ints, columns: Ints, amounts: Floats) -> None:
         """Count outcomes (entries, n_outcomes) under the unreduced model, unless another mind does; an agent's columns must
         differ from each other.
         """
-        if modality in self.full and self.parent is None:
-            possible = self.origin[modality][agents, states] > 0
-            self.full[modality][agents, states] += possible * amounts
+        if key in self.full and self.parent is None:
+            possible = self.origin[key][agents, columns] > 0
+            self.full[key][agents, columns] += possible * amounts
 
 
 class Sleeping(Protocol):
@@ -107,13 +81,13 @@ class Sleeping(Protocol):
 
     Attributes:
         names: names of the models of the list that is searched, if there is one.
-        spaces: the spaces of reduced models, by modality.
-        listed: the modality about which a list is searched, or None.
+        spaces: the spaces of reduced models, by what their tables are kept by.
+        listed: the (first) table about which a list is searched, or None.
     """
 
     names: tuple[str, ...]
-    spaces: Mapping[int, ModelSpace]
-    listed: int | None
+    spaces: Mapping[Key, ModelSpace]
+    listed: Key | None
 
     def start(self, knowledge: Knowledge) -> None:
         """Begin a life."""
@@ -124,7 +98,7 @@ class Sleeping(Protocol):
         ...
 
     def counted(
-        self, knowledge: Knowledge, modality: int, agents: Ints, columns: Ints, amounts: Floats, change: Floats | None
+        self, knowledge: Knowledge, key: Key, agents: Ints, columns: Ints, amounts: Floats, change: Floats | None
     ) -> None:
         """See `activebmr.agent.learning.Listener`."""
         ...
@@ -133,7 +107,7 @@ class Sleeping(Protocol):
         """After a trial."""
         ...
 
-    def introspect(self, knowledge: Knowledge, streams: Sequence[np.random.Generator] | None) -> dict[int, Reduction]:
+    def introspect(self, knowledge: Knowledge, streams: Sequence[np.random.Generator] | None) -> dict[Key, Reduction]:
         """Search for simpler models now."""
         ...
 
@@ -142,10 +116,10 @@ class Awake:
     """Agents that never sleep."""
 
     names: tuple[str, ...] = ()
-    listed: int | None = None
+    listed: Key | None = None
 
     def __init__(self) -> None:
-        self.spaces: Mapping[int, ModelSpace] = {}
+        self.spaces: Mapping[Key, ModelSpace] = {}
 
     def start(self, knowledge: Knowledge) -> None:
         pass
@@ -154,14 +128,14 @@ class Awake:
         pass
 
     def counted(
-        self, knowledge: Knowledge, modality: int, agents: Ints, columns: Ints, amounts: Floats, change: Floats | None
+        self, knowledge: Knowledge, key: Key, agents: Ints, columns: Ints, amounts: Floats, change: Floats | None
     ) -> None:
         pass
 
     def fall_asleep(self, knowledge: Knowledge, trial: int, streams: Sequence[np.random.Generator] | None) -> Findings | None:
         return None
 
-    def introspect(self, knowledge: Knowledge, streams: Sequence[np.random.Generator] | None) -> dict[int, Reduction]:
+    def introspect(self, knowledge: Knowledge, streams: Sequence[np.random.Generator] | None) -> dict[Key, Reduction]:
         return {}
 
 
@@ -172,7 +146,7 @@ class Sleeper:
         model: the model that they are born with.
         settings: when they sleep, what they search, whether they dream.
         learning: how counts fade.
-        scored: modalities that hypotheses speak about; sleep must speak about others.
+        scored: what the tables that hypotheses speak about are kept by; sleep must speak about others.
         dreamer: makes who lives through their dreams.
     """
 
@@ -181,18 +155,22 @@ class Sleeper:
         model: POMDP,
         settings: Introspection,
         learning: Learning,
-        scored: Sequence[int],
+        scored: Sequence[Key],
         dreamer: Callable[[], Dreamer],
     ) -> None:
         self.model, self.settings, self._learning, self._scored = model, settings, learning, tuple(scored)
-        self.spaces: dict[int, ModelSpace] = settings.of(model)
-        shared = sorted(set(self.spaces) & set(scored))
+        self.spaces: dict[Key, ModelSpace] = settings.of(model)
+        shared = [key for key in self.spaces if key in self._scored]
         if shared:
-            raise ValueError(
-                f"introspection must speak about modalities that no hypothesis speaks about; both do about {shared}"
-            )
-        if np.ndim(learning.retention):
-            raise ValueError("retention of Learning must be one number for agents that introspect; got one for each")
+            plain = not any(isinstance(key, Table) for key in shared)
+            owners, told = ("modalities", sorted(shared)) if plain else ("tables", [f"p{table_of(k)}" for k in shared])  # type: ignore[type-var]
+            raise ValueError(f"introspection must speak about {owners} that no hypothesis speaks about; both do about {told}")
+        retention = learning.retentions_of(model)
+        self._kept = {key: retention[table_of(key)] for key in self.spaces}
+        each = [key for key, kept in self._kept.items() if np.ndim(kept)]
+        if each:
+            of = "" if not isinstance(learning.retention, Mapping) else f" of p{table_of(each[0])}"
+            raise ValueError(f"retention of Learning{of} must be one number for agents that introspect; got one for each")
         self._make_dreamer, self._dreamer = dreamer, None  # type: ignore[var-annotated]
         self.listed = next((m for m, space in self.spaces.items() if isinstance(space, Alternatives)), None)
         self.names = () if self.listed is None or scored else self.spaces[self.listed].names  # type: ignore[attr-defined]
@@ -204,24 +182,24 @@ class Sleeper:
         return self._dreamer  # type: ignore[return-value]
 
     def start(self, knowledge: Knowledge) -> None:
-        layouts, n = layouts_of(self.model), knowledge.n_agents
-        born = {m: knowledge.tables[m].counts.copy() for m in self.spaces}  # type: ignore[union-attr]
+        n = knowledge.n_agents
+        born = {key: knowledge.counted(key).counts.copy() for key in self.spaces}
         knowledge.sleep = Sleep(
             born,
-            {m: x.copy() for m, x in born.items()},
-            {m: x.copy() for m, x in born.items()},
-            {m: np.full(n, -1) for m in self.spaces},
+            {key: x.copy() for key, x in born.items()},
+            {key: x.copy() for key, x in born.items()},
+            {key: np.full(n, -1) for key in self.spaces},
             parent=self.dreamer.init(n) if self.settings.evidence == "unbiased" else None,
         )
-        assert all(layouts[m].n_states == x.shape[1] for m, x in born.items())
+        assert all(layout_of(self.model, key).n_states == x.shape[1] for key, x in born.items())
 
     def take_in(self, knowledge: Knowledge, controls: Ints | None, outcomes: list[np.ndarray]) -> None:
         knowledge.sleep.trials[-1].add(controls, outcomes, None)
 
     def counted(
-        self, knowledge: Knowledge, modality: int, agents: Ints, columns: Ints, amounts: Floats, change: Floats | None
+        self, knowledge: Knowledge, key: Key, agents: Ints, columns: Ints, amounts: Floats, change: Floats | None
     ) -> None:
-        knowledge.sleep.witness(modality, agents, columns, amounts)
+        knowledge.sleep.witness(key, agents, columns, amounts)
 
     def fall_asleep(self, knowledge: Knowledge, trial: int, streams: Sequence[np.random.Generator] | None) -> Findings | None:
         sleep = knowledge.sleep
@@ -235,31 +213,32 @@ class Sleeper:
         """After a trial, count what it showed under the unreduced model; evidence fades like counts, what came before it does
         not.
         """
-        kept = float(self._learning.retention)
         if sleep.parent is not None:
-            before = {m: sleep.parent.tables[m].counts.copy() for m in sleep.full}
+            mind = sleep.parent.knowledge
+            before = {key: mind.counted(key).counts.copy() for key in sleep.full}
             self.dreamer.life.relive(sleep.parent, sleep.trials[-1])
-            for m, counts in before.items():
-                after = sleep.parent.tables[m].counts
-                sleep.full[m] = after.copy() if kept == 1.0 else sleep.full[m] + (after / kept - counts)
-        if kept < 1.0:
-            for m, born in sleep.origin.items():
-                sleep.full[m] = born + kept * (sleep.full[m] - born)
+            for key, counts in before.items():
+                after, kept = mind.counted(key).counts, float(self._kept[key])
+                sleep.full[key] = after.copy() if kept == 1.0 else sleep.full[key] + (after / kept - counts)
+        for key, born in sleep.origin.items():
+            kept = float(self._kept[key])
+            if kept < 1.0:
+                sleep.full[key] = born + kept * (sleep.full[key] - born)
 
-    def introspect(self, knowledge: Knowledge, streams: Sequence[np.random.Generator] | None) -> dict[int, Reduction]:
+    def introspect(self, knowledge: Knowledge, streams: Sequence[np.random.Generator] | None) -> dict[Key, Reduction]:
         """Search the spaces of reduced models, go on with what wins, and dream if the prior has changed."""
         sleep, settings = knowledge.sleep, self.settings
-        found: dict[int, Reduction] = {}
+        found: dict[Key, Reduction] = {}
         changed = np.zeros(knowledge.n_agents, dtype=bool)
-        for m, space in self.spaces.items():
-            layout = layouts_of(self.model)[m]
-            posterior, prior = layout.tensor(sleep.full[m]), layout.tensor(sleep.origin[m])
+        for key, space in self.spaces.items():
+            layout = layout_of(self.model, key)
+            posterior, prior = layout.tensor(sleep.full[key]), layout.tensor(sleep.origin[key])
             if isinstance(space, Alternatives):
-                found[m] = space.reduce(posterior, prior, sleep.held[m])
-                sleep.held[m] = found[m].held
+                found[key] = now = space.reduce(posterior, prior, sleep.held[key])
+                sleep.held[key] = now.held  # type: ignore[assignment]
             else:
-                found[m] = space.reduce(posterior, prior)
-            changed |= _go_on_with(knowledge, m, layout.columns(found[m].prior), layout.columns(found[m].posterior))
+                found[key] = now = space.reduce(posterior, prior)
+            changed |= _go_on_with(knowledge, key, layout.columns(now.prior), layout.columns(now.posterior))
         sleep.found = found
         if self.listed is not None and not self._scored:
             knowledge.adopted = sleep.held[self.listed].copy()
@@ -274,108 +253,30 @@ class Sleeper:
         sleep, settings, dreamer = knowledge.sleep, self.settings, self.dreamer
         mind = dreamer.init(len(who))
         made_up = settings.dream == "generated"
-        for m in self.model.learned_modalities:
-            own = made_up or m not in sleep.prior
-            counts = knowledge.tables[m].counts[who] if own else sleep.prior[m][who]  # type: ignore[union-attr]
-            mind.tables[m].replace(np.arange(len(who)), counts, np.arange(counts.shape[1]))
+        for key in map(key_of, self.model.learned):
+            own = made_up or key not in sleep.prior
+            counts = knowledge.counted(key).counts[who] if own else sleep.prior[key][who]
+            mind.knowledge.counted(key).replace(np.arange(len(who)), counts, np.arange(counts.shape[1]))
+        dreamer.life.begin(mind)  # where trials begin may be among what was reduced
         if made_up:
             if streams is None:
                 raise ValueError("rng must be given to make up dreams")
-            _make_up(dreamer, mind, settings.dreams or 16, [streams[k] for k in who])
+            make_up(dreamer, mind, settings.dreams or 16, [streams[k] for k in who])
         else:
             lived = [t for t in sleep.trials if t.moments]
             for trial in lived[-settings.dreams :] if settings.dreams else lived:
-                dreamer.life.relive(mind, _of(trial, who))
-        for m in sleep.prior:
-            counts = mind.tables[m].counts
-            knowledge.tables[m].replace(who, counts, np.arange(counts.shape[1]))  # type: ignore[union-attr]
+                dreamer.life.relive(mind, lived_by(trial, who))
+        for key in sleep.prior:
+            counts = mind.knowledge.counted(key).counts
+            knowledge.counted(key).replace(who, counts, np.arange(counts.shape[1]))
 
 
-def _go_on_with(knowledge: Knowledge, modality: int, prior: Floats, posterior: Floats) -> Bools:
+def _go_on_with(knowledge: Knowledge, key: Key, prior: Floats, posterior: Floats) -> Bools:
     """Give agents whose prior has changed the reduced counts; who they are."""
     sleep = knowledge.sleep
-    other = (prior != sleep.prior[modality]).any(axis=(1, 2))
+    other = (prior != sleep.prior[key]).any(axis=(1, 2))
     who = np.flatnonzero(other)
     if len(who):
-        sleep.prior[modality][who] = prior[who]
-        knowledge.tables[modality].replace(who, posterior[who], np.arange(prior.shape[1]))  # type: ignore[union-attr]
+        sleep.prior[key][who] = prior[who]
+        knowledge.counted(key).replace(who, posterior[who], np.arange(prior.shape[1]))
     return np.asarray(other)
-
-
-def _of(trial: Memory, who: Ints) -> Memory:
-    take = lambda controls: None if controls is None else controls[who]  # noqa: E731
-    return Memory([Moment(take(m.controls), [o[who] for o in m.outcomes], None) for m in trial.moments])
-
-
-def _make_up(dreamer: Dreamer, mind: Any, n_trials: int, streams: Sequence[np.random.Generator]) -> None:
-    """Trials in a world that is as each agent expects it to be (its expected likelihoods when it falls asleep)."""
-    model, n, length = dreamer.model, mind.n_agents, dreamer.trial_length
-    if length is None:
-        raise ValueError("trial_length of Agent must be given to make up dreams")
-    expected = [
-        np.broadcast_to(t.likelihood[:, :-1].reshape(-1, t.n_states, t.n_outcomes), (n, t.n_states, t.n_outcomes)).copy()
-        for t in mind.tables
-    ]
-    forward = [np.moveaxis(b.reshape(b.shape[0], -1, b.shape[-1]), 2, 0) for b in model.B]
-    for _ in range(n_trials):
-        uniforms = np.stack([s.random((length, model.num_factors + model.num_modalities + 1)) for s in streams])
-        states = np.empty((n, model.num_factors), dtype=np.intp)
-        controls: Ints | None = None
-        for t in range(length):
-            u, before = uniforms[:, t], states.copy()
-            for f, d in enumerate(model.D):  # type: ignore[arg-type]
-                if controls is None:
-                    chance = np.repeat(d[None], n, axis=0)
-                else:
-                    deps = model.B_dependencies[f]  # type: ignore[index]
-                    here = np.ravel_multi_index([before[:, g] for g in deps], [model.num_states[g] for g in deps])
-                    chance = forward[f][controls[:, f], :, here]
-                states[:, f] = sample(chance, u[:, f])
-            outcomes = []
-            for m, table in enumerate(mind.tables):
-                column = sum(states[:, f] * stride for f, stride in table.layout.strides.items())
-                outcomes.append(sample(expected[m][np.arange(n), column], u[:, model.num_factors + m]))
-            controls = dreamer.life.advance(mind, outcomes, u[:, -1], None).controls
-        dreamer.life.conclude(mind)
-
-
-def instruct(model: POMDP, knowledge: Knowledge, taught: Mapping[int | str, Any], scored: Sequence[int]) -> list[int]:
-    """Give agents another prior to go on from, in place: see `Agent.instruct`. The modalities that it was about."""
-    about, n_agents = [], knowledge.n_agents
-    for key, value in taught.items():
-        m = model.modality(key)
-        about.append(m)
-        table, layout = knowledge.tables[m], layouts_of(model)[m]
-        if m in scored:
-            raise ValueError(f"taught must not speak about modality {m}, which the agent has hypotheses about")
-        if m not in model.learned_modalities:
-            raise ValueError(f"taught must speak about modalities with counts, {list(model.learned_modalities)}; got {m}")
-        counts, shape = np.asarray(value, dtype=np.float64), model.A[m].shape
-        given = counts.shape
-        if given == shape:
-            counts = np.repeat(counts[None], n_agents, axis=0)
-        if counts.shape != (n_agents, *shape):
-            raise ValueError(f"taught[{key!r}] must have shape {model.A[m].shape}, for each agent or for all; got {given}")
-        bad = ~np.isfinite(counts) | (counts < 0)
-        if bad.any():
-            at = tuple(int(i) for i in np.argwhere(bad)[0])
-            raise ValueError(f"taught[{key!r}] must hold finite counts >= 0; entry {at} is {counts[at]:.6g}")
-        if (counts.sum(axis=1) <= 0).any():
-            at = tuple(int(i) for i in np.argwhere(counts.sum(axis=1) <= 0)[0])
-            raise ValueError(f"taught[{key!r}] must have some count in every column; column {at} (agent, states) has none")
-        prior = layout.columns(counts)
-        born = layout.keep(model.pA[m])[None]  # type: ignore[index]
-        if ((prior > 0) & (born == 0)).any():
-            raise ValueError(f"taught[{key!r}] must be zero where pA[{m}] is, a structural zero of the model's prior")
-        before = born if knowledge.sleep is None or m not in knowledge.sleep.prior else knowledge.sleep.prior[m]
-        seen = np.where(prior > 0, np.maximum(table.counts - before, 0.0), 0.0)  # type: ignore[union-attr]
-        table.replace(np.arange(n_agents), prior + seen, np.arange(layout.n_states))  # type: ignore[union-attr]
-        if knowledge.sleep is not None and m in knowledge.sleep.prior:
-            knowledge.sleep.origin[m], knowledge.sleep.prior[m] = prior, prior.copy()
-            knowledge.sleep.full[m] = prior + seen
-            if knowledge.sleep.parent is not None:
-                knowledge.sleep.parent.tables[m].replace(  # type: ignore[union-attr]
-                    np.arange(n_agents), prior + seen, np.arange(layout.n_states)
-                )
-            knowledge.sleep.held[m] = np.full(n_agents, -1)
-    return about

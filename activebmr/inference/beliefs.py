@@ -24,7 +24,7 @@ class Belief(Sequence[Floats]):
     """Marginals ``(rows, S_f)`` of every factor; a sequence of arrays to the outside.
 
     A factor whose state is certain in every row is kept as that state ``known[f]`` ``(rows,)``; its marginals are made when
-    asked for. ``past`` is what the beliefs come from, if they remember.
+    asked for. ``past`` is what the beliefs come from, if they remember, and ``before`` what was believed a step earlier.
     """
 
     def __init__(
@@ -36,6 +36,7 @@ class Belief(Sequence[Floats]):
         self.rows = next(len(x) for x in (*self._marginals, *self.known) if x is not None)
         self._joints: dict[tuple[tuple[int, ...], float], Ragged] = {}
         self.past: Past = ()
+        self.before: Belief | None = None
         # fewer rows that some factors are repeated from, and which: their lists are made once
         self._origin: tuple[Belief, Ints, frozenset[int]] | None = None
 
@@ -46,10 +47,14 @@ class Belief(Sequence[Floats]):
 
     @classmethod
     def start(cls, initial: Sequence[Floats], rows: int) -> Belief:
-        """The prior over initial states, the same in every row."""
-        known = [np.full(rows, int(d.argmax())) if (d == 1).any() else None for d in initial]
-        marginals = [None if k is not None else np.repeat(d[None], rows, axis=0) for d, k in zip(initial, known, strict=True)]
-        return cls(marginals, known, [len(d) for d in initial])
+        """The prior over initial states, per factor the same in every row ``(S_f,)``, or of each row ``(rows, S_f)``."""
+        marginals: list[Floats | None] = []
+        known: list[Ints | None] = []
+        for d in initial:
+            sure = bool((d == 1).any(axis=-1).all())
+            known.append(np.broadcast_to(d.argmax(axis=-1), rows).copy() if sure else None)
+            marginals.append(None if sure else np.broadcast_to(d, (rows, d.shape[-1])).copy())
+        return cls(marginals, known, [d.shape[-1] for d in initial])
 
     def __len__(self) -> int:
         return len(self._marginals)
@@ -68,10 +73,11 @@ class Belief(Sequence[Floats]):
     def copy(self) -> Belief:
         return self
 
-    def remembering(self, past: Past) -> Belief:
-        """The same beliefs with a past."""
+    def remembering(self, past: Past, before: Belief | None = None) -> Belief:
+        """The same beliefs with a past, and with what was believed a step earlier (of which the past is forgotten)."""
         out = Belief(self._marginals, self.known, self.sizes)
         out._joints, out.past = self._joints, past
+        out.before = None if before is None else before.remembering(None)
         return out
 
     def take(self, rows: Ints) -> Belief:
@@ -150,7 +156,6 @@ class Belief(Sequence[Floats]):
 
     def predict(self, dynamics: Dynamics, controls: Ints) -> Belief:
         """Beliefs one step later under controls ``(rows, n_factors)``."""
-        rows = np.arange(self.rows)
         marginals, known = list(self._marginals), list(self.known)
         for f, kind in enumerate(dynamics.kind):
             if kind == "set":
@@ -158,7 +163,7 @@ class Belief(Sequence[Floats]):
                 assert target is not None
                 marginals[f], known[f] = None, target[controls[:, f]]
             elif kind == "general":
-                marginals[f], known[f] = dynamics.after(list(self), f)[rows, controls[:, f]], None
+                marginals[f], known[f] = dynamics.step(list(self), f, controls[:, f]), None
         out = Belief(marginals, known, self.sizes)
         if "general" not in dynamics.kind:  # what is fixed keeps the lists already made
             kept = {f for f, k in enumerate(dynamics.kind) if k == "fixed"}

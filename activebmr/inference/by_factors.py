@@ -3,6 +3,10 @@
 - ``"factorised"``: exact for each observation (`activebmr.inference.factorised`);
 - ``"sequential"``: one modality after the other (`activebmr.inference.sequential`);
 - ``"mean-field"``: fixed-point iteration (`activebmr.inference.mean_field`).
+
+Agents that learn transitions and initial states predict by their own. What one step says about a move is the product of what
+is believed about a factor now and about its parents a step before, as in pymdp and SPM: a filter that keeps no joint
+distribution over two times has no other. (Exact pairs of states are had with ``inference="exact"``.)
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ from activebmr.inference.beliefs import Belief, Past
 from activebmr.inference.exact import LARGEST, Exact
 from activebmr.inference.factorised import infer_factorised
 from activebmr.inference.knowledge import Knowledge, Memory, Percept
+from activebmr.inference.learned_dynamics import dynamics_for
 from activebmr.inference.looking_up import Tables, columns_of, coupled, unknown_factors
 from activebmr.inference.mean_field import ROUNDS, infer_mean_field
 from activebmr.inference.protocol import recalled
@@ -26,7 +31,7 @@ from activebmr.model.components import known_factors
 from activebmr.model.layout import dynamics_of, layouts_of
 from activebmr.model.pomdp import POMDP
 
-__all__ = ["CERTAINTY", "INFERENCE", "ByFactors"]
+__all__ = ["CERTAINTY", "INFERENCE", "ByFactors", "check_hindsight"]
 
 INFERENCE: dict[str, Callable[..., tuple[Belief, Floats, Bools]]] = {
     "factorised": infer_factorised,
@@ -50,15 +55,21 @@ class ByFactors:
 
     def __init__(self, model: POMDP, filter: str, rounds: int = ROUNDS) -> None:
         self.model, self._infer, self._rounds = model, INFERENCE[filter], rounds
+        self._moving = any(table.kind == "B" for table in model.learned)
         if filter == "factorised":
             _check_size(model)
 
     def begin(self, knowledge: Knowledge) -> Belief:
-        return Belief.start(self.model.D, knowledge.n_agents)  # type: ignore[arg-type]
+        initial: list[Floats] = list(self.model.D)  # type: ignore[arg-type]
+        for table, counts in knowledge.others.items():
+            if table.kind == "D":
+                initial[int(table.index)] = counts.likelihood[:, :-1]
+        return Belief.start(initial, knowledge.n_agents)
 
     def perceive(self, belief: Belief, knowledge: Knowledge, controls: Ints | None, outcomes: Sequence[np.ndarray]) -> Percept:
-        prior = belief if controls is None else belief.predict(dynamics_of(self.model), controls)
-        everyone = np.arange(belief.rows)
+        everyone, prior = np.arange(belief.rows), belief
+        if controls is not None:
+            prior = belief.predict(dynamics_for(self.model, knowledge.others, everyone), controls)
         after, evidence, floored = self._infer(self.model, knowledge.tables, everyone, prior, outcomes, self._rounds)
         past = belief.past
         if past is not None:
@@ -67,7 +78,8 @@ class ByFactors:
             suspects, size = np.flatnonzero(floored), max(c.n_hidden for c in self._judge.components)
             for part in np.array_split(suspects, 1 + len(suspects) * size // _AT_ONCE):
                 floored[part] = _contradicted(self._judge, knowledge.tables, part, past)
-        return Percept(after.remembering(past), evidence, floored)
+        before = belief if self._moving and controls is not None else None
+        return Percept(after.remembering(past, before), evidence, floored)
 
     @cached_property
     def _judge(self) -> Exact | None:
@@ -86,6 +98,13 @@ class ByFactors:
         joint = belief.joint(factors)
         return joint.row, columns_of(layout, belief, factors, joint), joint.weight
 
+    def moves(self, belief: Belief, factor: int, controls: Ints) -> tuple[Ints, Ints, Floats]:
+        """See `activebmr.inference.protocol.Moving`: the product of what is believed now and what was a step before."""
+        assert belief.before is not None
+        joint = belief.before.joint(self.model.B_dependencies[factor])  # type: ignore[index]
+        columns = joint.index * self.model.num_controls[factor] + controls[joint.row, factor]
+        return joint.row, columns, joint.weight[:, None] * belief[factor][joint.row]
+
     def hindsight(self, memory: Memory, knowledge: Knowledge) -> Sequence[Belief]:
         """The end of the trial for factors that stay as they are; what was believed at the time for the others."""
         last, dynamics = memory.moments[-1].belief, dynamics_of(self.model)
@@ -93,6 +112,21 @@ class ByFactors:
 
     def recall(self, memory: Memory, knowledge: Knowledge) -> Sequence[Belief]:
         return recalled(self, memory, knowledge)
+
+
+def check_hindsight(model: POMDP) -> None:
+    """Raise ValueError if something is learned that these ways of believing do not see more clearly in hindsight: transitions,
+    and initial states of factors that do not stay as they are.
+    """
+    kinds = dynamics_of(model).kind
+    for table in model.learned:
+        moves = table.kind == "D" and kinds[int(table.index)] != "fixed" and not (model.D[int(table.index)] == 1).any()  # type: ignore[index]
+        if table.kind == "B" or moves:
+            raise ValueError(
+                f"smooth of Learning must be False for agents that learn p{table} and keep one distribution per factor, whose "
+                "beliefs about factors that move stay what they were at the time: learn with inference='exact', or from those "
+                "beliefs when the trial is over (Learning(at_end=True))"
+            )
 
 
 def _contradicted(judge: Exact, tables: Tables, agents: Ints, past: Past) -> Bools:

@@ -8,10 +8,13 @@ contiguous slab.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from activebmr.arrays import Floats, Ints
+from activebmr.dirichlet import mean
 from activebmr.model.naming import Key, Table
 from activebmr.model.once import once
 from activebmr.model.pomdp import POMDP
@@ -25,14 +28,18 @@ class Dynamics:
     Attributes:
         kind: per factor ``"fixed"``, ``"set"`` or ``"general"``.
         target: per set factor the state that each control leads to ``(U_f,)``; None for the others.
+        learned: factors of which each agent expects transitions of its own; none of what a model alone says.
     """
+
+    learned: tuple[int, ...] = ()
 
     def __init__(self, model: POMDP) -> None:
         self.model = model
         self.kind: list[str] = []
         self.target: list[Ints | None] = []
         self._flat: list[Floats] = []
-        for f, b in enumerate(model.B):
+        for f, (b, counts) in enumerate(zip(model.B, model.pB, strict=True)):  # type: ignore[arg-type]
+            b = b if counts is None else mean(counts)  # agents go by their counts, whatever stands beside them
             own = model.B_dependencies[f] == (f,)  # type: ignore[index]
             flat = b.reshape(b.shape[0], -1, b.shape[-1])
             certain = bool(((flat == 0) | (flat == 1)).all())
@@ -46,14 +53,31 @@ class Dynamics:
             self.target.append(target)
             self._flat.append(np.ascontiguousarray(flat.transpose(2, 1, 0))[None])
 
-    def after(self, marginals: list[Floats], factor: int) -> Floats:
-        """Next-state marginals of one factor under each of its controls, ``(rows, U_f, S_f)``, given those of all factors."""
+    def take(self, rows: Ints) -> Dynamics:
+        """The dynamics of some rows: of all the same ones, unless agents expect their own."""
+        return self
+
+    def parents(self, marginals: Sequence[Floats], factor: int) -> Floats:
+        """Joint states of what one factor's transitions depend on ``(rows, n)``, as if independent, the last one fastest."""
         deps = self.model.B_dependencies[factor]  # type: ignore[index]
         q = marginals[deps[0]]
         for d in deps[1:]:
             q = (q[:, :, None] * marginals[d][:, None, :]).reshape(len(q), -1)
+        return q
+
+    def after(self, marginals: Sequence[Floats], factor: int) -> Floats:
+        """Next-state marginals of one factor under each of its controls, ``(rows, U_f, S_f)``, given those of all factors."""
+        q = self.parents(marginals, factor)
         # a product per row: its rounding must not depend on how many rows there are
         return np.asarray(np.matmul(q[:, None, None, :], self._flat[factor])[:, :, 0, :])
+
+    def step(self, marginals: Sequence[Floats], factor: int, controls: Ints) -> Floats:
+        """The same under one control of each row ``(rows,)``: ``(rows, S_f)``."""
+        return self.after(marginals, factor)[np.arange(len(controls)), controls]
+
+    def novelty(self, marginals: Sequence[Floats], factor: int, after: Floats, controls: Ints | None = None) -> Floats:
+        """What moves of one factor would tell about its transitions: of known ones nothing, see `LearnedDynamics`."""
+        return np.zeros(after.shape[:2])
 
 
 class Layout:

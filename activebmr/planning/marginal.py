@@ -19,6 +19,7 @@ from activebmr.arrays import Floats, Ints, softmax
 from activebmr.inference.beliefs import Belief
 from activebmr.inference.by_factors import CERTAINTY, INFERENCE
 from activebmr.inference.knowledge import Knowledge
+from activebmr.inference.learned_dynamics import dynamics_for
 from activebmr.inference.looking_up import Tables, columns_at
 from activebmr.inference.mean_field import ROUNDS
 from activebmr.inference.tables import KnownTable
@@ -78,7 +79,7 @@ class MarginalPlanning:
             terms = Terms.zeros(len(agents), len(self.model.policies))
             value = terms.value(())
         elif self.model.policy_length == 1:
-            prediction = Prediction(self.model, qs, self.model.first_controls)
+            prediction = self._predicted(knowledge, qs, agents)
             terms = self._terms(tables, prediction, agents, wanted(1), planner.gains, posterior)
             value = terms.value(planner.gains)
             depth = 0 if curious else min(planner.depth, left - 1)
@@ -87,7 +88,7 @@ class MarginalPlanning:
                 value = self._search(knowledge, prediction, agents, t, value, prior, depth, count)
         else:
             steps = [wanted(h + 1) for h in range(min(self.model.policy_length, left))]
-            terms = self._sequence_terms(tables, agents, qs, steps, planner.gains, posterior)
+            terms = self._sequence_terms(knowledge, agents, qs, steps, planner.gains, posterior)
             value = terms.value(planner.gains)
         return Evaluation(terms, value, self._posterior(value, agents, prior), prior)
 
@@ -105,12 +106,17 @@ class MarginalPlanning:
         qs = belief if len(agents) == belief.rows else belief.take(agents)
         posterior, tables = model_posterior[agents], knowledge.tables
         if self.model.policy_length == 1:
-            prediction = Prediction(self.model, qs, self.model.first_controls)
+            prediction = self._predicted(knowledge, qs, agents)
             return self._terms(tables, prediction, agents, None, ("model",), posterior).model
         nothing = [None] * min(self.model.policy_length, left)
-        return self._sequence_terms(tables, agents, qs, nothing, ("model",), posterior).model
+        return self._sequence_terms(knowledge, agents, qs, nothing, ("model",), posterior).model
 
     # --- terms -----------------------------------------------------------------------------------------------------------
+    def _predicted(self, knowledge: Knowledge, beliefs: Belief, agents: Ints) -> Prediction:
+        """Beliefs of some agents one step ahead."""
+        dynamics = dynamics_for(self.model, knowledge.others, agents)
+        return Prediction(self.model, beliefs, self.model.first_controls, dynamics)
+
     def _terms(
         self,
         tables: Tables,
@@ -120,7 +126,23 @@ class MarginalPlanning:
         gains: Sequence[str],
         model_posterior: Floats | None = None,
     ) -> Terms:
-        """One-step terms, of as many rows at a time as can be held."""
+        """One-step terms, with what moves tell about transitions that are learned."""
+        terms = self._terms_of_outcomes(tables, prediction, agents, wanted, gains, model_posterior)
+        moved = prediction.novelty() if "param" in gains else None
+        if moved is not None:
+            terms.param += moved
+        return terms
+
+    def _terms_of_outcomes(
+        self,
+        tables: Tables,
+        prediction: Prediction | Given,
+        agents: Ints,
+        wanted: Sequence[Floats] | None,
+        gains: Sequence[str],
+        model_posterior: Floats | None,
+    ) -> Terms:
+        """What outcomes are worth and tell, of as many rows at a time as can be held."""
         size = max(1, _AT_ONCE // self._numbers(prediction, 0 if model_posterior is None else model_posterior.shape[1]))
         if prediction.rows <= size:
             return one_step_terms(prediction, tables, agents, wanted, gains, model_posterior, self.planner.model_gain)
@@ -160,7 +182,7 @@ class MarginalPlanning:
 
     def _sequence_terms(
         self,
-        tables: Tables,
+        knowledge: Knowledge,
         agents: Ints,
         qs: Belief,
         wanted: Sequence[Sequence[Floats] | None],
@@ -178,10 +200,12 @@ class MarginalPlanning:
             belief, width = qs.take(rows), 1
             for (parent, controls, of_policy), wants in zip(self._prefixes, wanted, strict=False):
                 taken = (np.arange(len(rows))[:, None] * width + parent).ravel()
-                belief, width = belief.take(taken), len(parent)
-                belief = belief.predict(dynamics_of(self.model), np.tile(controls, (len(rows), 1)))
+                width, who = len(parent), np.repeat(agents[rows], len(parent))
+                dynamics = dynamics_for(self.model, knowledge.others, who)
+                given = Given.after(belief.take(taken), dynamics, np.tile(controls, (len(rows), 1)))
+                belief = given.belief
                 models = None if model_posterior is None else np.repeat(model_posterior[rows], width, axis=0)
-                step = self._terms(tables, Given(belief), np.repeat(agents[rows], width), wants, gains, models)
+                step = self._terms(knowledge.tables, given, who, wants, gains, models)
                 for f in fields(Terms):
                     each = getattr(step, f.name).reshape(len(rows), width)
                     getattr(total, f.name)[rows] += np.take(each, of_policy, axis=1)
@@ -251,7 +275,7 @@ class MarginalPlanning:
                 f"max_nodes={planner.max_nodes} beliefs an agent; this one needs at least "
                 f"{count['nodes'] / count['agents']:.3g}"
             )
-        ahead = Prediction(self.model, beliefs, self.model.first_controls)
+        ahead = self._predicted(knowledge, beliefs, who)
         value = self._terms(tables, ahead, who, self.preferences.at(t + 2), planner.gains).value(planner.gains)
         later = later_prior(self.model, planner, knowledge, who)
         if depth > 1:
@@ -393,6 +417,8 @@ def warn_of_separate_gains(model: POMDP, planner: Planner) -> None:
         why = f"joint beliefs about {factors[:4]}{'...' if len(factors) > 4 else ''} would hold {c.n_hidden:.3g} numbers"
         if planner.search == "states":
             why = "a search over states looks at each by itself"
+        elif any(table.kind == "B" for table in model.learned):
+            why = "agents that learn transitions predict each factor by itself"
         warnings.warn(
             f"modalities {names[:4]}{'...' if len(names) > 4 else ''} inform separately here, their gains are summed: {why} "
             "(Planner(modalities='separate') does so without this warning)",

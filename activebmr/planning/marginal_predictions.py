@@ -15,7 +15,7 @@ import numpy as np
 from activebmr.arrays import Floats, Ints
 from activebmr.inference.beliefs import SUPPORT, Belief
 from activebmr.inference.looking_up import columns_of, unknown_factors
-from activebmr.model.layout import Layout, dynamics_of
+from activebmr.model.layout import Dynamics, Layout, dynamics_of
 from activebmr.model.pomdp import POMDP
 from activebmr.ragged import Ragged, cross, from_marginals, repeat_rows
 
@@ -45,17 +45,34 @@ class Cells:
 
 
 class Prediction:
-    """Predicted beliefs one step ahead under one-step policies ``(n_policies, n_factors)`` that all rows share."""
+    """Predicted beliefs one step ahead under one-step policies ``(n_policies, n_factors)`` that all rows share.
 
-    def __init__(self, model: POMDP, beliefs: Belief | Sequence[Floats], policies: Ints) -> None:
+    Args:
+        model: the model.
+        beliefs: what is believed now.
+        policies: what may be done.
+        dynamics: how factors move in each row; by default as the model says.
+    """
+
+    def __init__(
+        self, model: POMDP, beliefs: Belief | Sequence[Floats], policies: Ints, dynamics: Dynamics | None = None
+    ) -> None:
         self.model, self.policies = model, policies
         self.belief = Belief.of(beliefs)
         self.rows = self.belief.rows
-        self._dynamics = dynamics_of(model)
+        self._dynamics = dynamics_of(model) if dynamics is None else dynamics
 
     def take(self, rows: Ints) -> Prediction:
         """Some rows, in any order and number."""
-        return Prediction(self.model, self.belief.take(rows), self.policies)
+        return Prediction(self.model, self.belief.take(rows), self.policies, self._dynamics.take(rows))
+
+    def novelty(self) -> Floats | None:
+        """What moves would tell about transitions that are learned, in nats ``(rows, n_policies)``; None where none are."""
+        dynamics, now = self._dynamics, list(self.belief)
+        if not dynamics.learned:
+            return None
+        each = (np.take(dynamics.novelty(now, f, self._after[f]), self.policies[:, f], axis=1) for f in dynamics.learned)
+        return np.asarray(sum(each))
 
     @cached_property
     def _after(self) -> dict[int, Floats]:
@@ -106,15 +123,33 @@ class Prediction:
 
 
 class Given:
-    """Beliefs that are predictions already, as those of the later steps of a policy: one nameless policy per row."""
+    """Beliefs that are predictions already, as those of the later steps of a policy: one nameless policy per row.
 
-    def __init__(self, belief: Belief) -> None:
+    ``moved`` is what the move that led to them would tell about transitions that are learned ``(rows, 1)``, None for nothing.
+    """
+
+    def __init__(self, belief: Belief, moved: Floats | None = None) -> None:
         self.belief, self.rows = belief, belief.rows
         self.policies = np.zeros((1, len(belief)), dtype=np.intp)
+        self._moved = moved
+
+    @classmethod
+    def after(cls, belief: Belief, dynamics: Dynamics, controls: Ints) -> Given:
+        """What beliefs are predicted to become under controls ``(rows, n_factors)``."""
+        predicted = belief.predict(dynamics, controls)
+        if not dynamics.learned:
+            return cls(predicted)
+        now = list(belief)
+        each = (dynamics.novelty(now, f, predicted[f][:, None], controls[:, f]) for f in dynamics.learned)
+        return cls(predicted, np.asarray(sum(each)))
 
     def take(self, rows: Ints) -> Given:
         """Some rows, in any order and number."""
-        return Given(self.belief.take(rows))
+        return Given(self.belief.take(rows), None if self._moved is None else self._moved[rows])
+
+    def novelty(self) -> Floats | None:
+        """See `Prediction.novelty`."""
+        return self._moved
 
     def cells(self, layout: Layout) -> Cells:
         """The prediction about the factors of one modality."""

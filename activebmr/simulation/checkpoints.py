@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from activebmr.arrays import Ints
 from activebmr.files import read_npz, write_npz
+from activebmr.model.hypotheses import HypothesisSpace
+from activebmr.model.pomdp import POMDP
 from activebmr.simulation.paradigm import Paradigm
 from activebmr.simulation.result import DIMENSIONS
 
@@ -48,17 +50,10 @@ class Checkpoint:
 def _digest(digest: Any, paradigm: Paradigm) -> None:
     """Feed everything that makes a paradigm's numbers, beyond its settings, into a hash."""
     for model in (paradigm.model, paradigm.agent.model):
-        for part in (model.A, model.B, model.C, model.D, model.E, model.pA, [model.policies]):
-            for array in part:
-                digest.update(
-                    b"none" if array is None else np.ascontiguousarray(array).tobytes() + str(np.shape(array)).encode()
-                )
-        digest.update(repr((model.A_dependencies, model.B_dependencies)).encode())
+        _digest_model(digest, model)
     for space in (paradigm.hypotheses, paradigm.agent.hypotheses):
         if space is not None:
-            digest.update(repr(space.names).encode() + space.prior.tobytes())
-            for m, table in sorted(space.tables.items()):
-                digest.update(str(m).encode() + table.columns.tobytes() + table.assignment.tobytes())
+            _digest_space(digest, space)
     for m, space in paradigm.agent.spaces.items():
         digest.update(repr((m, type(space).__name__)).encode())
         _digest_value(digest, space)
@@ -67,9 +62,28 @@ def _digest(digest: Any, paradigm: Paradigm) -> None:
     digest.update(repr(sorted((m, tuple(map(float, worth))) for m, worth in paradigm.score.items())).encode())
 
 
+def _digest_model(digest: Any, model: POMDP) -> None:
+    for part in (model.A, model.B, model.C, model.D, model.E, model.pA, model.pB, model.pD, model.pE, [model.policies]):
+        digest.update(b"whole" if isinstance(part, np.ndarray) else b"parts")
+        for array in part:
+            digest.update(b"none" if array is None else np.ascontiguousarray(array).tobytes() + str(np.shape(array)).encode())
+    digest.update(repr((model.A_dependencies, model.B_dependencies)).encode())
+
+
+def _digest_space(digest: Any, space: HypothesisSpace) -> None:
+    digest.update(repr(space.names).encode() + space.prior.tobytes())
+    for key in sorted(space.tables, key=str):
+        table, sharp = space.tables[key], space.sharp[key]
+        digest.update(str(key).encode() + table.columns.tobytes() + table.assignment.tobytes() + sharp.tobytes())
+    for model in space.models:
+        _digest_model(digest, model)
+
+
 def _digest_value(digest: Any, value: Any) -> None:
     """Feed settings, arrays and what holds them into a hash."""
-    if isinstance(value, np.ndarray):
+    if isinstance(value, POMDP):
+        _digest_model(digest, value)
+    elif isinstance(value, np.ndarray):
         digest.update(str(value.shape).encode() + np.ascontiguousarray(value).tobytes())
     elif isinstance(value, (list, tuple)):
         for item in value:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,9 @@ from activebmr.agent.agent import Agent
 from activebmr.arrays import Ints
 from activebmr.checks import is_whole
 from activebmr.model.hypotheses import HypothesisSpace
+from activebmr.model.naming import table_of
 from activebmr.model.pomdp import POMDP
+from activebmr.simulation.worlds import ModelProcess, ModelsProcess
 
 __all__ = ["Paradigm", "describe", "is_whole", "stream"]
 
@@ -38,6 +40,9 @@ class Paradigm:
             that differ.
         preparation: what agents that reason jointly know of the states that no action sets before a trial: ``None`` nothing,
             ``"told"`` all of it, or ``"chosen"``: they set them, to learn most about the hypotheses, until one is adopted.
+        worlds: what makes the world of some agents, ``worlds(seed, agents, truths)``, where these have worlds of their own that
+            ``model`` and ``hypotheses`` do not say all about; each agent's must depend on the seed, its number and its truth
+            alone.
     """
 
     name: str
@@ -51,6 +56,7 @@ class Paradigm:
     settings: dict[str, Any] = field(default_factory=dict)
     preparation: str | None = None
     candidates: Sequence[Any] | None = None
+    worlds: Callable[[int, Ints, Ints | None], ModelProcess] | None = None
 
     def __post_init__(self) -> None:
         put = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731 (the dataclass is frozen)
@@ -129,6 +135,16 @@ class Paradigm:
         draws = [distinct[stream(seed, int(k), 1).integers(len(distinct))] for k in agents]
         return np.array(draws, dtype=np.intp)
 
+    def world(self, seed: int, agents: Ints) -> ModelProcess | ModelsProcess:
+        """The world that agents of these numbers live in."""
+        truths = self.truths(seed, agents)
+        if self.worlds is not None:
+            return self.worlds(seed, agents, truths)
+        if self.hypotheses is not None and self.hypotheses.models:
+            assert truths is not None
+            return ModelsProcess(self.model, self.hypotheses, truths)
+        return ModelProcess(self.model, self.hypotheses, truths)
+
 
 def stream(seed: int, agent: int, purpose: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(agent, purpose)))
@@ -151,9 +167,9 @@ def describe(paradigm: Paradigm) -> dict[str, Any]:
             "dreams": sleep.dreams,
             "evidence": sleep.evidence,
         } | {
-            f"pA[{m}]": {"space": type(space).__name__}
+            f"p{table_of(key)}": {"space": type(space).__name__}
             | {k: v for k, v in getattr(space, "__dict__", {}).items() if isinstance(v, _SIMPLE)}
-            for m, space in agent.spaces.items()
+            for key, space in agent.spaces.items()
         }
     own |= {"inference": agent.inference, "hypotheses": len(agent.hypotheses) if agent.hypotheses is not None else 0}
     own |= {**parts, "trial_length": paradigm.trial_length}

@@ -11,9 +11,10 @@ from activebmr.agent.state import AgentState, StepInfo, TrialInfo
 from activebmr.arrays import Floats
 from activebmr.dirichlet import safe_log
 from activebmr.inference.tables import CountTable
-from activebmr.model.layout import layouts_of
+from activebmr.model.layout import layout_of
+from activebmr.model.naming import KINDS, Key, table_of
 from activebmr.model.pomdp import POMDP
-from activebmr.simulation.worlds import ModelProcess
+from activebmr.simulation.worlds import ModelProcess, ModelsProcess
 
 __all__ = ["Recorder", "divergence_from", "nothing"]
 
@@ -50,13 +51,19 @@ class Recorder:
         if self.times is not None:
             folded = {name: _padded(array, self.times) for name, array in folded.items()}
         self.steps.clear()
-        for m, counts in info.counts.items():
-            name = self.model.labels["modality"][m]
-            folded[f"pA_{name}"] = layouts_of(self.model)[m].tensor(counts)
+        for key, counts in info.counts.items():
+            folded[self._name(key)] = layout_of(self.model, key).tensor(counts)
         if info.log_odds is not None:
             folded["log_odds"] = info.log_odds
         folded["kl_to_truth"] = divergence
         self.trials.append(folded)
+
+    def _name(self, key: Key) -> str:
+        """What the counts of a table are recorded as: ``"pA_feedback"``, ``"pB_place"``, and ``"pE"`` of whole policies."""
+        table = table_of(key)
+        if table.index == -1:
+            return f"p{table.kind}"
+        return f"p{table.kind}_{self.model.labels[KINDS[table.kind]][int(table.index)]}"
 
     def skip(self) -> None:
         """A trial that did not take place."""
@@ -90,11 +97,13 @@ def _padded(array: NDArray[Any], times: int) -> NDArray[Any]:
     return out
 
 
-def divergence_from(state: AgentState, process: ModelProcess) -> Floats:
+def divergence_from(state: AgentState, process: ModelProcess | ModelsProcess) -> Floats:
     """KL divergence of the agents' learned likelihoods from the world's, nats ``(n_agents,)``: summed over the columns that
-    some policy can lead to.
+    some policy can lead to; 0 in worlds that are models of their own.
     """
     total = np.zeros(state.n_agents)
+    if not process.comparable:
+        return total
     for m, table in enumerate(state.tables):
         if not isinstance(table, CountTable):
             continue

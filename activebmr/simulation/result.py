@@ -22,6 +22,7 @@ DIMENSIONS: dict[str, tuple[str, ...]] = {
     "confidence": ("scheme", "agent", "trial"),
     "free_energy": ("scheme", "agent", "trial"),
     "impossible": ("scheme", "agent", "trial"),
+    "unsure": ("scheme", "agent", "trial"),
     "log_odds": ("scheme", "agent", "trial"),
     "kl_to_truth": ("scheme", "agent", "trial"),
     "best_model": ("scheme", "agent", "trial"),
@@ -33,11 +34,12 @@ DIMENSIONS: dict[str, tuple[str, ...]] = {
     "adoption_trial": ("scheme", "agent"),
 }
 """Measures of a result and their axes. Confidence, free energy, log odds and KL are in nats; ``impossible`` counts observations
-that the agent's model held impossible.
+that the agent's model held impossible, ``unsure`` those after which no hypothesis was beyond Occam's window.
 """
 
-# files of 0.1 do not count what was held impossible
-_MEASURED = (name for name in DIMENSIONS if name != "impossible")
+# files of 0.1 count neither what was held impossible, nor how long agents were unsure
+_LATER = ("impossible", "unsure")
+_MEASURED = (name for name in DIMENSIONS if name not in _LATER)
 _REQUIRED = (*_MEASURED, "scheme", "model_names", "model_class", "true_model", "seed", "version", "settings")
 
 
@@ -57,7 +59,8 @@ class Result:
         if missing:
             raise ValueError(f"arrays of Result must hold {list(_REQUIRED)}; they lack {missing}")
         self.arrays: dict[str, NDArray[Any]] = {name: np.asarray(value) for name, value in arrays.items()}
-        self.arrays.setdefault("impossible", np.zeros(self.arrays["wins"].shape, dtype=np.int32))
+        for name in _LATER:
+            self.arrays.setdefault(name, np.zeros(self.arrays["wins"].shape, dtype=np.int32))
         sizes: dict[str, int] = {}
         for name, dims in DIMENSIONS.items():
             shape = self.arrays[name].shape

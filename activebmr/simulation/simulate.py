@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from activebmr.arrays import Floats, Ints
+from activebmr.reduction.evidence import log_odds
 from activebmr.simulation.checkpoints import Checkpoint, discard_checkpoint
 from activebmr.simulation.paradigm import Paradigm, describe, is_whole, stream
 from activebmr.simulation.recorder import Recorder, divergence_from
 from activebmr.simulation.result import DIMENSIONS, Result
-from activebmr.simulation.worlds import ModelProcess
 
 __all__ = ["Paradigm", "Recorder", "discard_checkpoint", "simulate"]
 
@@ -51,12 +51,13 @@ def run_batch(
     """Simulate some agents (by number) through all trials: measures with axes (agent, trial), and the trace if wanted."""
     agent, length = paradigm.agent, paradigm.trial_length
     truths = paradigm.truths(seed, agents)
-    process = ModelProcess(paradigm.model, paradigm.hypotheses, truths)
+    process = paradigm.world(seed, agents)
     draws = trial_draws(agents, seed, length, process.n_uniforms)
     state = agent.init(len(agents))
     measures = _empty(len(agents), n_trials, len(agent.model_names))
     dreams = [stream(seed, int(k), 2) for k in agents]
-    recorder = Recorder(paradigm.model) if trace else None
+    recorder = Recorder(agent.model) if trace else None
+    window = agent.selection.threshold
     for i in range(n_trials):
         uniforms = next(draws)
         controls: Ints | None = None
@@ -75,6 +76,8 @@ def run_batch(
             measures["confidence"][:, i] += info.confidence
             measures["free_energy"][:, i] += info.free_energy
             measures["impossible"][:, i] += info.impossible
+            if info.model_posterior is not None:
+                measures["unsure"][:, i] += ~(log_odds(info.model_posterior) > window)
             for m, worth in paradigm.score.items():
                 value = np.asarray(worth)[outcomes[:, m]]
                 measures["wins"][:, i] += value > 0
@@ -103,7 +106,7 @@ def run_batch(
 def _empty(n_agents: int, n_trials: int, n_models: int) -> dict[str, NDArray[Any]]:
     shape = (n_agents, n_trials)
     measures: dict[str, NDArray[Any]] = {name: np.zeros(shape) for name in ("confidence", "free_energy", "kl_to_truth")}
-    measures |= {name: np.zeros(shape, dtype=np.int32) for name in ("wins", "losses", "impossible")}
+    measures |= {name: np.zeros(shape, dtype=np.int32) for name in ("wins", "losses", "impossible", "unsure")}
     measures |= {name: np.full(shape, np.nan) for name in ("log_odds", "true_model_posterior")}
     measures |= {"best_model": np.full(shape, -1, dtype=np.int32), "model_posterior": np.full((*shape, n_models), np.nan)}
     measures |= {name: np.full(n_agents, -1) for name in ("adopted_model", "adoption_trial")}

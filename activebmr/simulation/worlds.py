@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
 from activebmr.arrays import Floats, Ints, sample, sample_cumulative
 from activebmr.dirichlet import mean
-from activebmr.model.hypotheses import HypothesisSpace
+from activebmr.model.hypotheses import ColumnTable, HypothesisSpace
 from activebmr.model.layout import dynamics_of
+from activebmr.model.naming import Table
 from activebmr.model.pomdp import POMDP
 
-__all__ = ["GymnasiumProcess", "ModelProcess", "Process"]
+__all__ = ["GymnasiumProcess", "ModelProcess", "ModelsProcess", "Process"]
 
 
 class Process(Protocol):
@@ -38,15 +39,22 @@ class ModelProcess:
     """A world that follows a `POMDP`, in which, if hypotheses are given, one of them is true for each agent.
 
     Args:
-        model: transitions, initial states, and the likelihood of every modality that the hypotheses do not speak about.
-        hypotheses: structures that the world may have; the likelihood of the true one is the mean of its counts.
+        model: the likelihoods, transitions and initial states that the hypotheses do not speak about.
+        hypotheses: structures that the world may have; of what the true one says, the values or the means of the counts hold.
+            (For models of their own see `ModelsProcess`.)
         truth: index of the true hypothesis of each agent ``(n_agents,)``.
     """
+
+    comparable = True
 
     def __init__(self, model: POMDP, hypotheses: HypothesisSpace | None = None, truth: Ints | None = None) -> None:
         if (hypotheses is None) != (truth is None):
             raise ValueError("hypotheses and truth must be given together, or neither of them")
         if hypotheses is not None and truth is not None:
+            if hypotheses.models:
+                raise ValueError(
+                    "hypotheses of ModelProcess must be about one model; these are models of their own (ModelsProcess)"
+                )
             hypotheses, truth = hypotheses.resolved(model), np.asarray(truth)
             if truth.ndim != 1 or (truth < 0).any() or (truth >= len(hypotheses)).any():
                 raise ValueError(f"truth must hold an index in 0..{len(hypotheses) - 1} for each agent; got {truth}")
@@ -62,8 +70,10 @@ class ModelProcess:
                 flat = a.reshape(a.shape[0], -1).T
                 self._columns.append((flat, np.arange(len(flat))[None]))
         self._cumulative = [c.cumsum(axis=1) for c, _ in self._columns]
-        # per factor the next state's cumulative probabilities by controls and states
-        self._moves = [np.ascontiguousarray(np.moveaxis(b, 0, -1)).cumsum(axis=-1) for b in model.B]
+        # per factor, by truth: the next state's cumulative probabilities by states and controls; probabilities of the first one
+        self._moves = [_variants(tables.get(Table("B", f)), b).cumsum(axis=-1) for f, b in enumerate(model.B)]
+        self._starts = [_variants(tables.get(Table("D", f)), d) for f, d in enumerate(model.D)]  # type: ignore[arg-type]
+        self._moving = [Table("B", f) in tables for f in range(model.num_factors)]
         self._strides = [_strides([model.num_states[f] for f in deps]) for deps in model.A_dependencies]  # type: ignore[union-attr]
         self._certain = [c.argmax(axis=1) if (c.max(axis=1) == 1.0).all() else None for c, _ in self._columns]
         self.states: Ints = np.zeros((0, model.num_factors), dtype=np.intp)
@@ -84,7 +94,10 @@ class ModelProcess:
     def reset(self, uniforms: Floats, given: Ints | None = None) -> tuple[Ints, Ints]:
         """Begin a trial; states ``given`` (n_agents, n_factors) that are not -1 are set instead of drawn."""
         n = len(uniforms)
-        draws = [sample(np.repeat(d[None], n, axis=0), uniforms[:, f]) for f, d in enumerate(self.model.D)]  # type: ignore[arg-type]
+        draws = [
+            sample(np.repeat(d, n, axis=0) if len(d) == 1 else d[self.truth], uniforms[:, f])
+            for f, d in enumerate(self._starts)
+        ]
         self.states = np.stack(draws, axis=1)
         if given is not None:
             self.states = np.where(given >= 0, given, self.states)
@@ -96,13 +109,14 @@ class ModelProcess:
         dynamics = dynamics_of(model)
         for f in range(model.num_factors):
             target = dynamics.target[f]
-            if dynamics.kind[f] == "fixed":
+            if dynamics.kind[f] == "fixed" and not self._moving[f]:
                 fresh[:, f] = old[:, f]
-            elif target is not None:
+            elif target is not None and not self._moving[f]:
                 fresh[:, f] = target[controls[:, f]]
             else:
                 deps = model.B_dependencies[f]  # type: ignore[index]
-                rows = self._moves[f][(*(old[:, d] for d in deps), controls[:, f])]
+                which = self.truth if self._moving[f] else 0
+                rows = self._moves[f][(which, *(old[:, d] for d in deps), controls[:, f])]
                 fresh[:, f] = sample_cumulative(rows, uniforms[:, f])
         self.states = fresh
         return fresh, self._outcomes(uniforms)
@@ -125,6 +139,71 @@ class ModelProcess:
             else:
                 out[:, m] = certain[column]
         return out
+
+
+class ModelsProcess:
+    """A world in which each agent's is one of several models, with states of its own.
+
+    States are those of the true model, one number per factor, and -1 for factors that it has not.
+
+    Args:
+        model: the agents' model; controls are given as it numbers factors.
+        hypotheses: a space of models, see `HypothesisSpace.from_models`.
+        truth: index of the true one of each agent ``(n_agents,)``.
+    """
+
+    comparable = False
+
+    def __init__(self, model: POMDP, hypotheses: HypothesisSpace, truth: Ints) -> None:
+        truth = np.asarray(truth)
+        if not hypotheses.models:
+            raise ValueError(
+                "hypotheses of ModelsProcess must be models of their own; these are about one model (ModelProcess)"
+            )
+        if truth.ndim != 1 or (truth < 0).any() or (truth >= len(hypotheses)).any():
+            raise ValueError(f"truth must hold an index in 0..{len(hypotheses) - 1} for each agent; got {truth}")
+        self.model, self.hypotheses, self.truth = model, hypotheses, truth
+        self._factors = max(m.num_factors for m in hypotheses.models)
+        self.n_uniforms = self._factors + model.num_modalities
+        self._parts = [(np.flatnonzero(truth == i), ModelProcess(m)) for i, m in enumerate(hypotheses.models)]
+        self._parts = [(rows, process) for rows, process in self._parts if len(rows)]
+
+    def reset(self, uniforms: Floats, given: Ints | None = None) -> tuple[Ints, Ints]:
+        """Begin a trial; no states can be given.
+
+        Raises:
+            ValueError: if some are.
+        """
+        if given is not None and (np.asarray(given) >= 0).any():
+            raise ValueError("given must be None for worlds that are models of their own: their states differ")
+        return self._gathered(uniforms, lambda process, rows, mine: process.reset(mine))
+
+    def step(self, controls: Ints, uniforms: Floats) -> tuple[Ints, Ints]:
+        acting = list(self.model.controlled_factors)
+
+        def one(process: ModelProcess, rows: Ints, mine: Floats) -> tuple[Ints, Ints]:
+            own = np.zeros((len(rows), process.model.num_factors), dtype=np.intp)
+            own[:, list(process.model.controlled_factors)] = controls[rows][:, acting]
+            return process.step(own, mine)
+
+        return self._gathered(uniforms, one)
+
+    def _gathered(self, uniforms: Floats, do: Callable[[ModelProcess, Ints, Floats], tuple[Ints, Ints]]) -> tuple[Ints, Ints]:
+        states = np.full((len(uniforms), self._factors), -1)
+        outcomes = np.empty((len(uniforms), self.model.num_modalities), dtype=np.intp)
+        for rows, process in self._parts:
+            n = process.model.num_factors
+            mine = np.concatenate([uniforms[rows, :n], uniforms[rows, self._factors :]], axis=1)
+            states[rows, :n], outcomes[rows] = do(process, rows, mine)
+        return states, outcomes
+
+
+def _variants(claimed: ColumnTable | None, known: Floats) -> Floats:
+    """Probabilities of next (or first) states as the last axis: ``(n_hypotheses or 1, ...)``."""
+    if claimed is None:
+        return np.ascontiguousarray(np.moveaxis(known, 0, -1))[None]
+    columns = mean(claimed.columns.T).T[claimed.assignment]  # (n_hypotheses, n_columns, S)
+    return columns.reshape(len(columns), *known.shape[1:], len(known))
 
 
 def _strides(sizes: list[int]) -> list[int]:

@@ -10,14 +10,18 @@ One interface for every space of models: `ModelSpace.reduce` takes the counts af
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike
 
 from activebmr import checks
 from activebmr.arrays import Floats
 from activebmr.model.hypotheses import HypothesisSpace
-from activebmr.reduction.evidence import log_evidence_ratio
+from activebmr.model.naming import Table
+from activebmr.reduction.ratios import log_evidence_ratio
 from activebmr.reduction.search.protocol import Reduction, checked_tables, checked_threshold
+from activebmr.reduction.spaces import key_in, shown
 
 __all__ = ["Alternatives"]
 
@@ -26,8 +30,9 @@ class Alternatives:
     """A given list of reduced models: the best is adopted if its evidence exceeds the parent's by enough.
 
     Args:
-        space: the models, as reduced priors of one modality.
-        modality: the modality they speak about; it can be left out if there is only one.
+        space: the models, as reduced priors (counts, not values) of one table.
+        modality: the table they speak about: the index or name of a modality, or a name like ``"pB[0]"`` or ``"pD[context]"``,
+            as the space has it; it can be left out if there is only one.
         threshold: Occam's window: nats by which the best model's log evidence must exceed the parent's.
         offset: added to all counts when models are scored (SPM: 1/32).
         adopt: what becomes of the counts. ``"reduced"``: prior r and posterior r + evidence (Friston et al. 2025, eq. 8).
@@ -38,13 +43,16 @@ class Alternatives:
             offset makes such a claim count against the model (SPM).
 
     Raises:
-        ValueError: if an argument is out of range, or the modality is not one of the space's.
+        ValueError: if an argument is out of range, the table is not one of the space's, or the models give values of it.
+
+    Example:
+        ``Alternatives(HypothesisSpace({"fixed": {"pB[place]": fixed}, "drifts": {"pB[place]": drifts}}))``
     """
 
     def __init__(
         self,
         space: HypothesisSpace,
-        modality: int | None = None,
+        modality: Any = None,
         *,
         threshold: float = 3.0,
         offset: float = 1 / 32,
@@ -53,17 +61,31 @@ class Alternatives:
     ) -> None:
         if not isinstance(space, HypothesisSpace):
             raise TypeError(f"space of Alternatives must be a HypothesisSpace; got {type(space).__name__}")
+        if space.models:
+            raise ValueError("space of Alternatives must speak about tables; its hypotheses are models of their own")
+        several = any(isinstance(k, Table) for k in space.tables)
+        owner, held = ("table", [shown(k) for k in space.tables]) if several else ("modality", list(space.tables))
         if modality is None and len(space.tables) != 1:
-            raise ValueError(f"modality must be given, one of {list(space.tables)}: the models speak about several")
-        m = next(iter(space.tables)) if modality is None else modality
+            raise ValueError(f"{owner} must be given, one of {held}: the models speak about several")
+        m = next(iter(space.tables)) if modality is None else key_in(modality)
         if m not in space.tables:
-            raise ValueError(f"modality must be one that the models speak about, {list(space.tables)}; got {m}")
+            raise ValueError(f"{owner} must be one that the models speak about, {held}; got {modality}")
+        if space.sharp[m].any():
+            raise ValueError(
+                f"models of Alternatives must give counts of {shown(m)}, on which agents go on learning; "
+                f"{space.names[space.sharp[m].argmax()]!r} gives values"
+            )
         if adopt not in ("reduced", "claims"):
             raise ValueError(f"adopt of Alternatives must be 'reduced' or 'claims'; got {adopt!r}")
         self.space, self.table, self.adopt = space, space.tables[m], adopt
         self.threshold = checked_threshold(threshold, "Alternatives")
         self.offset = checks.number(offset, "offset of Alternatives", checks.NOT_NEGATIVE)
         self.check_support = checks.flag(check_support, "check_support of Alternatives")
+
+    @property
+    def key(self) -> Any:
+        """What the space keeps the table by: the index (or name) of a modality, or a `Table`."""
+        return next(k for k, table in self.space.tables.items() if table is self.table)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from scipy.special import expit
 from activebmr import checks
 from activebmr.arrays import Bools, Floats, softmax
 from activebmr.dirichlet import expected_log, mutual_information_gradient
-from activebmr.reduction.evidence import log_evidence_ratio
+from activebmr.reduction.ratios import log_evidence_ratio
 from activebmr.reduction.search.protocol import Reduction, checked_tables, checked_threshold
 
 __all__ = ["InformativeMappings"]

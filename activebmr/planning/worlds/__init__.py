@@ -1,0 +1,1 @@
+"""Planning of agents that believe in worlds (`activebmr.inference.worlds`)."""

@@ -1,0 +1,269 @@
+"""What policies promise to agents that believe in worlds: utility, and exact gains about states, models and parameters.
+
+    model   I(M; O) = H[sum_m w_m P_m(o)] - sum_m w_m H[P_m(o)]           models of all worlds together
+    state   I(S; O | M) = sum_m w_m (H[P_m(o)] - sum_s q_m(s) H[A_m(. | s)])
+    param   sum_m w_m E_m[W]: information that outcomes and moves give about columns of A and B, and first states about D
+
+O are the outcomes of all modalities together, or each by itself, summed. Given a model the components of a world are
+independent: its outcomes are distributed as a product over them.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from functools import cached_property
+from math import prod
+
+import numpy as np
+
+from activebmr.arrays import Floats, Ints
+from activebmr.inference.worlds.world import World
+from activebmr.planning.evaluation import Terms
+from activebmr.planning.worlds.histories import Histories, moved
+from activebmr.planning.worlds.thoughts import Columns, Thoughts
+
+__all__ = ["LARGEST", "Prospects", "plogp"]
+
+LARGEST = 2**16
+"""Joint outcomes of one pair of agent and model beyond which modalities inform separately."""
+_AT_ONCE = 2**22  # numbers held at a time
+
+
+class Prospects:
+    """What the policies of one world promise.
+
+    Args:
+        world: the world.
+        policies: controls of its factors ``(n_policies, n_steps, n_factors)``.
+        gains: which gains are wanted.
+        together: whether modalities inform together.
+        whole: whether all components count for the gain about models, not only those in which its models differ (where other
+            worlds are to be compared with).
+    """
+
+    def __init__(self, world: World, policies: Ints, gains: Sequence[str], together: bool, whole: bool) -> None:
+        self.world, self.gains, self.together = world, gains, together
+        self.histories = [Histories(c, policies) for c in world.components]
+        self.compared = [whole or t for t in world.touched]
+        tells = [[m for m in c.modalities if m in c.telling or self._differs(m)] for c in world.components]
+        self.telling = [list(c.modalities) if whole else ms for c, ms in zip(world.components, tells, strict=True)]
+        outcomes = world.model.num_outcomes
+        self.joint = [m for ms, compared in zip(self.telling, self.compared, strict=True) for m in ms if compared]
+        size = prod(outcomes[m] for m in self.joint)
+        each = [prod(outcomes[m] for m in ms) for ms in self.telling]
+        if together and max(size, *each, 1) > LARGEST:
+            self.together = False
+            names = [world.model.labels["modality"][m] for m in self.joint][:4]
+            warnings.warn(
+                f"modalities {names}... inform separately here, their gains are summed: they have {max(size, *each):.3g} joint "
+                f"outcomes, more than {LARGEST} (Planner(modalities='separate') does so without this warning)",
+                stacklevel=3,
+            )
+        self.steps = policies.shape[1]
+
+    def _differs(self, modality: int) -> bool:
+        source = self.world.source("A", modality)
+        return source.by_model or source.by_agent
+
+    @cached_property
+    def width(self) -> int:
+        """About how many numbers one pair of agent and model needs."""
+        outcomes = self.world.model.num_outcomes
+        each = [
+            c.n_hidden * (c.n_hidden + (prod(outcomes[m] for m in ms) if self.together else max(outcomes)))
+            for c, ms in zip(self.world.components, self.telling, strict=True)
+        ]
+        joint = prod(outcomes[m] for m in self.joint) if self.together else max(outcomes)
+        return max(*each, joint)
+
+    # --- policies ----------------------------------------------------------------------------------------------------------
+    def look(
+        self, thoughts: Thoughts, columns: Columns, wanted: Sequence[Sequence[Floats]], n_policies: int
+    ) -> tuple[Terms, list[list[Floats]]]:
+        """Terms of every policy, summed over as many steps as there are preferences for, without the gain about models; and per
+        step what is expected under every model, see `Node`.
+        """
+        terms = Terms.zeros(thoughts.rows, n_policies)
+        expected: list[list[Floats]] = []
+        q = [[x] for x in thoughts.q]
+        known = [[k] for k in thoughts.known]
+        for h, wants in enumerate(wanted):
+            nodes: list[list[Node]] = []
+            for i in range(len(self.world.components)):
+                mine, q[i], known[i] = self._level(i, h, thoughts, columns, q[i], known[i], wants)
+                of_policy = self.histories[i].levels[h].of_policy
+                for name in ("utility", "state", "param"):
+                    each = np.stack([getattr(n, name) for n in mine], axis=1)
+                    getattr(terms, name)[:] += each[:, of_policy]
+                nodes.append(mine)
+            expected.append(nodes)  # type: ignore[arg-type]
+        return terms, expected
+
+    def _level(
+        self,
+        i: int,
+        h: int,
+        thoughts: Thoughts,
+        columns: Columns,
+        before: list[Floats],
+        known_before: list[Ints],
+        wanted: Sequence[Floats],
+    ) -> tuple[list[Node], list[Floats], list[Ints]]:
+        level, c = self.histories[i].levels[h], self.world.components[i]
+        nodes, after, known_after = [], [], []
+        for j, parent in enumerate(level.parent):
+            q, known = before[parent], known_before[parent]
+            then = c.known_next[int(level.known_code[j]), known] if c.known else known
+            now = self.predict(i, thoughts, columns, q, known, int(level.hidden_code[j]))
+            node = self.node(i, thoughts, columns, now, then, wanted)
+            if "param" in self.gains:
+                node.param += self._novelty_of_moves(i, thoughts, columns, q, known, level.controls[j], now)
+                node.param += self._novelty_of_outcomes(i, thoughts, columns, now, then)
+            nodes.append(node)
+            after.append(now)
+            known_after.append(then)
+        return nodes, after, known_after
+
+    def units(self, i: int, thoughts: Thoughts) -> tuple[Ints, Ints, Ints]:
+        """Row, agent and model of each unit that a component has beliefs for."""
+        if self.world.touched[i]:
+            return thoughts.row, thoughts.agents[thoughts.row], thoughts.model
+        rows = np.arange(thoughts.rows)
+        return rows, thoughts.agents, np.zeros(thoughts.rows, dtype=np.intp)
+
+    def predict(self, i: int, thoughts: Thoughts, columns: Columns, q: Floats, known: Ints, code: int | Ints) -> Floats:
+        """Beliefs of a component's units one step later; ``code``: of the hidden factors' controls, for all rows or of each."""
+        row, agents, models = self.units(i, thoughts)
+        codes = code if np.ndim(code) == 0 else np.asarray(code)[row]
+        return moved(self.world.movers[i], columns, q, agents, models, codes, known[row])
+
+    def node(self, i: int, thoughts: Thoughts, columns: Columns, q: Floats, known: Ints, wanted: Sequence[Floats]) -> Node:
+        """What is expected of a component whose units believe ``q``."""
+        utility, state = np.zeros(thoughts.rows), np.zeros(thoughts.rows)
+        chances: dict[int, Floats] = {}
+        for m in self.world.components[i].modalities:
+            chances[m] = self._expected(i, m, thoughts, columns, q, known)
+            utility += self._utility(i, thoughts, chances[m], wanted[m])
+        bundles = [self.telling[i]] if self.together else [[m] for m in self.telling[i]]
+        expected, entropy = [], []
+        for ms in bundles if self.telling[i] else []:
+            chance = chances[ms[0]] if len(ms) == 1 else self._joint(i, ms, thoughts, columns, q, known)
+            doubt = -plogp(chance)
+            if "state" in self.gains and any(m in self.world.components[i].telling for m in ms):
+                noise = sum(self._noise(i, m, thoughts, columns, q, known) for m in ms)
+                state += self._sum(i, thoughts, np.maximum(doubt - noise, 0.0))
+            if self.compared[i]:
+                expected.append(chance)
+                entropy.append(doubt)
+        return Node(utility, state, np.zeros(thoughts.rows), expected, entropy)
+
+    # --- parts -------------------------------------------------------------------------------------------------------------
+    def _sum(self, i: int, thoughts: Thoughts, values: Floats) -> Floats:
+        """Expectations over models ``(rows,)`` of what units have ``(units,)``."""
+        if not self.world.touched[i]:
+            share = thoughts.total(thoughts.weight)
+            return values * share
+        return thoughts.total(thoughts.weight * values)
+
+    def _expected(self, i: int, m: int, thoughts: Thoughts, columns: Columns, q: Floats, known: Ints) -> Floats:
+        """Probabilities of a modality's outcomes ``(units, O_m)``."""
+        reads = self.world.reads[i][m]
+        row, agents, models = self.units(i, thoughts)
+        at = reads.known[known[row]][:, None] + reads.distinct
+        return np.matmul(reads.seen(q)[:, None], columns.at("table", "A", m, agents, models, at))[:, 0]
+
+    def _joint(self, i: int, ms: list[int], thoughts: Thoughts, columns: Columns, q: Floats, known: Ints) -> Floats:
+        """Probabilities of joint outcomes of modalities ``(units, n)``, the last fastest."""
+        row, _, _ = self.units(i, thoughts)
+        size = prod(self.world.model.num_outcomes[m] for m in ms) * q.shape[1]
+        out = np.empty((len(q), size // q.shape[1]))
+        step = max(1, _AT_ONCE // size)
+        for a in range(0, len(q), step):
+            part = slice(a, a + step)
+            out[part] = np.matmul(q[part][:, None], self.likelihood(i, ms, thoughts, columns, known, part))[:, 0]
+        return out
+
+    def likelihood(
+        self, i: int, ms: list[int], thoughts: Thoughts, columns: Columns, known: Ints, part: slice | Ints
+    ) -> Floats:
+        """Probabilities of joint outcomes in each hidden state ``(units, n_hidden, n)``, of some units."""
+        row, agents, models = (x[part] for x in self.units(i, thoughts))
+        out: Floats | None = None
+        for m in ms:
+            reads = self.world.reads[i][m]
+            at = reads.known[known[row]][:, None] + reads.hidden
+            chance = columns.at("table", "A", m, agents, models, at)
+            out = chance if out is None else (out[..., None] * chance[:, :, None, :]).reshape(*chance.shape[:2], -1)
+        assert out is not None
+        return out
+
+    def _noise(self, i: int, m: int, thoughts: Thoughts, columns: Columns, q: Floats, known: Ints) -> Floats:
+        """Expected entropy of a modality's outcome given the state ``(units,)``."""
+        reads = self.world.reads[i][m]
+        row, agents, models = self.units(i, thoughts)
+        at = reads.known[known[row]][:, None] + reads.distinct
+        return (reads.seen(q) * columns.at("entropy", "A", m, agents, models, at)).sum(axis=1)
+
+    def _utility(self, i: int, thoughts: Thoughts, chance: Floats, wanted: Floats) -> Floats:
+        if wanted.ndim == 1 and (wanted == wanted[0]).all():
+            return np.asarray(float(wanted[0]) * thoughts.total(thoughts.weight))
+        row, _, _ = self.units(i, thoughts)
+        each = wanted[row] if wanted.ndim == 2 else wanted
+        return self._sum(i, thoughts, (np.where(chance > 0, each, 0.0) * chance).sum(axis=1))
+
+    def _novelty_of_outcomes(self, i: int, thoughts: Thoughts, columns: Columns, q: Floats, known: Ints) -> Floats:
+        total = np.zeros(thoughts.rows)
+        row, agents, models = self.units(i, thoughts)
+        for m in self.world.components[i].modalities:
+            if not self.world.source("A", m).curious:
+                continue
+            reads = self.world.reads[i][m]
+            at, seen = reads.known[known[row]][:, None] + reads.distinct, reads.seen(q)
+            total += self._sum(i, thoughts, self._gain("A", m, columns, agents, models, at, seen))
+        return total
+
+    def _novelty_of_moves(
+        self, i: int, thoughts: Thoughts, columns: Columns, q: Floats, known: Ints, controls: Ints, after: Floats
+    ) -> Floats:
+        total = np.zeros(thoughts.rows)
+        row, agents, models = self.units(i, thoughts)
+        mover = self.world.movers[i]
+        for f in self.world.components[i].hidden:
+            if not self.world.source("B", f).curious:
+                continue
+            reads = mover.reads[f]
+            at = reads.known[known[row]][:, None] + (reads.distinct + controls[f])
+            total += self._sum(i, thoughts, self._gain("B", f, columns, agents, models, at, reads.seen(q)))
+        return total
+
+    def _gain(self, kind: str, index: int, columns: Columns, agents: Ints, models: Ints, at: Ints, seen: Floats) -> Floats:
+        """Expected information about the columns of a table ``(units,)``: as outcomes and columns go together or, where
+        modalities inform separately, as if they were independent (SPM, pymdp).
+        """
+        if self.together:
+            return (seen * columns.at("gain", kind, index, agents, models, at)).sum(axis=1)
+        expected = np.matmul(seen[:, None], columns.at("table", kind, index, agents, models, at))[:, 0]
+        novelty = np.matmul(seen[:, None], columns.at("novelty", kind, index, agents, models, at))[:, 0]
+        return (expected * novelty).sum(axis=1)
+
+
+class Node:
+    """What one history of a component promises.
+
+    Attributes:
+        utility, state, param: ``(rows,)``.
+        expected, entropy: per bundle of modalities the probabilities of their joint outcomes ``(units, n)`` and the entropy of
+            these ``(units,)``, where models are compared.
+    """
+
+    __slots__ = ("entropy", "expected", "param", "state", "utility")
+
+    def __init__(self, utility: Floats, state: Floats, param: Floats, expected: list[Floats], entropy: list[Floats]) -> None:
+        self.utility, self.state, self.param = utility, state, param
+        self.expected, self.entropy = expected, entropy
+
+
+def plogp(p: Floats) -> Floats:
+    """sum p log p over the last axis."""
+    return np.asarray((p * np.log(np.maximum(p, 1e-300))).sum(axis=-1))
