@@ -77,7 +77,7 @@ class CountLearning:
     ) -> None:
         self._model, self._settings, self._believing = model, settings, believing
         self._listeners = list(listeners)
-        self._rate = settings.rates_of(model)
+        self._rate, self._retention = settings.rates_of(model), settings.retentions_of(model)
         self._learned = tuple(table for table in model.learned if np.any(np.asarray(self._rate[table]) > 0))
         self._smooth = settings.smooth or believing.in_hindsight
         self._at_once = believing.at_once and not self._smooth and not settings.at_end
@@ -152,10 +152,9 @@ class CountLearning:
         return agents, np.zeros(len(agents), dtype=np.intp), np.eye(n)[chosen[agents]]
 
     def forget(self, knowledge: Knowledge) -> dict[Key, Floats]:
-        retention = self._settings.retentions_of(self._model)
         counts: dict[Key, Floats] = {}
         for table in self._model.learned:
-            held, kept = knowledge.counted(key_of(table)), retention[table]
+            held, kept = knowledge.counted(key_of(table)), self._retention[table]
             if np.any(np.asarray(kept) < 1.0):
                 held.retain(checks.each_agent(kept, knowledge.n_agents, "retention of Learning") if np.ndim(kept) else kept)
             counts[key_of(table)] = held.counts

@@ -24,6 +24,8 @@ class WorldBelief:
         moved_by: transitions of varied components that it was foreseen by, see `activebmr.inference.worlds.moving`.
         counts: per table that models claim and learn, the evidence that each has so far ``(n_agents, M, n_columns,
             n_outcomes)``: of former trials, and what is certain of this one.
+        origins: per factor whose initial states are learned the probability of each of these given the hidden joint state of
+            now (and all that was seen before it) ``(n_agents, M or 1, S_f, n_hidden)``.
         during: per likelihood of states that stay, outcomes of this trial in all columns that they may have come from
             ``(n_agents, 1, n_columns, n_outcomes)``.
         counted: per table whether what happened now is part of ``counts`` already ``(n_agents, M)``.
@@ -34,6 +36,7 @@ class WorldBelief:
     foreseen: list[Floats] | None
     moved_by: dict[int, Floats]
     counts: dict[Key, Floats]
+    origins: dict[int, Floats] = field(default_factory=dict)
     during: dict[Key, Floats] = field(default_factory=dict)
     counted: dict[Key, Bools] = field(default_factory=dict)
 

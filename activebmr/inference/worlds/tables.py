@@ -20,6 +20,9 @@ from activebmr.model.pomdp import POMDP
 __all__ = ["Claimed", "Known", "Learned", "Source", "claims_of", "source_of"]
 
 
+_MANY = 1e12  # counts of what is known
+
+
 class Source(Protocol):
     """Where one table comes from.
 
@@ -40,6 +43,10 @@ class Source(Protocol):
         """Information that each outcome would give about its column, nats, of the same shape."""
         ...
 
+    def counted(self, knowledge: Knowledge, counts: Floats | None) -> Floats:
+        """Dirichlet counts, of the same shape: of what is known, so many that nothing adds to them."""
+        ...
+
 
 class Known:
     """A table that everybody knows."""
@@ -54,6 +61,9 @@ class Known:
 
     def novelty(self, knowledge: Knowledge, counts: Floats | None) -> Floats:
         return np.zeros_like(self._columns)
+
+    def counted(self, knowledge: Knowledge, counts: Floats | None) -> Floats:
+        return _MANY * self._columns
 
 
 class Learned:
@@ -78,6 +88,10 @@ class Learned:
         table = knowledge.counted(self._key)
         novelty = self._in_order(table.novelty, len(table.counts))
         return np.where(table.novel[:, None, None, None], novelty, 0.0)
+
+    def counted(self, knowledge: Knowledge, counts: Floats | None) -> Floats:
+        table = knowledge.counted(self._key)
+        return self._in_order(table.counts.reshape(-1, table.n_outcomes), len(table.counts))
 
 
 class Claimed:
@@ -116,6 +130,10 @@ class Claimed:
             return np.zeros_like(self._sharp)
         gain = column_information_gain(self.counts(counts), axis=3)
         return np.where(self.learns[:, None, None], gain, 0.0)
+
+    def counted(self, knowledge: Knowledge, counts: Floats | None) -> Floats:
+        known = _MANY * self._sharp
+        return known if counts is None else np.where(self.learns[:, None, None], self.counts(counts), known)
 
 
 def claims_of(model: POMDP, space: HypothesisSpace) -> dict[Key, Claimed]:

@@ -98,11 +98,21 @@ class World:
             with np.errstate(divide="ignore"):
                 log = np.log(q)
             belief.log.append(np.broadcast_to(log, (n, self.n_models if touched else 1, c.n_hidden)).copy())
+        for f in self._begun:
+            i = self.home[f]
+            c = self.components[i]
+            first = np.eye(c.hidden_sizes[c.hidden.index(f)])[:, self.movers[i].states[c.hidden.index(f)]]
+            belief.origins[f] = np.broadcast_to(first, (*belief.log[i].shape[:2], *first.shape))
         for key in self.counting:
             table = table_of(key)
             if table.kind == "A" and self._stays(int(table.index)):
                 belief.during[key] = np.zeros((n, 1, *self.claims[key].prior.shape[1:]))
         return belief
+
+    @cached_property
+    def _begun(self) -> tuple[int, ...]:
+        """Hidden factors about whose initial states there is something to learn."""
+        return tuple(f for c in self.components for f in c.hidden if self.source("D", f).curious)
 
     def _stays(self, modality: int) -> bool:
         """Whether the hidden states that a modality depends on stay as they are."""
@@ -116,7 +126,22 @@ class World:
             here = belief.known[i]
             known.append(c.known_next[c.known_code(controls), here] if c.known else here)
             log.append(self.movers[i].move(belief.log[i], c.hidden_code(controls), here, tables))
-        return WorldBelief(known, log, log, tables, belief.counts, belief.during)
+        origins = {f: self._origin(f, belief, log, controls, tables) for f in belief.origins}
+        return WorldBelief(known, log, log, tables, belief.counts, origins, belief.during)
+
+    def _origin(self, f: int, belief: WorldBelief, after: list[Floats], controls: Ints, tables: dict[int, Floats]) -> Floats:
+        """Where a factor began, given where its component is one step later."""
+        i = self.home[f]
+        mover, now = self.movers[i], belief.origins[f]
+        if mover.still:
+            return now
+        code = self.components[i].hidden_code(controls)
+        with np.errstate(divide="ignore"):
+            joint = np.log(now) + belief.log[i][:, :, None]
+        moved = [mover.move(joint[:, :, s], code, belief.known[i], tables) for s in range(joint.shape[2])]
+        possible = after[i] > -np.inf
+        shift = np.where(possible, after[i], 0.0)
+        return np.stack([np.where(possible, np.exp(x - shift), 0.0) for x in moved], axis=2)
 
     def update(
         self, belief: WorldBelief, knowledge: Knowledge, outcomes: Sequence[np.ndarray], floored: bool = False

@@ -53,7 +53,7 @@ class Foresight:
         """
         then, chances = [], []
         for p, thoughts, held, seeing in zip(self._prospects, belief, columns, self._seeing, strict=True):
-            after = self._moved(p, thoughts.take(rows, p.world.touched), held, policies)
+            after = self._moved(p, thoughts.take(rows, p.world), held, policies)
             then.append(after)
             each = [self._of_pairs(p, after, i, self._chance(p, after, held, i)) for i in seeing]
             chances.append(side_by_side(p, seeing, each) if each else np.ones((len(after.row), 1)))
@@ -63,19 +63,23 @@ class Foresight:
         weight = mixed[row, outcome]
         total = np.bincount(row, weights=weight, minlength=len(rows))
         out = [
-            self._informed(p, thoughts.take(row, p.world.touched), held, seeing, outcome)
+            self._informed(p, thoughts.take(row, p.world), held, seeing, outcome)
             for p, thoughts, held, seeing in zip(self._prospects, then, columns, self._seeing, strict=True)
         ]
         return _normalised(self._prospects, out), row, weight / total[row]
 
     def _moved(self, p: Prospects, thoughts: Thoughts, columns: Columns, policies: Ints) -> Thoughts:
-        q, known = [], []
+        q, known, origins = [], [], {}
         for i, c in enumerate(p.world.components):
             level = p.histories[i].levels[0]
             history = level.of_policy[policies]
             q.append(p.predict(i, thoughts, columns, thoughts.q[i], thoughts.known[i], level.hidden_code[history]))
             known.append(c.known_next[level.known_code[history], thoughts.known[i]] if c.known else thoughts.known[i])
-        return Thoughts(thoughts.agents, thoughts.row, thoughts.model, thoughts.weight, q, known)
+            for f in thoughts.origins:
+                if p.world.home[f] == i:
+                    code = level.hidden_code[history]
+                    origins[f] = p.predict_origin(i, thoughts, columns, thoughts.origins[f], thoughts.known[i], code)
+        return Thoughts(thoughts.agents, thoughts.row, thoughts.model, thoughts.weight, q, known, origins)
 
     @staticmethod
     def _of_pairs(p: Prospects, thoughts: Thoughts, i: int, values: Floats) -> Floats:
@@ -90,7 +94,7 @@ class Foresight:
     def _informed(self, p: Prospects, thoughts: Thoughts, columns: Columns, seeing: Sequence[int], outcome: Ints) -> Thoughts:
         """Thoughts given the joint outcome of each row; weights are not normalised."""
         each = dict(zip(self._order, np.unravel_index(outcome, self._sizes) if self._sizes else (), strict=True))
-        weight, q = thoughts.weight.copy(), list(thoughts.q)
+        weight, q, origins = thoughts.weight.copy(), list(thoughts.q), dict(thoughts.origins)
         for i in seeing:
             row, agents, models = p.units(i, thoughts)
             like = np.ones((len(row), q[i].shape[1]))
@@ -101,9 +105,13 @@ class Foresight:
                 like *= np.take_along_axis(chance, each[m][row][:, None, None], axis=2)[..., 0]
             both = q[i] * like
             total = both.sum(axis=1)
-            q[i] = np.where(total[:, None] > 0, both / np.maximum(total, 1e-300)[:, None], q[i])
+            possible, safe = total > 0, np.maximum(total, 1e-300)
+            q[i] = np.where(possible[:, None], both / safe[:, None], q[i])
+            for f, x in origins.items():
+                if p.world.home[f] == i:
+                    origins[f] = np.where(possible[:, None, None], x * like[:, None] / safe[:, None, None], x)
             weight *= self._of_pairs(p, thoughts, i, total)
-        return Thoughts(thoughts.agents, thoughts.row, thoughts.model, weight, q, thoughts.known)
+        return Thoughts(thoughts.agents, thoughts.row, thoughts.model, weight, q, thoughts.known, origins)
 
     # --- beliefs that are the same -------------------------------------------------------------------------------------------
     def distinct(self, belief: Sequence[Thoughts], source: Ints) -> tuple[Ints, Ints]:
@@ -139,5 +147,6 @@ def _normalised(prospects: Sequence[Prospects], thoughts: Sequence[Thoughts]) ->
         weight = x.weight / np.maximum(total, 1e-300)[x.row]
         keep = np.flatnonzero(weight > _LEAST)
         q = [v[keep] if t else v for v, t in zip(x.q, p.world.touched, strict=True)]
-        out.append(Thoughts(x.agents, x.row[keep], x.model[keep], weight[keep], q, x.known))
+        origins = {f: v[keep] if p.world.touched[p.world.home[f]] else v for f, v in x.origins.items()}
+        out.append(Thoughts(x.agents, x.row[keep], x.model[keep], weight[keep], q, x.known, origins))
     return out

@@ -74,7 +74,6 @@ class WorldsPlanning:
                     f"{self.model.policy_length} steps"
                 )
             self._foresight = Foresight(self.prospects)
-        self._later_gains = [g for g in planner.gains if g != "param"]
 
     def evaluate(
         self,
@@ -95,7 +94,7 @@ class WorldsPlanning:
         columns = [Columns(w, b, knowledge) for w, b in zip(self._believing.worlds, belief.worlds, strict=True)]
         now = self._imagined(belief, knowledge, agents)
         wanted = [self._preferences.of(t + 1 + h, agents, curious) for h in range(min(self.model.policy_length, left))]
-        terms = self.terms(now, columns, wanted)
+        terms = self.terms(now, columns, wanted, planner.gains)
         value = terms.value(planner.gains)
         value = self._ahead(now, columns, knowledge, agents, t, value, left - 1, curious)
         return Evaluation(terms, value, policy_probabilities(value, gamma_of(planner, agents), prior), prior)
@@ -111,29 +110,33 @@ class WorldsPlanning:
             for w, b, part in zip(self._believing.worlds, belief.worlds, self._believing.slices, strict=True)
         ]
 
-    def terms(self, now: list[Thoughts], columns: list[Columns], wanted: Sequence[Sequence[Floats]]) -> Terms:
-        """Terms of every policy, summed over as many steps as there are preferences for."""
+    def terms(
+        self, now: list[Thoughts], columns: list[Columns], wanted: Sequence[Sequence[Floats]], gains: Sequence[str]
+    ) -> Terms:
+        """Terms of every policy, summed over as many steps as there are preferences for; of gains only those named."""
         rows = now[0].rows
         pairs = max(1, sum(len(x.row) for x in now) // max(rows, 1))
         size = max(1, _AT_ONCE // (pairs * max(p.width for p in self.prospects)))
         if rows <= size:
-            return self._terms(now, columns, wanted)
+            return self._terms(now, columns, wanted, gains)
         parts = []
         for a in range(0, rows, size):
             some = np.arange(a, min(a + size, rows))
-            mine = [x.take(some, p.world.touched) for x, p in zip(now, self.prospects, strict=True)]
-            parts.append(self._terms(mine, columns, [[c[some] if c.ndim == 2 else c for c in w] for w in wanted]))
+            mine = [x.take(some, p.world) for x, p in zip(now, self.prospects, strict=True)]
+            parts.append(self._terms(mine, columns, [[c[some] if c.ndim == 2 else c for c in w] for w in wanted], gains))
         return Terms.merge(parts, np.arange(rows))
 
-    def _terms(self, now: list[Thoughts], columns: list[Columns], wanted: Sequence[Sequence[Floats]]) -> Terms:
+    def _terms(
+        self, now: list[Thoughts], columns: list[Columns], wanted: Sequence[Sequence[Floats]], gains: Sequence[str]
+    ) -> Terms:
         out = Terms.zeros(now[0].rows, self._n_policies)
         nodes = []
         for p, thoughts, held in zip(self.prospects, now, columns, strict=True):
-            mine, expected = p.look(thoughts, held, wanted, self._n_policies)
+            mine, expected = p.look(thoughts, held, wanted, self._n_policies, gains)
             for name in ("utility", "state", "param"):
                 getattr(out, name)[:] += getattr(mine, name)
             nodes.append(expected)
-        if "model" in self._planner.gains and self._believing.n_models > 1:
+        if "model" in gains and self._believing.n_models > 1:
             out.model += self.comparison.gain(now, nodes, len(wanted))
         return out
 
@@ -162,9 +165,11 @@ class WorldsPlanning:
             if not len(rows) or depth == 0:
                 continue
             by_best = thinking and lookahead > 0
-            mine = [x.take(rows, p.world.touched) for x, p in zip(now, self.prospects, strict=True)]
+            mine = [x.take(rows, p.world) for x, p in zip(now, self.prospects, strict=True)]
             cutoff = settings.outcome_cutoff if by_best else 0.0
-            ahead = _Ahead(self, mine, columns, cutoff, curious)
+            # what single outcomes teach about parameters is no help to those who look ahead to tell hypotheses apart
+            gains = [g for g in planner.gains if g != "param" or not by_best]
+            ahead = _Ahead(self, mine, columns, cutoff, curious, gains)
             prior = lambda who: later_prior(self.model, planner, knowledge, who)  # noqa: E731
             search = Search(
                 ahead,
@@ -182,9 +187,16 @@ class _Ahead:
     """Foresight (`activebmr.planning.search`) of thoughts about worlds; what is learned on the way is not imagined."""
 
     def __init__(
-        self, planning: WorldsPlanning, now: list[Thoughts], columns: list[Columns], cutoff: float, curious: bool
+        self,
+        planning: WorldsPlanning,
+        now: list[Thoughts],
+        columns: list[Columns],
+        cutoff: float,
+        curious: bool,
+        gains: Sequence[str],
     ) -> None:
         self._planning, self._columns, self._cutoff, self._curious = planning, columns, cutoff, curious
+        self._gains = gains
         assert planning._foresight is not None
         self._foresight = planning._foresight
         pairs = max(1, sum(len(x.row) for x in now) // max(now[0].rows, 1))
@@ -192,7 +204,7 @@ class _Ahead:
 
     def worth(self, belief: list[Thoughts], agents: Ints, t: int) -> Floats:
         wanted = [self._planning._preferences.of(t + 1, agents, self._curious)]
-        return self._planning.terms(belief, self._columns, wanted).value(self._planning._later_gains)
+        return self._planning.terms(belief, self._columns, wanted, self._gains).value(self._gains)
 
     def branches(self, belief: Any, agents: Ints, rows: Ints, policies: Ints) -> tuple[list[Thoughts], Ints, Floats]:
         return self._foresight.branches(belief, self._columns, rows, policies, self._cutoff)
@@ -201,4 +213,4 @@ class _Ahead:
         return self._foresight.distinct(belief, source)
 
     def take(self, belief: list[Thoughts], rows: Ints) -> list[Thoughts]:
-        return [x.take(rows, p.world.touched) for x, p in zip(belief, self._planning.prospects, strict=True)]
+        return [x.take(rows, p.world) for x, p in zip(belief, self._planning.prospects, strict=True)]

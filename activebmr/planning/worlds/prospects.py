@@ -18,6 +18,7 @@ from math import prod
 import numpy as np
 
 from activebmr.arrays import Floats, Ints
+from activebmr.dirichlet import kl_divergence
 from activebmr.inference.worlds.world import World
 from activebmr.planning.evaluation import Terms
 from activebmr.planning.worlds.histories import Histories, moved
@@ -79,25 +80,35 @@ class Prospects:
 
     # --- policies ----------------------------------------------------------------------------------------------------------
     def look(
-        self, thoughts: Thoughts, columns: Columns, wanted: Sequence[Sequence[Floats]], n_policies: int
-    ) -> tuple[Terms, list[list[Floats]]]:
+        self,
+        thoughts: Thoughts,
+        columns: Columns,
+        wanted: Sequence[Sequence[Floats]],
+        n_policies: int,
+        gains: Sequence[str],
+    ) -> tuple[Terms, list[list[list[Node]]]]:
         """Terms of every policy, summed over as many steps as there are preferences for, without the gain about models; and per
-        step what is expected under every model, see `Node`.
+        step and component what is expected of each of its histories.
         """
         terms = Terms.zeros(thoughts.rows, n_policies)
-        expected: list[list[Floats]] = []
+        expected: list[list[list[Node]]] = []
         q = [[x] for x in thoughts.q]
+        origins = {f: [x] for f, x in thoughts.origins.items()} if "param" in gains else {}
         known = [[k] for k in thoughts.known]
         for h, wants in enumerate(wanted):
             nodes: list[list[Node]] = []
             for i in range(len(self.world.components)):
-                mine, q[i], known[i] = self._level(i, h, thoughts, columns, q[i], known[i], wants)
+                start = known[i]
+                mine, q[i], known[i] = self._level(i, h, thoughts, columns, q[i], known[i], wants, gains)
+                for f in origins:
+                    if self.world.home[f] == i:
+                        origins[f] = self._begun(f, h, thoughts, columns, origins[f], start, known[i], mine)
                 of_policy = self.histories[i].levels[h].of_policy
                 for name in ("utility", "state", "param"):
                     each = np.stack([getattr(n, name) for n in mine], axis=1)
                     getattr(terms, name)[:] += each[:, of_policy]
                 nodes.append(mine)
-            expected.append(nodes)  # type: ignore[arg-type]
+            expected.append(nodes)
         return terms, expected
 
     def _level(
@@ -109,6 +120,7 @@ class Prospects:
         before: list[Floats],
         known_before: list[Ints],
         wanted: Sequence[Floats],
+        gains: Sequence[str],
     ) -> tuple[list[Node], list[Floats], list[Ints]]:
         level, c = self.histories[i].levels[h], self.world.components[i]
         nodes, after, known_after = [], [], []
@@ -117,13 +129,39 @@ class Prospects:
             then = c.known_next[int(level.known_code[j]), known] if c.known else known
             now = self.predict(i, thoughts, columns, q, known, int(level.hidden_code[j]))
             node = self.node(i, thoughts, columns, now, then, wanted)
-            if "param" in self.gains:
+            if "param" in gains:
                 node.param += self._novelty_of_moves(i, thoughts, columns, q, known, level.controls[j], now)
                 node.param += self._novelty_of_outcomes(i, thoughts, columns, now, then)
             nodes.append(node)
             after.append(now)
             known_after.append(then)
         return nodes, after, known_after
+
+    def _begun(
+        self,
+        f: int,
+        h: int,
+        thoughts: Thoughts,
+        columns: Columns,
+        before: list[Floats],
+        known_before: list[Ints],
+        known: list[Ints],
+        nodes: list[Node],
+    ) -> list[Floats]:
+        """Where a factor began, together with where its component is one step later; what outcomes then say about that is
+        added to the nodes.
+        """
+        i = self.world.home[f]
+        level, out = self.histories[i].levels[h], []
+        row, agents, models = self.units(i, thoughts)
+        for j, parent in enumerate(level.parent):
+            joint = self.predict_origin(i, thoughts, columns, before[parent], known_before[parent], int(level.hidden_code[j]))
+            counts = columns.counts("D", f, agents, models)
+            for ms in ([self.telling[i]] if self.together else [[m] for m in self.telling[i]]) if self.telling[i] else []:
+                likelihood = self.likelihood(i, ms, thoughts, columns, known[j], slice(None))
+                nodes[j].param += self._sum(i, thoughts, information_about_starts(joint, likelihood, counts))
+            out.append(joint)
+        return out
 
     def units(self, i: int, thoughts: Thoughts) -> tuple[Ints, Ints, Ints]:
         """Row, agent and model of each unit that a component has beliefs for."""
@@ -137,6 +175,16 @@ class Prospects:
         row, agents, models = self.units(i, thoughts)
         codes = code if np.ndim(code) == 0 else np.asarray(code)[row]
         return moved(self.world.movers[i], columns, q, agents, models, codes, known[row])
+
+    def predict_origin(
+        self, i: int, thoughts: Thoughts, columns: Columns, joint: Floats, known: Ints, code: int | Ints
+    ) -> Floats:
+        """`predict` for where a factor of the component began together with where it is ``(units, S_f, n_hidden)``."""
+        row, agents, models = self.units(i, thoughts)
+        codes = np.broadcast_to(code, thoughts.rows)[row]
+        flat, n = joint.reshape(-1, joint.shape[2]), joint.shape[1]
+        agents, models, codes, known = (np.repeat(x, n) for x in (agents, models, codes, known[row]))
+        return moved(self.world.movers[i], columns, flat, agents, models, codes, known).reshape(joint.shape)
 
     def node(self, i: int, thoughts: Thoughts, columns: Columns, q: Floats, known: Ints, wanted: Sequence[Floats]) -> Node:
         """What is expected of a component whose units believe ``q``."""
@@ -262,6 +310,31 @@ class Node:
     def __init__(self, utility: Floats, state: Floats, param: Floats, expected: list[Floats], entropy: list[Floats]) -> None:
         self.utility, self.state, self.param = utility, state, param
         self.expected, self.entropy = expected, entropy
+
+
+def information_about_starts(joint: Floats, likelihood: Floats, counts: Floats) -> Floats:
+    """Information, nats, that an outcome is expected to give about the probabilities of initial states ``(units,)``: what
+    counting these as they are then believed in teaches more than counting them as they are believed in now,
+    ``E_o KL[Dir(d + p(s_1 | o)) || Dir(d)] - KL[Dir(d + p(s_1)) || Dir(d)]``.
+
+    Args:
+        joint: probabilities of initial states and hidden joint states of now ``(units, S_f, n_hidden)``.
+        likelihood: of outcomes in each of the latter ``(units, n_hidden, n)``.
+        counts: d ``(units, S_f)``.
+    """
+    both = np.matmul(joint, likelihood).swapaxes(1, 2)  # (units, n, S_f)
+    chance = both.sum(axis=2)
+    after = both / np.where(chance > 0, chance, 1.0)[..., None]
+    taught = (chance * _divergence(counts[:, None], after)).sum(axis=1)
+    return np.maximum(taught - _divergence(counts, joint.sum(axis=2)), 0.0)
+
+
+def _divergence(counts: Floats, more: Floats) -> Floats:
+    """KL divergence of Dirichlet distributions, of counts and ``more`` from counts alone, over the last axis."""
+    shape = np.broadcast_shapes(counts.shape, more.shape)
+    held = np.moveaxis(np.broadcast_to(counts, shape), -1, 0)
+    added = np.where(held > 0, np.moveaxis(np.broadcast_to(more, shape), -1, 0), 0.0)
+    return kl_divergence(held + added, held, floor=0.0)
 
 
 def plogp(p: Floats) -> Floats:

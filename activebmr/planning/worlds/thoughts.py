@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -31,6 +30,8 @@ class Thoughts:
         q: per component probabilities of its hidden joint states: ``(pairs, n_hidden)`` where models differ in it, else
             ``(rows, n_hidden)``.
         known: per component the joint state of its known factors ``(rows,)``.
+        origins: per factor whose initial states are learned the probability of each of these together with each hidden joint
+            state ``(pairs or rows, S_f, n_hidden)``; left out where nothing more is to be learned about them.
     """
 
     agents: Ints
@@ -39,6 +40,7 @@ class Thoughts:
     weight: Floats
     q: list[Floats]
     known: list[Ints]
+    origins: dict[int, Floats] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
@@ -52,27 +54,25 @@ class Thoughts:
             out[self.row[first]] = np.add.reduceat(values, first, axis=0)
         return out
 
-    def take(self, rows: Ints, touched: Sequence[bool]) -> Thoughts:
+    def take(self, rows: Ints, world: World) -> Thoughts:
         """Some rows, in any order and number."""
         start = np.searchsorted(self.row, np.arange(self.rows + 1))
         count = (start[1:] - start[:-1])[rows]
         row = np.repeat(np.arange(len(rows)), count)
         pairs = np.repeat(start[rows] - np.cumsum(count) + count, count) + np.arange(len(row))
-        q = [x[pairs] if t else x[rows] for x, t in zip(self.q, touched, strict=True)]
+        q = [x[pairs] if t else x[rows] for x, t in zip(self.q, world.touched, strict=True)]
         known = [k[rows] for k in self.known]
-        return Thoughts(self.agents[rows], row, self.model[pairs], self.weight[pairs], q, known)
+        origins = {f: x[pairs] if world.touched[world.home[f]] else x[rows] for f, x in self.origins.items()}
+        return Thoughts(self.agents[rows], row, self.model[pairs], self.weight[pairs], q, known, origins)
 
 
 def thoughts_of(world: World, belief: WorldBelief, weights: Floats, agents: Ints) -> Thoughts:
     """Thoughts of some agents; ``weights``: probabilities of the world's models ``(len(agents), M)``."""
     row, model = np.nonzero(weights > _LEAST)
-    q = []
-    for log, touched in zip(belief.log, world.touched, strict=True):
-        if touched:
-            q.append(np.exp(log[agents[row], model if log.shape[1] > 1 else 0]))
-        else:
-            q.append(np.exp(log[agents, 0]))
-    return Thoughts(agents, row, model, weights[row, model], q, [k[agents] for k in belief.known])
+    units = [(agents[row], model) if touched else (agents, 0) for touched in world.touched]
+    q = [np.exp(log[at]) for log, at in zip(belief.log, units, strict=True)]
+    origins = {f: x[units[world.home[f]]] * q[world.home[f]][:, None] for f, x in belief.origins.items()}
+    return Thoughts(agents, row, model, weights[row, model], q, [k[agents] for k in belief.known], origins)
 
 
 class Columns:
@@ -114,6 +114,11 @@ class Columns:
         m = models[:, None] if held.shape[1] > 1 else np.zeros((1, 1), dtype=np.intp)
         return held[a, m, np.atleast_2d(columns)]
 
-    def transitions(self, mover_factors: Sequence[int]) -> dict[int, Floats]:
-        """Transitions of some factors ``(n_agents or 1, M or 1, n_columns, S_f)``."""
-        return {f: self._held("table", "B", f) for f in mover_factors}
+    def counts(self, kind: str, index: int, agents: Ints, models: Ints) -> Floats:
+        """Counts of the only column of a table that is learned, of units ``(n, n_outcomes)``; large ones where it is known."""
+        held = self._world.source(kind, index).counted(self._knowledge, self._belief.evidence(Table(kind, index)))
+        at = (
+            agents if len(held) > 1 else np.zeros(1, dtype=np.intp),
+            models if held.shape[1] > 1 else np.zeros(1, dtype=np.intp),
+        )
+        return np.broadcast_to(held[(*at, 0)], (len(agents), held.shape[3]))
