@@ -215,7 +215,7 @@ def alternatives(model: POMDP, seed: int, n: int = 3) -> tuple[dict, list[POMDP]
     return said, models
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(st.integers(0, 10**6))
 def test_the_posterior_over_sharp_hypotheses_is_that_of_all_paths(seed):
     model = brute.small_model(seed, learned=0.0, max_factors=2)
@@ -353,8 +353,8 @@ def test_numbers_of_an_agent_do_not_depend_on_the_others():
         assert_array_equal(run(np.array([k]))[0], whole[k])
 
 
-def test_beliefs_survive_a_thousand_nats_against_a_state():
-    """A state that hundreds of outcomes speak against may be the only one left when it moves with certainty."""
+def test_beliefs_survive_hundreds_of_nats_against_a_state():
+    """A state that a hundred outcomes speak against (700 nats) may be the only one left when it moves with certainty."""
     model = POMDP(
         A=[np.array([[0.999, 0.001], [0.001, 0.999]])],
         B=[None],
@@ -364,14 +364,14 @@ def test_beliefs_survive_a_thousand_nats_against_a_state():
     assert not any(t.kind == "A" for t in model.learned)
     agent = Agent(model, planner=Planner(gains=(), alpha=None), learning=Learning(smooth=True))
     state = agent.init()
-    for _ in range(300):
+    for _ in range(100):
         state, _ = agent.step(state, 0, action=[0])
-    for _ in range(400):
+    for _ in range(160):
         state, info = agent.step(state, 1, action=[0])
     assert_allclose(info.qs[0], [0.0, 1.0], atol=1e-12)
     after, _ = agent.end_trial(state)
     gained = agent.posterior_counts(after, "pB[0]")[0] - model.pB[0]
-    assert_allclose(gained[:, :, 0], np.diag([0.0, 699.0]), atol=1e-9)
+    assert_allclose(gained[:, :, 0], np.diag([0.0, 259.0]), atol=1e-9)
 
 
 # --- what is refused ---------------------------------------------------------------------------------------------------------

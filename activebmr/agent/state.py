@@ -12,6 +12,7 @@ import numpy as np
 from activebmr.arrays import Bools, Floats, Ints
 from activebmr.inference.knowledge import Knowledge, Memory
 from activebmr.inference.tables import CountTable, KnownTable
+from activebmr.model.naming import Key
 from activebmr.planning.choice import Actions
 from activebmr.planning.evaluation import Terms
 from activebmr.reduction.search.protocol import Reduction
@@ -105,8 +106,8 @@ class StepInfo:
         impossible: whether the agent's model held the observation impossible ``(n_agents,)``; free energy then counts what
             cannot be as e^-32.
         utility, state_info_gain, param_info_gain, model_info_gain: terms of every policy ``(n_agents, n_policies)``, nats; with
-            exact reasoning about hypotheses the gains are I(S; O) about states and I(M; O | S) about models, which sum to
-            I(M, S; O).
+            exact reasoning about hypotheses those about states and models sum to I(M, S; O): I(S; O) and I(M; O | S) where
+            hypotheses are about likelihoods alone, as counts, else I(S; O | M) and I(M; O).
         neg_efe: negative expected free energy, what policies are worth (with deeper search; without log E).
         q_pi: posterior over policies ``(n_agents, n_policies)``.
         policy: index of the policy chosen ``(n_agents,)``; -1 if what was done begins no policy.
@@ -192,14 +193,14 @@ class TrialInfo:
         best_model: the best hypothesis ``(n_agents,)``, or None.
         adopted_now: agents whose log odds are beyond Occam's window after this trial, whether or not they were before
             ``(n_agents,)``. Of a list: agents that hold one of its models.
-        counts: per learned modality the counts after forgetting and before any adoption ``(n_agents, n_states, n_outcomes)``,
-            columns in the order of the table's layout.
-        reductions: per modality what introspection found, if it was due.
+        counts: per learned table (likelihoods by index of the modality, others by `Table`) the counts after forgetting and
+            before any adoption ``(n_agents, n_states, n_outcomes)``, columns in the order of the table's layout.
+        reductions: likewise per table what introspection found, if it was due.
     """
 
     model_posterior: Floats | None
     log_odds: Floats | None
     best_model: Ints | None
     adopted_now: Bools
-    counts: dict[int, Floats] = field(default_factory=dict)
-    reductions: dict[int, Reduction] = field(default_factory=dict)
+    counts: dict[Key, Floats] = field(default_factory=dict)
+    reductions: dict[Key, Reduction] = field(default_factory=dict)
