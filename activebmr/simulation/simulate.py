@@ -58,6 +58,8 @@ def run_batch(
     dreams = [stream(seed, int(k), 2) for k in agents]
     recorder = Recorder(agent.model) if trace else None
     window = agent.selection.threshold
+    # hypotheses that give values, or speak about other tables than likelihoods, leave no counts to be compared with the world
+    by_posterior = agent.hypotheses is not None and not agent.hypotheses.plain
     for i in range(n_trials):
         uniforms = next(draws)
         controls: Ints | None = None
@@ -87,6 +89,8 @@ def run_batch(
                 recorder.step(info, outcomes=outcomes, states=states)
         divergence = divergence_from(state, process)
         done = agent.life.conclude(state, dreams)
+        if by_posterior and done.model_posterior is not None and truths is not None:
+            divergence = _surprise_of_truth(done.model_posterior, truths)
         measures["kl_to_truth"][:, i] = divergence
         if done.model_posterior is not None and truths is not None:
             measures["model_posterior"][:, i] = done.model_posterior
@@ -101,6 +105,11 @@ def run_batch(
             tick(len(agents))
     measures["discovery_trials"] = (measures["kl_to_truth"] > _DISCOVERED).sum(axis=1)
     return measures, recorder.arrays() if recorder is not None else {}
+
+
+def _surprise_of_truth(posterior: Floats, truths: Ints) -> Floats:
+    """KL divergence of a posterior over hypotheses from certainty of the true one, nats ``(n_agents,)``."""
+    return -np.log(np.maximum(posterior[np.arange(len(truths)), truths], 1e-300))
 
 
 def _empty(n_agents: int, n_trials: int, n_models: int) -> dict[str, NDArray[Any]]:
