@@ -33,9 +33,9 @@ DIMENSIONS: dict[str, tuple[str, ...]] = {
     "adopted_model": ("scheme", "agent"),
     "adoption_trial": ("scheme", "agent"),
 }
-"""Measures of a result and their axes. Confidence, free energy, log odds and KL are in nats (of learned likelihoods from the
-world's or, where hypotheses leave no counts to compare, of the posterior over them from the true one); ``impossible`` counts observations
-that the agent's model held impossible, ``unsure`` those after which no hypothesis was beyond Occam's window.
+"""Measures of a result and their axes. Confidence, free energy, log odds and KL are in nats: the latter of learned likelihoods
+from the world's or, where hypotheses leave no counts to compare, of the posterior over them from the true one. ``impossible``
+counts observations that agents' models held impossible, ``unsure`` those after which no hypothesis was beyond Occam's window.
 """
 
 # files of 0.1 count neither what was held impossible, nor how long agents were unsure
