@@ -21,7 +21,7 @@ from activebmr.inference.models.model_filters import log_normalised
 from activebmr.inference.worlds.beliefs import WorldBelief
 from activebmr.inference.worlds.moving import Mover
 from activebmr.inference.worlds.places import Reads, of_likelihood
-from activebmr.inference.worlds.tables import Claimed, Source, source_of
+from activebmr.inference.worlds.tables import Claimed, Learned, Source, source_of
 from activebmr.model.components import Component, components_of
 from activebmr.model.naming import Key, Table, table_of
 from activebmr.model.pomdp import POMDP
@@ -82,7 +82,9 @@ class World:
     def transitions(self, knowledge: Knowledge, belief: WorldBelief) -> dict[int, Floats]:
         """Transitions of the hidden factors of components in which some differ between agents or models."""
         moving = [f for mover in self.movers if mover.varied for f in mover.component.hidden]
-        return {f: self.table("B", f, knowledge, belief) for f in moving}
+        tables = {f: self.table("B", f, knowledge, belief) for f in moving}
+        # beliefs keep them: what agents count later must not change them
+        return {f: t.copy() if isinstance(self.source("B", f), Learned) else t for f, t in tables.items()}
 
     # --- a trial -----------------------------------------------------------------------------------------------------------
     def begin(self, knowledge: Knowledge, counts: dict[Key, Floats]) -> WorldBelief:

@@ -62,9 +62,12 @@ class WorldsPlanning:
             believing.of_world(i, policies.reshape(-1, policies.shape[2])).reshape(*policies.shape[:2], -1)
             for i in range(len(believing.worlds))
         ]
-        self.prospects = [
-            Prospects(w, p, planner.gains, together, several) for w, p in zip(believing.worlds, of_worlds, strict=True)
+        make = lambda joint: [  # noqa: E731
+            Prospects(w, p, planner.gains, joint, several) for w, p in zip(believing.worlds, of_worlds, strict=True)
         ]
+        self.prospects = make(together)
+        if together and not all(p.together for p in self.prospects):  # what one world cannot list is compared in none
+            self.prospects = make(False)
         self.comparison = Comparison(self.prospects)
         self._foresight = None
         if planner.depth > 0 or settings.lookahead > 0:
