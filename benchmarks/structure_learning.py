@@ -1,11 +1,16 @@
-"""Structure learning by removing single parameters: which zeros of random sparse likelihoods are found, and what it is worth.
+"""Structure learning by removing single parameters: which zeros of random sparse tables are found, and what it is worth.
 
-    python benchmarks/structure_learning.py [--part state table searches misfit speed] [--tables 128] [--seed 0] [--out F.npz]
+    python benchmarks/structure_learning.py [--part state table moves searches misfit speed] [--tables 128] [--seed 0]
+                                            [--out F.npz]
 
 A likelihood has 6 to 12 outcomes and 50 to 500 states; each entry is zero with the given probability (a column keeps at least
 one), the others of a column are uniform on the simplex. The agent starts from one count everywhere. Tables are the same for all
 methods, so that differences are paired. Gain is the log likelihood of a held-out observation under the reduced counts less that
 under the full ones: its expectation under the true likelihood, all states equally likely, in nats.
+
+Moves (transitions): worlds of 6 to 30 states and 2 to 5 actions, in which each move from a state by an action to another state
+does not exist with the given probability. An agent that sees where it is wanders through them, with actions of which some are
+rarely tried (their probabilities are Dirichlet, of 1/2 each), and asks which moves do not exist.
 """
 
 from __future__ import annotations
@@ -13,6 +18,7 @@ from __future__ import annotations
 import argparse
 import time
 import tracemalloc
+from bisect import bisect_right
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,6 +29,7 @@ from activebmr.reduction import log_evidence_ratio
 from activebmr.reduction.search.single_parameters import SingleParameters, single_ratios
 
 SHARES = (0.0, 0.1, 0.25, 0.5)
+MOVES = (0.0, 0.25, 0.5, 0.8)
 SIZES = (20, 60, 200, 600, 2000)
 Method = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
@@ -104,6 +111,48 @@ def mean(values: np.ndarray, digits: int = 3) -> str:
     return f"{defined.mean():.{digits}f}" + (f" +- {standard_error(defined):.{digits}f}" if len(defined) > 1 else "")
 
 
+# --- moves ---------------------------------------------------------------------------------------------------------------
+def random_world(rng: np.random.Generator, share: float) -> tuple[np.ndarray, np.ndarray]:
+    """Transitions ``(next states, states, actions)`` of a world, and which moves do not exist in it."""
+    n_states, n_actions = int(rng.integers(6, 31)), int(rng.integers(2, 6))
+    truth, zero = random_table(rng, n_states, n_states * n_actions, share)
+    return truth.reshape(n_states, n_states, n_actions), zero.reshape(n_states, n_states, n_actions)
+
+
+def walk(rng: np.random.Generator, truth: np.ndarray, actions: np.ndarray, steps: int) -> np.ndarray:
+    """Counts of moves of a walk with actions drawn by their probabilities, of the shape of ``truth``."""
+    n_states = len(truth)
+    chosen, uniform = rng.choice(len(actions), size=steps, p=actions).tolist(), rng.random(steps).tolist()
+    until = truth.cumsum(axis=0).transpose(1, 2, 0).tolist()
+    here, path = int(rng.integers(n_states)), []
+    for u, x in zip(chosen, uniform, strict=True):
+        path.append(here)
+        here = min(bisect_right(until[here][u], x), n_states - 1)
+    counts = np.zeros(truth.shape)
+    np.add.at(counts, ([*path[1:], here], path, chosen), 1.0)
+    return counts
+
+
+def recover_moves(method: Method, share: float, per_column: int, worlds: int, seed: int) -> np.ndarray:
+    """Of each world: precision and recall of moves that do not exist (nan if none was removed, or there are none), recall where
+    a state and action were tried at all, the share of these pairs that were not, and gain ``(worlds, 5)``.
+    """
+    rows = []
+    for k in range(worlds):
+        rng = np.random.default_rng([seed, k, int(1000 * share), per_column, 2])
+        truth, zero = random_world(rng, share)
+        actions = rng.dirichlet(np.full(truth.shape[2], 0.5))
+        seen = walk(rng, truth, actions, per_column * truth[0].size)
+        prior = np.ones(truth.shape)
+        counts, removed = method(prior + seen, prior)
+        tried = seen.any(axis=0)
+        found, absent = (removed & zero).sum(), zero[:, tried].sum()
+        precision = found / removed.sum() if removed.any() else np.nan
+        recall = (found / zero.sum(), found / absent if absent else np.nan) if zero.any() else (np.nan, np.nan)
+        rows.append((precision, *recall, 1 - tried.mean(), held_out(truth, counts) - held_out(truth, prior + seen)))
+    return np.array(rows)
+
+
 # --- parts ---------------------------------------------------------------------------------------------------------------
 def recovery(o: argparse.Namespace, whole: bool) -> dict[str, np.ndarray]:
     """The default method at all shares of zeros and sizes."""
@@ -120,6 +169,24 @@ def recovery(o: argparse.Namespace, whole: bool) -> dict[str, np.ndarray]:
             print("| " + " | ".join(map(str, cells)) + f" | {'WORSE' if flag else ''} |", flush=True)
     print(f"\n{flagged} of {len(SHARES) * len(SIZES)} cells significantly worse than the full model (more than 2 s.e.)")
     return {f"recovery_{'table' if whole else 'state'}": all_}
+
+
+def moves(o: argparse.Namespace) -> dict[str, np.ndarray]:
+    """The default method on transitions, at all shares of moves that do not exist and lengths of walks."""
+    print(f"\nSingleParameters(), transitions of wandering agents (n = {o.tables} random worlds a cell)\n")
+    print("| no moves | steps a column | reduced | never tried | precision | recall | of what was tried | gain (nats) | |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    all_, flagged = np.empty((len(MOVES), len(SIZES), o.tables, 5)), 0
+    for i, share in enumerate(MOVES):
+        for j, size in enumerate(SIZES):
+            all_[i, j] = got = recover_moves(by(), share, size, o.tables, o.seed)
+            flag = worse(got[:, 4])
+            flagged += flag
+            cells = [f"{share:.0%}", size, f"{(got[:, 4] != 0).mean():.0%}", mean(got[:, 3])]
+            cells += [*(mean(got[:, c]) for c in (0, 1, 2)), mean(got[:, 4], 5)]
+            print("| " + " | ".join(map(str, cells)) + f" | {'WORSE' if flag else ''} |", flush=True)
+    print(f"\n{flagged} of {len(MOVES) * len(SIZES)} cells significantly worse than the full model (more than 2 s.e.)")
+    return {"moves": all_}
 
 
 def searches(o: argparse.Namespace) -> dict[str, np.ndarray]:
@@ -230,6 +297,7 @@ def main() -> None:
     parts = {
         "state": lambda o: recovery(o, False),
         "table": lambda o: recovery(o, True),
+        "moves": moves,
         "searches": searches,
         "misfit": misfit,
         "speed": speed,

@@ -44,7 +44,9 @@ class Agent:
 
     Args:
         model: the generative model that the agents start with.
-        hypotheses: alternative reduced priors over its counts; None for agents that do not reason about structure.
+        hypotheses: alternative reduced priors over its counts, alternative values of its tables, or alternative models (one of
+            which is ``model``: of its states agents report what they would believe if it were true); None for agents that do
+            not reason about structure.
         planner: how policies are evaluated and chosen.
         inference: the way of believing. ``"exact"`` (the default): exact beliefs about factors that belong together, and exact
             smoothing. ``"models"`` (the default with hypotheses): exact beliefs about hypotheses and states together.
@@ -57,7 +59,8 @@ class Agent:
         learning: rate and retention of counts.
         selection: when hypotheses are adopted; ignored without hypotheses.
         reasoning: settings of ``inference="models"``, which they imply; no other way can be asked for beside them. Until an
-            agent has adopted a hypothesis it looks ahead by ``Reasoning.lookahead``; the planner's depth counts afterwards.
+            agent has adopted a hypothesis it looks ahead by ``Reasoning.lookahead``; the planner's depth counts afterwards
+            (where transitions are learned or in question, or hypotheses give values: from the start, if it is more).
         introspection: settings of model reduction between trials ("sleep"); None for agents that never sleep. It speaks about
             modalities that no hypothesis speaks about.
         trial_length: number of observations in a trial, >= 1, beyond which planning does not look; None if unknown.
@@ -147,8 +150,7 @@ class Agent:
         self._sleeping: Sleeping = Awake()
         if introspection is not None:
             self._check_dreamer(introspection)
-            scored = list(self.hypotheses.tables) if self.hypotheses is not None else []
-            self._sleeping = Sleeper(model, introspection, self.learning, scored, self._who_dreams)
+            self._sleeping = Sleeper(model, introspection, self.learning, self._scored, self._who_dreams)
         counting = CountLearning(
             model, self.learning, mind.believing, [mind.comparing, self._sleeping], checks.flag(remember, "remember of Agent")
         )
@@ -173,10 +175,18 @@ class Agent:
         return Agent(**{"model": self.model, **self.given, **changes})
 
     @property
+    def _scored(self) -> list[Key]:
+        """Tables that hypotheses speak about; models of their own do about all that is learned."""
+        if self.hypotheses is None:
+            return []
+        return [key_of(t) for t in self.model.learned] if self.hypotheses.models else list(self.hypotheses.tables)
+
+    @property
     def differ(self) -> bool:
         """Whether agents have settings of their own, one for each of a batch."""
-        parts = (self.planner, self.learning, self.selection)
-        return bool(self.given["own"]) or any(isinstance(v, np.ndarray) for part in parts for v in vars(part).values())
+        values = [v for part in (self.planner, self.learning, self.selection) for v in vars(part).values()]
+        values += [v for value in values if isinstance(value, Mapping) for v in value.values()]
+        return bool(self.given["own"]) or any(isinstance(v, np.ndarray) for v in values)
 
     @cached_property
     def dreamer(self) -> Agent:
@@ -388,8 +398,7 @@ class Agent:
         """
         check_between(state, "agents can be instructed before a trial")
         state = state.copy()
-        scored = list(self.hypotheses.tables) if self.hypotheses is not None else []
-        about = instruct(self.model, state.knowledge, taught, scored)
+        about = instruct(self.model, state.knowledge, taught, self._scored)
         if self._sleeping.listed in about and self.hypotheses is None:
             state.model_posterior, state.knowledge.adopted = None, np.full(state.n_agents, -1)
         if any(isinstance(key, Table) for key in about):

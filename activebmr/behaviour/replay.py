@@ -24,7 +24,6 @@ from activebmr.behaviour.recordings import Recording
 from activebmr.model.layout import dynamics_of
 from activebmr.simulation.paradigm import Paradigm, stream
 from activebmr.simulation.recorder import Recorder, divergence_from, nothing
-from activebmr.simulation.worlds import ModelProcess
 
 __all__ = ["replay"]
 
@@ -171,7 +170,7 @@ def _blank(out: dict[str, NDArray[Any]], lengths: Ints) -> None:
 def _live(paradigm: Paradigm, recording: Recording, who: Ints, lengths: Ints) -> dict[str, NDArray[Any]]:
     """The lives of a batch of participants, with an axis for them."""
     model, agent, n = paradigm.model, paradigm.agent, len(who)
-    process = ModelProcess(model, paradigm.hypotheses, paradigm.truths(0, who))
+    process = paradigm.world(0, who)
     chosen, applied = recording.chosen(model)[who], recording.applied(model)[who]
     recorded, seen = recording.controls[who], recording.outcomes[who]
     states = None if recording.states is None else recording.states[who]

@@ -54,10 +54,13 @@ def _digest(digest: Any, paradigm: Paradigm) -> None:
     for space in (paradigm.hypotheses, paradigm.agent.hypotheses):
         if space is not None:
             _digest_space(digest, space)
-    for m, space in paradigm.agent.spaces.items():
-        digest.update(repr((m, type(space).__name__)).encode())
+    for key, space in paradigm.agent.spaces.items():
+        digest.update(repr((key, type(space).__name__)).encode())
         _digest_value(digest, space)
     digest.update(repr((paradigm.candidates, paradigm.agent.trial_length)).encode())
+    if paradigm.worlds is not None:  # what it is made with is among the settings
+        digest.update(f"{paradigm.worlds.__module__}.{type(paradigm.worlds).__qualname__}".encode())
+        digest.update(getattr(paradigm.worlds, "__qualname__", "").encode())
     _digest_value(digest, {name: paradigm.agent.given[name] for name in ("own", "paths", "rounds")})
     digest.update(repr(sorted((m, tuple(map(float, worth))) for m, worth in paradigm.score.items())).encode())
 

@@ -1,7 +1,8 @@
 """Structure learning without a list of models: a structural prior that favours mappings of high mutual information.
 
-A likelihood is worth having if outcomes tell states apart. `InformativeMappings` moves the prior counts of each column a little
-way up the gradient of the mutual information between outcomes and columns and keeps the columns whose evidence approves.
+A likelihood is worth having if outcomes tell states apart, and transitions if where one gets to depends on what one does.
+`InformativeMappings` moves the prior counts of each column a little way up the gradient of the mutual information between
+outcomes and columns and keeps the columns whose evidence approves.
 Sources: Friston et al. (2017), "Active inference, curiosity and insight"; Friston et al. (2025); SPM's ``spm_MDP_VB_prune``.
 """
 
@@ -44,6 +45,8 @@ class InformativeMappings:
     - ``at="prior"``: SPM's: x = rate A (1 - A) dE/dA = rate p dE/dp, at the prior counts and with the diagonal alone of the
       derivative of p / sum(p). Without preferences nothing happens to a flat prior, whose information is least. For lack of
       the rest of the derivative it blunts a near-deterministic mapping of two columns, where log(A / ...) is less than 1.
+
+    A table of one column, such as initial states, tells nothing: it stays as it is unless there are preferences.
 
     ``method="suppress"``: outcomes whose expected log probability (posterior) is more than ``cutoff`` nats below that of the
     column's likeliest outcome are given up, and their prior counts go to the others in proportion (SPM's option SIMPLE).

@@ -1,8 +1,9 @@
 """Structure learning without a list: which entries of a table of counts are not there at all?
 
-Every entry of a column may be absent, a structural zero that the data could only fail to refute. The model is a spike and slab:
-an entry is absent with probability `rate`, each on its own (but a column keeps at least one), and the others have the counts
-that they have. The evidence of a set of absent entries depends only on the sum a of the counts that stay,
+Every entry of a column may be absent, a structural zero that the data could only fail to refute: an outcome that a state never
+shows or, in a table of transitions, a move that does not exist. The model is a spike and slab: an entry is absent with
+probability `rate`, each on its own (but a column keeps at least one), and the others have the counts that they have. The
+evidence of a set of absent entries depends only on the sum a of the counts that stay,
 
     ln p(o | reduced) - ln p(o | full) = lnG(a) - lnG(a + N) - lnG(P) + lnG(P + N),
 
