@@ -132,15 +132,15 @@ def test_what_cannot_be_taken_over_is_refused_by_name(x64: Any) -> None:  # noqa
             agent_from_pymdp(made(**settings))
 
     counts = [jnp.ones((3, 3, 2)), jnp.ones((2, 2, 2))]
-    refused("learn_B", pB=counts, learn_B=True)
-    refused("pB", pB=counts)
+    with pytest.raises(ValueError, match=r"B\[0\] of the pymdp agent must be the mean of pB\[0\]"):
+        agent_from_pymdp(made(pB=counts, learn_B=True))
     refused("use_inductive", use_inductive=True, H=[jnp.array([1.0, 0.0, 0.0]), jnp.array([1.0, 0.0])], inductive_depth=2)
     refused("use_utility", use_utility=False)
     refused("inference_algo", "'mmp'", inference_algo="mmp")
     refused("inference_algo", "'vmp'", inference_algo="vmp")
     refused("inference_algo", "'ovf'", inference_algo="ovf", learn_A=True)
     refused("inference_algo", "'exact'", inference_algo="exact", learn_A=True, n_factors=1)
-    refused("learning_mode", "'offline'", learning_mode="offline", learn_A=True)
+    refused("inference_algo", "'exact'", inference_algo="exact", learn_A=True, n_factors=1, learning_mode="offline")
     refused("num_iter", "got 0", num_iter=0)
     refused("gamma", r"2\.0", gamma=2.0, E=jnp.array([0.4, 0.3, 0.2, 0.1]))
     with pytest.raises(TypeError, match=r"must be a pymdp\.agent\.Agent of pymdp 1\.0; got builtins\.list"):

@@ -29,8 +29,10 @@ def agent_from_pymdp(agent: Agent, which: int | None = None) -> OurAgent:
     """An agent that believes, plans, acts and learns as a pymdp agent does.
 
     Its model is that of `from_pymdp`, its planner that of `planner_from_pymdp`; beliefs are ``"mean-field"`` with as many
-    rounds as the pymdp agent's ``num_iter``; counts are frozen (``Learning(rate=0)``) unless it has ``learn_A``. Its flags
-    ``learn_C``, ``learn_D`` and ``learn_E`` do nothing in pymdp, and nothing here. A search that is handed to ``rollout``
+    rounds as the pymdp agent's ``num_iter``; counts of A and B are frozen (``Learning(rate={"pB": 0})``) unless it has
+    ``learn_A`` and ``learn_B``, and learned at the end of a trial (``Learning(at_end=True)``) if its ``learning_mode`` is
+    ``"offline"``, as at the end of a ``rollout``. Its flags ``learn_C``, ``learn_D`` and ``learn_E`` do nothing in pymdp, and
+    nothing here. A search that is handed to ``rollout``
     (``policy_search``) is no part of an agent: in place of ``si_policy_search(horizon)`` use ``Planner(depth=horizon - 1)``.
 
     Args:
@@ -43,24 +45,33 @@ def agent_from_pymdp(agent: Agent, which: int | None = None) -> OurAgent:
     Raises:
         ImportError: if pymdp is not installed.
         TypeError: if ``agent`` is something else.
-        ValueError: naming the setting, if something cannot be expressed here: inductive planning, counts or learning of
-            transitions, controls that several factors share, inference over windows of time ("mmp", "vmp"), learning from
-            smoothed beliefs ("ovf", "exact") or offline, preferences over the steps of a policy.
+        ValueError: naming the setting, if something cannot be expressed here: inductive planning, controls that several
+            factors share, inference over windows of time ("mmp", "vmp"), learning from smoothed beliefs ("ovf", "exact"),
+            preferences over the steps of a policy.
 
     Example:
         >>> ours = agent_from_pymdp(pymdp.agent.Agent(A, B, C, D, policy_len=2, num_iter=8))
         >>> state, info = ours.step(ours.init(), [0, 1], rng)
     """
     i = one_of_the_batch(agent, which)
-    if agent.learn_B:
-        raise ValueError("learn_B of the pymdp agent must be False: agents here do not learn transitions")
+    model = _model(agent, i)
     return OurAgent(
-        _model(agent, i),
-        planner=_planner(agent, i),
-        inference="mean-field",
-        rounds=_rounds(agent),
-        learning=Learning(rate=1.0 if agent.learn_A else 0.0),
+        model, planner=_planner(agent, i), inference="mean-field", rounds=_rounds(agent), learning=_learning(agent, model)
     )
+
+
+def _learning(agent: Agent, model: POMDP) -> Learning:
+    """Rates of 1 for what the agent learns, of 0 for what it does not."""
+    kinds = {table.kind for table in model.learned}
+    learns = {"A": agent.learn_A, "B": agent.learn_B}
+    rates = {f"p{kind}": float(learns[kind]) for kind in sorted(kinds or learns)}
+    same = len(set(rates.values())) == 1
+    rate: Any = rates.popitem()[1] if same else rates
+    return Learning(rate=rate if kinds else float(agent.learn_A), at_end=_learns(agent) and agent.learning_mode == "offline")
+
+
+def _learns(agent: Agent) -> bool:
+    return bool(agent.learn_A or agent.learn_B)
 
 
 def _rounds(agent: Agent) -> int:
@@ -71,14 +82,10 @@ def _rounds(agent: Agent) -> int:
             f"inference_algo of the pymdp agent must be 'fpi' (or 'ovf' or 'exact', if it does not learn); got {algorithm!r}, "
             "which infers the past again at each step from other messages than agents here exchange"
         )
-    if agent.learn_A:
-        if algorithm != "fpi":
-            raise ValueError(
-                f"inference_algo of a pymdp agent that learns must be 'fpi'; got {algorithm!r}, which learns from smoothed "
-                "beliefs at every step"
-            )
-        if agent.learning_mode != "online":
-            raise ValueError(f"learning_mode of the pymdp agent must be 'online'; got {agent.learning_mode!r}")
+    if _learns(agent) and algorithm != "fpi":
+        raise ValueError(
+            f"inference_algo of a pymdp agent that learns must be 'fpi'; got {algorithm!r}, which learns from smoothed beliefs"
+        )
     if agent.num_factors == 1:  # one pass, whatever num_iter says
         return ROUNDS
     if agent.num_iter < 1:
@@ -90,7 +97,7 @@ def _rounds(agent: Agent) -> int:
 def from_pymdp(agent: Agent, which: int | None = None) -> POMDP:
     """The model of a pymdp agent, with its counts as they are now.
 
-    Modalities whose every column holds 2^50 counts or more are known likelihoods, see `KNOWN`. An agent's settings are not
+    Likelihoods and transitions whose every column holds 2^50 counts or more are known, see `KNOWN`. An agent's settings are not
     part of its model: see `agent_from_pymdp`. pymdp has no labels: add them with ``model.with_(labels=...)``.
 
     Args:
@@ -117,8 +124,11 @@ def from_pymdp(agent: Agent, which: int | None = None) -> POMDP:
 
 def _not_in_the_model(agent: Agent, model: POMDP) -> list[str]:
     lost = []
-    if model.learned_modalities and not agent.learn_A:
-        lost.append("counts that do not learn (learn_A=False)")
+    for kind, learns in (("A", agent.learn_A), ("B", agent.learn_B)):
+        if any(table.kind == kind for table in model.learned) and not learns:
+            lost.append(f"counts that do not learn (learn_{kind}=False)")
+    if _learns(agent) and agent.learning_mode == "offline":
+        lost.append("learning_mode='offline'")
     if agent.inference_algo in ("mmp", "vmp"):
         lost.append(f"inference_algo={agent.inference_algo!r}")
     if agent.num_factors > 1 and agent.num_iter != ROUNDS:
@@ -132,38 +142,44 @@ def _model(agent: Agent, i: int) -> POMDP:
         raise ValueError(
             f"B_action_dependencies of the pymdp agent must be {own}, one control per factor; got {agent.B_action_dependencies}"
         )
-    if agent.pB is not None:
-        raise ValueError("pB of the pymdp agent must be None: a POMDP has no counts over transitions")
     if agent.preprocess_fn is not None:
         raise ValueError("preprocess_fn of the pymdp agent must be None: process outcomes before you give them to an Agent")
     one = lambda parts: [None if x is None else np.asarray(x[i], dtype=np.float64) for x in parts]  # noqa: E731
-    a: list[Any] = one(agent.A)
-    pa: list[Any] = [None] * len(a) if agent.pA is None else one(agent.pA)
-    for m, counts in enumerate(pa):
-        if counts is None:
-            continue
-        if counts.sum(axis=0).min() >= LEARNABLE:
-            a[m], pa[m] = np.where(counts < 2 * ZERO, 0.0, a[m]), None
-            continue
-        gap = float(np.abs(a[m] - mean(counts)).max())
-        if gap > 1e-6:
-            raise ValueError(
-                f"A[{m}] of the pymdp agent must be the mean of pA[{m}], what an Agent here goes by; they differ by {gap:.3g}. "
-                "Make the agent with A = pA / pA.sum(0), or without pA"
-            )
-        a[m] = None
+    a, pa = _learned("A", one(agent.A), None if agent.pA is None else one(agent.pA))
+    b, pb = _learned("B", one(agent.B), None if agent.pB is None else one(agent.pB))
     prior = np.asarray(agent.E[i], dtype=np.float64)
     return POMDP(
         A=a,
-        B=one(agent.B),
+        B=b,
         C=[_without_time(c, m) for m, c in enumerate(one(agent.C))],
         D=one(agent.D),
         E=None if (prior == prior[0]).all() else (prior if abs(prior.sum() - 1.0) < 1e-6 else prior / prior.sum()),
         pA=pa,
+        pB=pb,
         A_dependencies=agent.A_dependencies,
         B_dependencies=agent.B_dependencies,
         policies=np.asarray(agent.policies.policy_arr),
     )
+
+
+def _learned(name: str, values: list[Any], counts: list[Any] | None) -> tuple[list[Any], list[Any]]:
+    """Values and counts of each table: one of the two, as what is known has no counts and what is learned follows from them."""
+    if counts is None:
+        return values, [None] * len(values)
+    for i, held in enumerate(counts):
+        if held is None:
+            continue
+        if held.sum(axis=0).min() >= LEARNABLE:
+            values[i], counts[i] = np.where(held < 2 * ZERO, 0.0, values[i]), None
+            continue
+        gap = float(np.abs(values[i] - mean(held)).max())
+        if gap > 1e-6:
+            raise ValueError(
+                f"{name}[{i}] of the pymdp agent must be the mean of p{name}[{i}], what an Agent here goes by; they differ by "
+                f"{gap:.3g}. Make the agent with {name} = p{name} / p{name}.sum(0), or without p{name}"
+            )
+        values[i] = None
+    return values, counts
 
 
 def _without_time(c: NDArray[np.float64], m: int) -> NDArray[np.float64]:

@@ -59,6 +59,10 @@ class ModelGain:
 
         if agent.pA is None:
             raise ValueError("pA of the pymdp agent must be counts for a gain about models; got None")
+        if agent.learn_B:
+            raise ValueError(
+                "learn_B of the pymdp agent must be False for a gain about models, which predicts by the model's B"
+            )
         for name, found, wanted in (
             ("num_states", agent.num_states, self.full.num_states),
             ("num_obs", agent.num_obs, self.full.num_outcomes),

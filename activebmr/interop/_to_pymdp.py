@@ -20,13 +20,15 @@ if TYPE_CHECKING:
 
 __all__ = ["to_pymdp"]
 
-_OF_THE_MODEL = ("A", "B", "C", "D", "E", "pA", "A_dependencies", "B_dependencies", "num_controls", "policies", "policy_len")
+_SIZES = ("A_dependencies", "B_dependencies", "num_controls", "policies", "policy_len")
+_OF_THE_MODEL = ("A", "B", "C", "D", "E", "pA", "pB", *_SIZES)
 
 
 def to_pymdp(model: POMDP, planner: Planner | None = None, **agent_options: Any) -> Agent:
     """A pymdp agent with our model, in float64 if jax's x64 mode is on: ``jax.config.update("jax_enable_x64", True)``.
 
-    It learns the modalities that have counts. Likelihoods without counts get `KNOWN` of them if others have counts.
+    It learns the likelihoods and transitions that have counts, online. Those without get `KNOWN` of them if others of their
+    kind have counts.
 
     Args:
         model: the model; preferences must not change over time. What is preferred never (-inf) gets -32 nats there.
@@ -38,7 +40,8 @@ def to_pymdp(model: POMDP, planner: Planner | None = None, **agent_options: Any)
 
     Raises:
         ImportError: if pymdp is not installed.
-        ValueError: if pymdp cannot express something.
+        ValueError: if pymdp cannot express something, such as counts of initial states or habits, or of transitions that do
+            not depend on their own factor.
 
     Warns:
         UserWarning: if modalities inform together in the planner: in pymdp their gains are summed.
@@ -53,15 +56,16 @@ def to_pymdp(model: POMDP, planner: Planner | None = None, **agent_options: Any)
     import jax.numpy as jnp
 
     planner = Planner(habit="always", modalities="separate") if planner is None else planner
-    learned = model.learned_modalities
-    a = [mean(model.pA[m]) if m in learned else model.A[m] for m in range(model.num_modalities)]  # type: ignore[index]
-    pa = [model.pA[m] if m in learned else _known_counts(model.A[m]) for m in range(model.num_modalities)]  # type: ignore[index]
-    transitions = [_with_itself(model, f) for f in range(model.num_factors)]
+    a_known, b_known = _expected(model, "A"), _expected(model, "B")
+    pa, pb = (_counts(model, kind, values) for kind, values in (("A", a_known), ("B", b_known)))
+    _check_learned(model)
+    transitions = [_with_itself(model, f, b) for f, b in enumerate(b_known)]
     arrays = lambda parts: [jnp.asarray(np.array(x)) for x in parts]  # noqa: E731
     options: dict[str, Any] = {
-        "use_param_info_gain": "param" in planner.gains and bool(learned),
+        "use_param_info_gain": "param" in planner.gains and (pa is not None or pb is not None),
         "use_states_info_gain": "state" in planner.gains,
-        "learn_A": bool(learned),
+        "learn_A": pa is not None,
+        "learn_B": pb is not None,
         "gamma": planner.gamma,
         **_action_options(model, planner, agent_options),
         **agent_options,
@@ -73,12 +77,13 @@ def to_pymdp(model: POMDP, planner: Planner | None = None, **agent_options: Any)
             stacklevel=2,
         )
     return make(
-        A=arrays(a),
+        A=arrays(a_known),
         B=arrays(b for b, _ in transitions),
         C=arrays(preferences),
         D=arrays(model.D),  # type: ignore[arg-type]
         E=jnp.asarray(prior),
-        pA=arrays(pa) if learned else None,
+        pA=None if pa is None else arrays(pa),
+        pB=None if pb is None else arrays(_with_itself(model, f, p)[0] for f, p in enumerate(pb)),
         A_dependencies=[list(deps) for deps in model.A_dependencies],  # type: ignore[union-attr]
         B_dependencies=[deps for _, deps in transitions],
         policies=jnp.asarray(np.array(model.policies), dtype=jnp.int32),  # rollout fails on int64
@@ -87,13 +92,33 @@ def to_pymdp(model: POMDP, planner: Planner | None = None, **agent_options: Any)
     )
 
 
-def _known_counts(a: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.where(a > 0, KNOWN * a, ZERO)
+def _expected(model: POMDP, kind: str) -> list[NDArray[np.float64]]:
+    """Values of all tables of a kind: the means of counts where there are some."""
+    return [x if n is None else mean(n) for x, n in zip(getattr(model, kind), getattr(model, f"p{kind}"), strict=True)]
 
 
-def _with_itself(model: POMDP, factor: int) -> tuple[NDArray[np.float64], list[int]]:
-    """Transitions and their dependencies, with the factor itself among them."""
-    b, deps = model.B[factor], list(model.B_dependencies[factor])  # type: ignore[index]
+def _counts(model: POMDP, kind: str, known: list[NDArray[np.float64]]) -> list[NDArray[np.float64]] | None:
+    """Counts of all tables of a kind, of known ones so many that they stay known; None if there are no others."""
+    held = getattr(model, f"p{kind}")
+    if all(n is None for n in held):
+        return None
+    return [np.where(x > 0, KNOWN * x, ZERO) if n is None else n for x, n in zip(known, held, strict=True)]
+
+
+def _check_learned(model: POMDP) -> None:
+    for table in model.learned:
+        if table.kind in "DE":
+            raise ValueError(f"p{table} of the model must be None: pymdp's agents do not learn {table.kind}")
+        if table.kind == "B" and table.index not in model.B_dependencies[int(table.index)]:  # type: ignore[index]
+            raise ValueError(
+                f"B_dependencies[{table.index}] of the model must hold {table.index} itself if p{table} is learned: pymdp adds "
+                "it, and would learn a table for each of its states"
+            )
+
+
+def _with_itself(model: POMDP, factor: int, b: NDArray[np.float64]) -> tuple[NDArray[np.float64], list[int]]:
+    """Transitions (or counts of them) and their dependencies, with the factor itself among them."""
+    deps = list(model.B_dependencies[factor])  # type: ignore[index]
     if factor in deps:
         return b, deps
     return np.repeat(b[..., None, :], model.num_states[factor], axis=-2), [*deps, factor]

@@ -15,21 +15,24 @@ prior E                of policies, always; log 0 is -36        of controls or p
 q_pi                   softmax(gamma neg_efe + log E)           the same
 action, "full"         softmax(alpha log q_pi), or the best     softmax(alpha (neg_efe + log E)): pymdp's alpha is ours / gamma
 action, "marginal"     per factor, softmax(alpha log q(u))      the same: ``Planner(sampling="marginal")``
-counts pA              of all modalities or of none             of any; the others are known, there with `KNOWN` counts
-A and pA               two things until something is learned    A is the mean of the counts
-learning               if learn_A, at every step                with counts; ``Learning(rate=0)`` freezes them
+counts pA, pB          of all of a kind or of none              of any; the others are known, there with `KNOWN` counts
+A and pA, B and pB     two things until something is learned    A and B are the means of the counts
+learning               if learn_A, learn_B                      with counts; ``Learning(rate={"pB": 0})`` freezes them
+learning_mode          "online": at every step                  the same by default
+.                      "offline": at the end of a rollout       ``Learning(at_end=True)``: at the end of a trial
+pairs of states for B  products of beliefs, now and before      the same in "mean-field"; exact beliefs have exact pairs
 a count of zero        gets evidence like any other             never changes
-novelty                at every count                           none once each column has one of ``novelty_cutoff`` (256)
-counts over B          pB                                       none
-learn_C, _D, _E        do nothing                               are not there
+novelty of A and B     at every count                           none once each column has one of ``novelty_cutoff`` (256)
+learn_C, _D, _E        do nothing                               no counts of C; ``pD`` and ``pE`` are learned here
 controls of a factor   of any factors (B_action_dependencies)   its own
 transitions            must depend on the factor itself         need not: it is added there, with equal columns
 gain about models      none, but see `policy_search`            ``Planner(gains=("state", "param", "model"))``
 deeper search          si_policy_search(horizon), for rollout   ``Planner(depth=horizon - 1)``
 =====================  =======================================  ====================================================
 
-Where counts that are learned hold zeros, learning makes the two part: pymdp adds to them what rounding leaves of a belief, and
-a count of 1e-16 promises 36 nats of novelty. Otherwise the same model and the same outcomes give the same numbers up to
+Where counts that are learned hold zeros, learning makes the two part: pymdp adds to those of A what rounding leaves of a
+belief, and a count of 1e-16 promises 36 nats of novelty; to those of B it adds whole shares of moves that cannot be, as it
+multiplies what is believed before and after a move. Otherwise the same model and the same outcomes give the same numbers up to
 rounding, with the agent that `agent_from_pymdp` makes.
 """
 
