@@ -134,6 +134,8 @@ class Agent:
             self.rounds, self._inheritance.of(1), introspection is not None, self._own,
         )  # fmt: skip
         claimed = set(self._own.counts) & set(self.hypotheses.tables if self.hypotheses is not None else ())
+        if self.hypotheses is not None and self.hypotheses.models:
+            claimed = set(self._own.counts)  # models of their own learn all that they have counts of
         if claimed:
             raise ValueError(
                 f"own pA of Agent must not speak about modalities that hypotheses speak about; both do about {sorted(claimed)}"
@@ -144,16 +146,16 @@ class Agent:
         moving = [t for t in model.learned if t.kind in ("B", "D")]
         if moving and not hasattr(mind.believing, "moves"):
             raise ValueError(
-                f"inference of Agent must be 'exact' (or 'spm') to learn transitions or initial states; got {self.inference!r} "
-                f"and counts p{moving[0]}"
+                f"inference of Agent must not be {self.inference!r} to learn transitions or initial states, p{moving[0]}: "
+                "'exact' does from exact pairs, 'factorised', 'sequential', 'mean-field' and 'spm' from products of marginals"
             )
         self._sleeping: Sleeping = Awake()
         if introspection is not None:
             self._check_dreamer(introspection)
             self._sleeping = Sleeper(model, introspection, self.learning, self._scored, self._who_dreams)
-        counting = CountLearning(
-            model, self.learning, mind.believing, [mind.comparing, self._sleeping], checks.flag(remember, "remember of Agent")
-        )
+        models = self.hypotheses.models if self.hypotheses is not None else ()
+        learning, remembers = self.learning.among(model, models), checks.flag(remember, "remember of Agent")
+        counting = CountLearning(model, learning, mind.believing, [mind.comparing, self._sleeping], remembers)
         self._acting = Acting(model, self.planner)
         self.life = Life(model, mind, mind.learner or counting, self._sleeping, self._acting)
         self._surprise = Surprise(model)

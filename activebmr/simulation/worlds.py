@@ -69,6 +69,7 @@ class ModelProcess:
             else:
                 flat = a.reshape(a.shape[0], -1).T
                 self._columns.append((flat, np.arange(len(flat))[None]))
+        self._spoken = [m in tables for m in range(model.num_modalities)]  # others' columns are numbered by states
         self._cumulative = [c.cumsum(axis=1) for c, _ in self._columns]
         # per factor, by truth: the next state's cumulative probabilities by states and controls; probabilities of the first one
         self._moves = [_variants(tables.get(Table("B", f)), b).cumsum(axis=-1) for f, b in enumerate(model.B)]
@@ -124,14 +125,14 @@ class ModelProcess:
     def _outcomes(self, uniforms: Floats) -> Ints:
         model = self.model
         out = np.empty((len(self.states), model.num_modalities), dtype=np.intp)
-        for m, (columns, assignment) in enumerate(self._columns):
+        for m, (_, assignment) in enumerate(self._columns):
             deps = model.A_dependencies[m]  # type: ignore[index]
             column = self.states[:, deps[0]]
             if len(deps) > 1:
                 column = column * self._strides[m][0]
             for f, stride in zip(deps[1:], self._strides[m][1:], strict=True):
                 column += self.states[:, f] * stride
-            if len(columns) != assignment.size:  # hypotheses share columns
+            if self._spoken[m]:
                 column = assignment[self.truth if len(assignment) > 1 else 0, column]
             certain = self._certain[m]
             if certain is None:

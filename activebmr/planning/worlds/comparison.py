@@ -88,10 +88,10 @@ def side_by_side(p: Prospects, components: Sequence[int], chances: Sequence[Floa
     """Probabilities of the joint outcomes of independent components ``(pairs, n)``, modalities in ascending order."""
     out, order = chances[0], list(p.telling[components[0]])
     for i, chance in zip(components[1:], chances[1:], strict=True):
-        out = (out[:, :, None] * chance[:, None, :]).reshape(len(out), -1)
+        out = (out[:, :, None] * chance[:, None, :]).reshape(len(out), out.shape[1] * chance.shape[1])
         order += p.telling[i]
     if order == sorted(order):
         return out
     sizes = [p.world.model.num_outcomes[m] for m in order]
     axes: Ints = np.argsort(order)
-    return np.ascontiguousarray(out.reshape(-1, *sizes).transpose(0, *(1 + axes))).reshape(len(out), -1)
+    return np.ascontiguousarray(out.reshape(len(out), *sizes).transpose(0, *(1 + axes))).reshape(out.shape)

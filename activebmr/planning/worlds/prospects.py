@@ -242,7 +242,11 @@ class Prospects:
             reads = self.world.reads[i][m]
             at = reads.known[known[row]][:, None] + reads.hidden
             chance = columns.at("table", "A", m, agents, models, at)
-            out = chance if out is None else (out[..., None] * chance[:, :, None, :]).reshape(*chance.shape[:2], -1)
+            if out is None:
+                out = chance
+                continue
+            n = out.shape[2] * chance.shape[2]  # not left to be found out: of a world that is refuted no units are left
+            out = (out[..., None] * chance[:, :, None, :]).reshape(*chance.shape[:2], n)
         assert out is not None
         return out
 
