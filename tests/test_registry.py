@@ -32,6 +32,7 @@ FLAWS = {
         GOOD.format(name="numbered") + "OPTIONS = {'pace': [1, 2]}",
         "OPTIONS that do not map names to lists of values",
     ),
+    "endless": (GOOD.format(name="endless") + "TRIALS = 0", "TRIALS that are no whole number >= 1: 0"),
     "still": (GOOD.format(name="still") + "paradigm = 3", "paradigm that is no function"),
 }
 

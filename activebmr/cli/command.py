@@ -20,7 +20,15 @@ import typer
 from activebmr.cli import prune as prune_cli
 from activebmr.cli.problems import Problem, make_folder
 from activebmr.cli.report import console, report_replay, report_run, truth_sentence
-from activebmr.simulation.registry import ParadigmModule, draw_figures, load_paradigm, options_of, paradigm_names, unknown
+from activebmr.simulation.registry import (
+    ParadigmModule,
+    draw_figures,
+    load_paradigm,
+    options_of,
+    paradigm_names,
+    trials_of,
+    unknown,
+)
 
 if TYPE_CHECKING:
     from activebmr.simulation.paradigm import Paradigm
@@ -151,7 +159,7 @@ def run(
         ),
     ] = None,
     agents: Annotated[int, _option("Agents per scheme, 1 or more.", "N")] = 64,
-    trials: Annotated[int, _option("Trials of every agent, 1 or more.", "N")] = 32,
+    trials: Annotated[int | None, _option("Trials of every agent, 1 or more.", "N", "the paradigm's own, or 32")] = None,
     seed: Annotated[int, _option("Seed of all random numbers, 0 or more; agent k has the same in all schemes.", "N")] = 0,
     jobs: Annotated[
         int,
@@ -175,6 +183,7 @@ def run(
     module = _module(paradigm)
     schemes = _build(module, _scheme_names(module, scheme), _rule(true_rule), _settings(module, settings))
     _in_range("--agents", agents, 1)
+    trials = trials_of(module) if trials is None else trials
     _in_range("--trials", trials, 1)
     _in_range("--seed", seed, 0, MAX_SEED)
     jobs = _processes(jobs)

@@ -10,8 +10,8 @@ The module holds ``NAME`` (the same name), ``DESCRIPTION`` (a sentence), ``SCHEM
 ``DEFAULT_SCHEME`` and ``paradigm(scheme, true_rule) -> activebmr.Paradigm``, where ``true_rule`` is the index of the hypothesis
 that is true in the world, ``"random"`` for another one per agent, or None for the paradigm's own. It may also have
 ``figures(result, folder) -> list of paths``, with which the command line draws; ``table(result) -> (header, rows, notes)``,
-what it prints instead of its own table; and ``OPTIONS`` (name -> the values it may have, the default first), further arguments
-of ``paradigm`` that ``--set name=value`` chooses.
+what it prints instead of its own table; ``TRIALS``, how many trials a run has if nothing else is said (32); and ``OPTIONS``
+(name -> the values it may have, the default first), further arguments of ``paradigm`` that ``--set name=value`` chooses.
 """
 
 from __future__ import annotations
@@ -23,11 +23,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Protocol, cast
 
+from activebmr.checks import is_whole
+
 if TYPE_CHECKING:
     from activebmr.simulation.paradigm import Paradigm
     from activebmr.simulation.result import Result
 
-__all__ = ["GROUP", "ParadigmModule", "draw_figures", "load_paradigm", "options_of", "paradigm_names", "unknown"]
+__all__ = ["GROUP", "ParadigmModule", "draw_figures", "load_paradigm", "options_of", "paradigm_names", "trials_of", "unknown"]
 
 GROUP = "activebmr.paradigms"
 
@@ -100,6 +102,9 @@ def _flaw(name: str, module: ModuleType) -> str | None:
         for k, v in options.items()
     ):
         return "has OPTIONS that do not map names to lists of values"
+    trials = getattr(module, "TRIALS", 1)
+    if not is_whole(trials) or trials < 1:
+        return f"has TRIALS that are no whole number >= 1: {trials!r}"
     if not callable(module.paradigm):
         return "has a paradigm that is no function"
     return None
@@ -108,6 +113,11 @@ def _flaw(name: str, module: ModuleType) -> str | None:
 def options_of(module: ParadigmModule) -> dict[str, list[str]]:
     """A paradigm's own options and the values that each may have, the default first."""
     return {name: list(values) for name, values in getattr(module, "OPTIONS", {}).items()}
+
+
+def trials_of(module: ParadigmModule) -> int:
+    """How many trials a run of a paradigm has if nothing else is said."""
+    return int(getattr(module, "TRIALS", 32))
 
 
 def draw_figures(module: ParadigmModule, result: Result, folder: Path) -> list[Path] | None:

@@ -49,6 +49,7 @@ SCHEMES = {
     "watching": "never sets anything",
 }
 DEFAULT_SCHEME = "gain"
+TRIALS = 12
 OPTIONS = {"watched": ("3", "2", "1")}
 
 _DECISIVE = 1e9  # action precision: a billionth of a nat of gain decides, and only true ties are left to chance

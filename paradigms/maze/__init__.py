@@ -50,6 +50,7 @@ SCHEMES = {
     "random": "knows the maps, but takes any door until only one map is left",
 }
 DEFAULT_SCHEME = "look-ahead"
+TRIALS = 1
 OPTIONS = {"corridors": ("2", "1", "0")}
 
 MOVES = 64
