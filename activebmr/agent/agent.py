@@ -52,10 +52,10 @@ class Agent:
             smoothing. ``"models"`` (the default with hypotheses): exact beliefs about hypotheses and states together.
             ``"factorised"``: exact for each observation, but one distribution per factor in between; ``"sequential"``: the
             same, one modality after the other (SPM, the paper); ``"mean-field"``: fixed-point iteration (pymdp);
-            ``"paths"``: message passing along policies' paths (SPM 2017); ``"spm"``: SPM's ``spm_MDP_VB_XXX``, its numbers,
-            with counts of A, B, D and E and without hypotheses (`activebmr.inference.spm`). The others but ``"models"`` score
-            hypotheses by the counts that agents have (the paper). ``"joint"`` is a former name of ``"factorised"``,
-            ``"message-passing"`` one of ``"paths"``.
+            ``"paths"``: message passing along policies' paths (SPM 2017), counts learned when the trial is over; ``"spm"``:
+            SPM's ``spm_MDP_VB_XXX``, its numbers, with counts of A, B, D and E and without hypotheses
+            (`activebmr.inference.spm`). The others but ``"models"`` score hypotheses by the counts that agents have (the
+            paper). ``"joint"`` is a former name of ``"factorised"``, ``"message-passing"`` one of ``"paths"``.
         learning: rate and retention of counts.
         selection: when hypotheses are adopted; ignored without hypotheses.
         reasoning: settings of ``inference="models"``, which they imply; no other way can be asked for beside them. Until an
@@ -147,13 +147,20 @@ class Agent:
         if moving and not hasattr(mind.believing, "moves"):
             raise ValueError(
                 f"inference of Agent must not be {self.inference!r} to learn transitions or initial states, p{moving[0]}: "
-                "'exact' does from exact pairs, 'factorised', 'sequential', 'mean-field' and 'spm' from products of marginals"
+                "'exact' does from exact pairs, 'factorised', 'sequential', 'mean-field', 'paths' and 'spm' from products of "
+                "marginals"
+            )
+        models = self.hypotheses.models if self.hypotheses is not None else ()
+        steps = [m.policy_length for m in (model, *models) if Table("E", -1) in m.learned]
+        if steps and max(steps) > 1 and not hasattr(mind.believing, "habits"):
+            raise ValueError(
+                f"pE of POMDP must be per factor for policies of several steps (here {max(steps)}); whole policies become "
+                "habits with inference='paths' and PathSettings(policies='trial') alone"
             )
         self._sleeping: Sleeping = Awake()
         if introspection is not None:
             self._check_dreamer(introspection)
             self._sleeping = Sleeper(model, introspection, self.learning, self._scored, self._who_dreams)
-        models = self.hypotheses.models if self.hypotheses is not None else ()
         learning, remembers = self.learning.among(model, models), checks.flag(remember, "remember of Agent")
         counting = CountLearning(model, learning, mind.believing, [mind.comparing, self._sleeping], remembers)
         self._acting = Acting(model, self.planner)

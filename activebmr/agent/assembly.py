@@ -37,6 +37,7 @@ from activebmr.inference.tables import CountTable, KnownTable
 from activebmr.inference.worlds.worlds import Worlds
 from activebmr.model.components import Component, components_of
 from activebmr.model.hypotheses import HypothesisSpace
+from activebmr.model.naming import Table
 from activebmr.model.pomdp import POMDP
 from activebmr.planning.evaluation import Evaluation
 from activebmr.planning.joint.planning import JointPlanning
@@ -44,7 +45,7 @@ from activebmr.planning.marginal import MarginalPlanning, warn_of_separate_gains
 from activebmr.planning.models.own import OwnProspects
 from activebmr.planning.models.planning import ReasonedPlanning, Thinking
 from activebmr.planning.models.shared import SharedProspects
-from activebmr.planning.paths.along import AlongPaths, PathPlanning
+from activebmr.planning.paths.along import AlongPaths, AlongTrials, PathPlanning
 from activebmr.planning.paths.inference import PathInference
 from activebmr.planning.planner import Planner
 from activebmr.planning.preferences import Preferences
@@ -158,7 +159,9 @@ def _worlds(order: Order, space: HypothesisSpace | None, comparing: Comparing | 
             f"{settings.counts!r} and {settings.evidence!r}"
         )
     models = space.models if space is not None and space.models else (order.model,)
-    believing = Worlds(order.model, space, [learning.rates_of(m) for m in models], settings.max_size)
+    each = [learning.among(m, models) for m in models]
+    kept = [x.retentions_of(m) for x, m in zip(each, models, strict=True)]
+    believing = Worlds(order.model, space, [x.rates_of(m) for x, m in zip(each, models, strict=True)], settings.max_size, kept)
     if comparing is None:
         assert space is not None
         comparing = ByWorlds(believing, space, order.selection, learning, order.own.prior)
@@ -360,10 +363,19 @@ def _paths(order: Order) -> Mind:
         raise ValueError("curious of Selection must be False for message passing: its preferences are always in force")
     gains = [g for g in planner.gains if g != "model"]
     settings = PathSettings.curiosity() if order.paths is None else order.paths
+    if settings.eta != 1.0:
+        raise ValueError(
+            f"eta of PathSettings must be 1 for agents, who learn at the rates of Learning, rate={{'pB': ..., 'pE': ...}}; got "
+            f"{settings.eta}"
+        )
+    trial = settings.policies == "trial"
+    if trial and order.introspects and Table("E", -1) in order.model.learned:
+        raise ValueError("pE of POMDP must be per factor for agents that introspect: trials lived again choose no policy")
     preferences = Preferences(order.model, LOG_FLOOR if settings.quirks else None, order.own.preferences)
     gamma = planner.gamma
     inference = PathInference(order.model, order.trial_length, gains, gamma, preferences.at, settings)
-    return Mind(AlongPaths(order.model, inference), PathPlanning(inference, planner), _soft(order), scheme=inference)
+    believing = (AlongTrials if trial else AlongPaths)(order.model, inference)
+    return Mind(believing, PathPlanning(inference, planner), _soft(order), scheme=inference)
 
 
 def _spm(order: Order) -> Mind:

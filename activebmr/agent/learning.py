@@ -82,6 +82,7 @@ class CountLearning:
         self._smooth = settings.smooth or believing.in_hindsight
         self._at_once = believing.at_once and not self._smooth and not settings.at_end
         self._remembers = remember or bool(self._learned and not self._at_once)
+        self._habits: Callable[[object], Floats | None] | None = getattr(believing, "habits", None)
         self._entries: dict[str, Callable[[Table, Moment], Entries | None]] = {
             "A": self._seen, "B": self._moved, "D": self._begun, "E": self._done,
         }  # fmt: skip
@@ -141,7 +142,12 @@ class CountLearning:
         return np.arange(len(q)), np.zeros(len(q), dtype=np.intp), np.asarray(q)
 
     def _done(self, table: Table, moment: Moment) -> Entries | None:
-        """Controls that were followed by an observation: what is done after the last one of a trial changes nothing."""
+        """Controls that were followed by an observation: what is done after the last one of a trial changes nothing. Where
+        beliefs are about policies of whole trials, what these say.
+        """
+        if table.index == -1 and self._habits is not None:
+            q = self._habits(moment.belief)
+            return None if q is None else (np.arange(len(q)), np.zeros(len(q), dtype=np.intp), q)
         if moment.controls is None:
             return None
         if table.index == -1:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -81,6 +81,17 @@ class Learning(_Settings):
         for name in ("smooth", "at_end"):
             object.__setattr__(self, name, checks.flag(getattr(self, name), f"{name} of Learning"))
 
+    def among(self, model: POMDP, models: Sequence[POMDP]) -> Learning:
+        """The same for one of several models: without what is said of tables that others of these have alone.
+
+        Raises:
+            ValueError: if a name is of a learned table of none of them.
+        """
+        if len(models) < 2:
+            return self
+        kept = {name: _of_some(getattr(self, name), model, models, f"{name} of Learning") for name in ("rate", "retention")}
+        return replace(self, **kept)
+
     def rates_of(self, model: POMDP) -> dict[Table, float | Floats]:
         """Rate of every learned table of a model.
 
@@ -99,13 +110,39 @@ def _of_tables(value: Any, model: POMDP, name: str) -> dict[Table, float | Float
         return dict.fromkeys(model.learned, value)
     out: dict[Table, float | Floats] = dict.fromkeys(model.learned, 1.0)
     for key in sorted(value, key=lambda k: "[" in str(k)):  # kinds first: what a table has by its own name goes before
-        of_kind = re.fullmatch(r"p([ABDE])", str(key))
-        tables = [t for t in model.learned if of_kind is not None and t.kind == of_kind[1]] or [model.table(key)]
-        for table in tables:
-            if table not in out:
-                raise ValueError(f"{name} must name tables that are learned, {[f'p{t}' for t in model.learned]}; got {key!r}")
+        for table in _named(key, model, name):
             out[table] = value[key]
     return out
+
+
+def _named(key: str, model: POMDP, name: str) -> list[Table]:
+    """The learned tables that a name of one, or of a kind of them, means."""
+    of_kind = re.fullmatch(r"p([ABDE])", str(key))
+    tables = [t for t in model.learned if of_kind is not None and t.kind == of_kind[1]]
+    if of_kind is None or (key == "pE" and not tables):
+        tables = [model.table(key)]
+    if not tables or not set(tables) <= set(model.learned):
+        raise ValueError(f"{name} must name tables that are learned, {[f'p{t}' for t in model.learned]}; got {key!r}")
+    return tables
+
+
+def _of_some(value: Any, model: POMDP, models: Sequence[POMDP], name: str) -> Any:
+    """What a model has of rates by name, of which each must be that of a learned table of one of the models."""
+    if not isinstance(value, Mapping):
+        return value
+    kept = {}
+    for key in value:
+        refused = {}
+        for i, m in enumerate(models):
+            try:
+                _named(key, m, name)
+            except ValueError as error:
+                refused[i] = error
+        if len(refused) == len(models):
+            raise refused[0]
+        if not any(m is model for i, m in enumerate(models) if i in refused):
+            kept[key] = value[key]
+    return kept
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,6 +16,7 @@ from activebmr.inference.knowledge import Knowledge
 from activebmr.inference.worlds.beliefs import WorldsBelief
 from activebmr.inference.worlds.worlds import Worlds
 from activebmr.model.hypotheses import HypothesisSpace
+from activebmr.model.naming import table_of
 from activebmr.reduction.evidence import log_odds_of_scores
 
 __all__ = ["ByWorlds"]
@@ -28,7 +29,7 @@ class ByWorlds(ByPosterior):
         believing: whose posterior counts.
         space: the hypotheses.
         settings: when one of them is adopted.
-        learning: how evidence fades: by the least retention, if it is not the same for all tables.
+        learning: how evidence fades: by the least retention of tables that hypotheses learn, if it is given by table.
         prior: of each agent over hypotheses ``(n_agents, n_hypotheses)``; the space's by default.
     """
 
@@ -39,7 +40,10 @@ class ByWorlds(ByPosterior):
         self._worlds = believing
         kept = learning.retention
         if isinstance(kept, Mapping):
-            kept = np.minimum.reduce([np.asarray(v) for v in kept.values()])
+            kept = 1.0
+            for world, held in zip(believing.worlds, believing.kept, strict=True):
+                for key in world.counting:
+                    kept = np.minimum(kept, held[table_of(key)])
         self._kept: Any = kept
 
     def posterior(self, knowledge: Knowledge, belief: WorldsBelief) -> Floats | None:
@@ -63,7 +67,9 @@ class ByWorlds(ByPosterior):
         return Verdict(self._spread(softmax(weights)), odds, best, odds > window(self._settings, knowledge))
 
     def adopt(self, knowledge: Knowledge, verdict: Verdict) -> Floats | None:
-        """Counts of tables that hypotheses speak about become those of the hypothesis adopted, with its own evidence."""
+        """Counts of tables that hypotheses speak about become those of the hypothesis adopted, with its own evidence; where it
+        gives values, which leave nothing to count, they stay the agent's own.
+        """
         changed = np.flatnonzero(verdict.passing & (knowledge.adopted != verdict.best))
         if self._settings.at_once:  # then it was adopted before the trial was over
             changed = np.flatnonzero(verdict.passing)
@@ -76,6 +82,7 @@ class ByWorlds(ByPosterior):
             for key, counts in self._worlds.claimed(knowledge.models, home, models[mine] - here.start, who).items():
                 table = knowledge.counted(key)
                 plain = counts[:, table.layout.order]
-                some = plain.sum(axis=(1, 2)) > 0
-                table.replace(who[some], plain[some], np.arange(counts.shape[1]))
+                some = self._worlds.worlds[home].claims[key].learns[models[mine] - here.start]
+                if some.any():
+                    table.replace(who[some], plain[some], np.arange(counts.shape[1]))
         return verdict.posterior

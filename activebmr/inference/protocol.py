@@ -21,7 +21,9 @@ class Believing(Protocol):
             the trial is over, whatever their `Learning` says.
         in_hindsight: whether counts are always learned from beliefs given the whole trial, whatever `Learning` says.
 
-    Ways that let agents learn transitions also have ``moves``, see `Moving`; agents of others are refused when they are built.
+    Ways that let agents learn transitions also have ``moves``, see `Moving`; those in which policies of several steps become
+    habits have ``habits``: what a belief adds to their counts ``(n_agents, n_policies)``, or None. Agents of others are refused
+    when they are built.
     """
 
     at_once: bool

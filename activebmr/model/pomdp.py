@@ -42,7 +42,7 @@ class POMDP:
             an ``A[m]`` beside them must be that mean within 1e-6.
         pB, pD: the same for transitions (of the shape of ``B[f]``) and initial states ``(S_f,)``, per factor.
         pE: habits: per factor ``None`` or counts of its controls ``(U_f,)``, or one vector of counts of policies
-            ``(n_policies,)``, which must be of one step.
+            ``(n_policies,)``; of several steps, these are learned with ``inference="paths"`` and policies of whole trials.
         A_dependencies: per modality the factors that its likelihood depends on, in the order of its axes; by default all.
         B_dependencies: per factor the factors that its transitions depend on; by default the factor itself.
         policies: controls ``(n_policies, length, n_factors)``, or ``(n_policies, n_factors)`` for policies of one step. By
@@ -231,13 +231,24 @@ class POMDP:
                 values = getattr(self, kind)
                 held = [i < len(counts) and counts[i] is not None for i in range(len(values))]
                 changes[kind] = [None if new else x for x, new in zip(values, held, strict=True)]
-        if "pE" in changes and "E" not in changes:
-            changes["E"] = None
         if self._default_policies and "policies" not in changes and changes.keys() & {"policy_length", "B"}:
             changes["policies"] = None
         if "B" in changes and "E" not in changes and isinstance(self.E, tuple) and all((e == e[0]).all() for e in self.E):
             changes["E"] = None
+        if "pE" in changes and "E" not in changes:
+            changes.update(self._habits_beside(changes["pE"]))
         return replace(self, **changes)
+
+    def _habits_beside(self, counts: Any) -> dict[str, Any]:
+        """What E becomes with other counts of habits: their mean; what they say nothing of stays as it is."""
+        if counts is None:
+            return {}
+        if _is_vector(counts) or isinstance(self.pE, np.ndarray):
+            return {"E": None}
+        if not isinstance(self.E, tuple):
+            return {}
+        held = [i < len(counts) and counts[i] is not None for i in range(len(self.E))]
+        return {"E": [None if new else e for e, new in zip(self.E, held, strict=True)]}
 
     # --- validation ------------------------------------------------------------------------------------------------------
     def _checked_dependencies(self, name: str, given: Any, count: int) -> tuple[tuple[int, ...], ...]:
@@ -363,11 +374,6 @@ class POMDP:
         assert vector is not None
         if vector.shape != (len(self.policies),):
             raise ValueError(f"pE as a vector must have one entry per policy ({len(self.policies)}); got {vector.shape}")
-        if self.policies.shape[1] != 1:
-            raise ValueError(
-                f"pE as a vector must go with policies of one step; these have {self.policies.shape[1]} (habits of several "
-                "steps are counted per factor)"
-            )
         return vector
 
     def _checked_e(self) -> Any:

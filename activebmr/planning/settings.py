@@ -11,7 +11,7 @@ from activebmr.inference.knowledge import Knowledge
 from activebmr.model.pomdp import POMDP
 from activebmr.planning.planner import Planner
 
-__all__ = ["gamma_of", "later_prior", "log_prior", "steps_left"]
+__all__ = ["gamma_of", "habits", "later_prior", "log_prior", "steps_left"]
 
 
 def steps_left(planner: Planner, trial_length: int | None, t: int) -> int:
@@ -25,15 +25,16 @@ def log_prior(model: POMDP, planner: Planner, t: int, knowledge: Knowledge, agen
     """Log prior over policies of some agents at time t ``(n_policies,)``, or of each ``(agents, n_policies)`` if it is learned;
     0 where it does not count.
     """
-    return _habits(model, knowledge, agents) if t == 0 or planner.habit == "always" else 0.0
+    return habits(model, knowledge, agents) if t == 0 or planner.habit == "always" else 0.0
 
 
 def later_prior(model: POMDP, planner: Planner, knowledge: Knowledge, agents: Ints) -> Floats:
     """The same at steps that a search imagines."""
-    return _habits(model, knowledge, agents) if planner.habit == "always" else np.zeros(len(model.policies))
+    return habits(model, knowledge, agents) if planner.habit == "always" else np.zeros(len(model.policies))
 
 
-def _habits(model: POMDP, knowledge: Knowledge, agents: Ints) -> Floats:
+def habits(model: POMDP, knowledge: Knowledge, agents: Ints) -> Floats:
+    """Log prior over policies ``(n_policies,)``, or of some agents ``(agents, n_policies)`` if it is learned."""
     learned = {table.index: counts for table, counts in knowledge.others.items() if table.kind == "E"}
     if not learned:
         return model.log_policy_prior

@@ -8,7 +8,7 @@ import numpy as np
 
 from activebmr.arrays import Bools, Floats, Ints
 from activebmr.inference.paths.climbing import Climber, Route, short_softmax
-from activebmr.inference.paths.lessons import expected_transitions, learned, likelihood_lessons
+from activebmr.inference.paths.lessons import expected_transitions, learned, likelihood_lessons, moved
 from activebmr.inference.paths.likelihoods import joint_likelihood, state_likelihood
 from activebmr.inference.paths.settings import PathSettings
 from activebmr.inference.paths.state import Ascent, PathCounts, Paths
@@ -56,8 +56,7 @@ class PathBeliefs(Climber):
         """Take in what was done, if anything, and then seen: the beliefs of every policy; changes ``paths``."""
         if paths.joint is None:
             paths.joint = joint_likelihood(self.model, tables, self.settings.quirks)
-        if paths.counts is not None and paths.transitions is None:
-            paths.transitions = expected_transitions(self.model, paths.counts, self.settings)
+        self._expect(paths)
         if controls is not None:
             paths.controls.append(controls)
         paths.outcomes.append(outcomes)
@@ -69,13 +68,23 @@ class PathBeliefs(Climber):
         paths.x = ascent.x
         return ascent
 
+    def _expect(self, paths: Paths) -> None:
+        """Expect transitions and initial states as they have been learned."""
+        if paths.counts is not None and paths.transitions is None:
+            paths.transitions = expected_transitions(self.model, paths.counts, self.settings)
+
     def recall(self, paths: Paths, tables: Sequence[KnownTable | CountTable]) -> list[Floats]:
         """Beliefs about every moment of a whole trial, given its outcomes and controls, under other counts."""
+        self._expect(paths)
         again = Paths(
             paths.outcomes, paths.controls, likelihoods=[state_likelihood(self.model, tables, o) for o in paths.outcomes]
         )
         again.transitions = paths.transitions
         return [x[:, 0] for x in self.ascend(again, ahead=False).x]
+
+    def moved(self, paths: Paths, factor: int, t: int) -> Floats:
+        """Which of a factor's transitions led to moment t >= 1 ``(n_agents, S_f, S_d0, ..., U_f)``, see `learn`."""
+        return moved(self.model, paths, self.settings, factor, t)
 
     def moves(self, paths: Paths) -> Ints:
         """What each policy does next ``(n_policies, n_factors)``."""

@@ -13,7 +13,7 @@ from activebmr.inference.paths.state import PathCounts, Paths
 from activebmr.inference.paths.transitions import Transitions, outer
 from activebmr.model.pomdp import POMDP
 
-__all__ = ["expected_transitions", "learned", "likelihood_lessons"]
+__all__ = ["expected_transitions", "learned", "likelihood_lessons", "moved"]
 
 
 def likelihood_lessons(model: POMDP, paths: Paths, beliefs: Sequence[Floats], modality: int) -> Floats:
@@ -43,24 +43,32 @@ def learned(model: POMDP, paths: Paths, settings: PathSettings) -> PathCounts:
 
 
 def _pairs(model: POMDP, paths: Paths, settings: PathSettings, f: int) -> Floats:
-    """How often a factor's transitions were gone through, by what is believed of neighbouring moments, which are independent
-    under these beliefs ``(n_agents, S_f, S_d0, ..., U_f)``.
+    """How often a factor's transitions were gone through in a trial ``(n_agents, S_f, S_d0, ..., U_f)``."""
+    total = np.zeros((len(paths.likelihoods[0]), *model.B[f].shape))
+    for t in range(1, len(paths.outcomes)):
+        total += moved(model, paths, settings, f, t)
+    return total
+
+
+def moved(model: POMDP, paths: Paths, settings: PathSettings, f: int, t: int) -> Floats:
+    """Which of a factor's transitions led to moment t >= 1, by what is believed of it and the moment before, which are
+    independent under these beliefs ``(n_agents, S_f, S_d0, ..., U_f)``.
     """
     assert paths.x is not None
-    n, x = len(paths.likelihoods[0]), paths.x
-    total = np.zeros((n, *model.B[f].shape))
-    for t in range(1, len(paths.outcomes)):
-        # SPM weighs a policy by what was thought of it then, also where it has been dropped since
-        q_pi = paths.posteriors[t if settings.own_past else -1]
-        before = outer([x[g][:, :, t - 1] for g in model.B_dependencies[f]])  # type: ignore[index]
-        pairs = q_pi[..., None, None] * x[f][:, :, t, :, None] * before[..., None, :]
-        pairs = pairs.reshape(*pairs.shape[:2], *total.shape[1:-1])
-        if settings.own_past:
-            for u in range(total.shape[-1]):
-                total[..., u] += np.take(pairs, np.flatnonzero(model.policies[:, t - 1, f] == u), axis=1).sum(axis=1)
-        else:
-            total[np.arange(n), ..., paths.controls[t - 1][:, f]] += pairs.sum(axis=1)
-    return total
+    n, x, lived = len(paths.x[f]), paths.x, paths.policies is None  # a trial that is recalled has no policies
+    own_past = settings.own_past and not lived
+    # SPM weighs a policy by what was thought of it then, also where it has been dropped since
+    q_pi = np.ones((n, 1)) if lived else paths.posteriors[t if own_past else -1]
+    before = outer([x[g][:, :, t - 1] for g in model.B_dependencies[f]])  # type: ignore[index]
+    pairs = q_pi[..., None, None] * x[f][:, :, t, :, None] * before[..., None, :]
+    out = np.zeros((n, *model.B[f].shape))
+    pairs = pairs.reshape(*pairs.shape[:2], *out.shape[1:-1])
+    if own_past:
+        for u in range(out.shape[-1]):
+            out[..., u] = np.take(pairs, np.flatnonzero(model.policies[:, t - 1, f] == u), axis=1).sum(axis=1)
+    else:
+        out[np.arange(n), ..., paths.controls[t - 1][:, f]] = pairs.sum(axis=1)
+    return out
 
 
 def expected_transitions(model: POMDP, counts: PathCounts, settings: PathSettings) -> Transitions:

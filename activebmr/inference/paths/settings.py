@@ -39,7 +39,8 @@ class PathSettings:
         zeta: policies of a trial with a probability below exp(-zeta) of the best one's are dropped, > 0.
         beta: rate of the gamma prior over the precision of policies, whose expectation is then inferred after every outcome; >
             0. None: the precision is the agent's ``gamma``.
-        eta: learning rate of the counts kept by `PathCounts`, >= 0.
+        eta: learning rate of the counts kept by `PathCounts`, >= 0; 1 for agents, whose rates are those of `Learning`. SPM's
+            is the rate of all counts but those of initial states: ``Learning(rate={"pA": eta, "pB": eta, "pE": eta})``.
         quirks: whether SPM's deviations are reproduced: at the ends of a path free energy weighs the likelihood as often as
             there are factors, or half as often; expected free energy counts the moment that has just been observed; a
             policy's past is what it would have done, not what was done; what is to come speaks to the past; novelty is the

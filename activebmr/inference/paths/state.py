@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from activebmr.arrays import Bools, Floats, Ints
+from activebmr.inference.knowledge import Knowledge
 from activebmr.inference.paths.transitions import Transitions
+from activebmr.model.naming import Table
 from activebmr.model.pomdp import POMDP
 
 __all__ = ["Ascent", "PathCounts", "Paths", "PolicyBelief"]
@@ -44,11 +46,23 @@ class PathCounts:
         pB: per factor ``(n_agents, S_f, S_d0, ..., U_f)``, or None where B is known.
         pD: per factor ``(n_agents, S_f)``, or None where D is known.
         pE: ``(n_agents, n_policies)``, or None.
+        novel: per factor agents who may still learn something from its transitions ``(n_agents,)``; None (for a factor, or
+            altogether) if all may.
     """
 
     pB: list[Floats | None]
     pD: list[Floats | None]
     pE: Floats | None
+    novel: list[Bools | None] | None = None
+
+    @classmethod
+    def of(cls, model: POMDP, knowledge: Knowledge) -> PathCounts | None:
+        """Counts of transitions and initial states as agents have them; None if they learn neither."""
+        held = [[knowledge.others.get(Table(kind, f)) for f in range(model.num_factors)] for kind in "BD"]
+        if all(table is None for tables in held for table in tables):
+            return None
+        pB, pD = ([None if table is None else table.tensor() for table in tables] for tables in held)
+        return cls(pB, pD, None, [None if table is None else table.novel for table in held[0]])
 
     @classmethod
     def start(
@@ -103,6 +117,7 @@ class Paths:
         beliefs: after the last outcome, per factor beliefs about every moment, averaged over policies
             ``(n_agents, times, S_f)``.
         counts: what agents have learned about B, D and E, if they learn it.
+        log_prior: log prior over policies ``(n_agents, n_policies)`` where it is learned, but not in ``counts``.
         transitions: B and D as expected in this trial, where they are learned.
         x: after the last outcome, per factor beliefs of every policy ``(n_agents, n_policies, times, S_f)``; ``earlier``: the
             same after the outcome before, from which SPM's ascent starts.
@@ -119,6 +134,7 @@ class Paths:
     likelihoods: list[Floats] = field(default_factory=list)
     beliefs: list[Floats] = field(default_factory=list)
     counts: PathCounts | None = None
+    log_prior: Floats | None = None
     transitions: Transitions | None = None
     x: list[Floats] | None = None
     earlier: list[Floats] | None = None

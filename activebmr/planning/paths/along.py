@@ -13,14 +13,16 @@ from activebmr.arrays import Floats, Ints
 from activebmr.inference.beliefs import Belief
 from activebmr.inference.knowledge import Knowledge, Memory, Percept
 from activebmr.inference.looking_up import columns_of, unknown_factors
-from activebmr.inference.paths import Paths
-from activebmr.model.layout import layouts_of
+from activebmr.inference.paths import PathCounts, Paths
+from activebmr.model.layout import layout_of, layouts_of
+from activebmr.model.naming import Table
 from activebmr.model.pomdp import POMDP
 from activebmr.planning.evaluation import Evaluation
 from activebmr.planning.paths.inference import PathInference
 from activebmr.planning.planner import Planner
+from activebmr.planning.settings import habits
 
-__all__ = ["AlongPaths", "Journey", "PathPlanning"]
+__all__ = ["AlongPaths", "AlongTrials", "Journey", "PathPlanning"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,20 +31,22 @@ class Journey:
 
     Attributes:
         paths: the trial so far.
-        now: marginals of the present.
+        now: marginals of the present, or of time t.
+        t: the time that ``now`` is about.
         evaluation: what the policies are worth, which the beliefs are averaged by; None before the first outcome.
     """
 
     paths: Paths
     now: Belief
     evaluation: Evaluation | None = None
+    t: int = 0
 
     def copy(self) -> Journey:
         return self
 
 
 class AlongPaths:
-    """See `activebmr.inference.protocol.Believing`."""
+    """See `activebmr.inference.protocol.Believing`. What agents know when a trial begins holds until it is over."""
 
     at_once, in_hindsight = False, True
 
@@ -50,13 +54,24 @@ class AlongPaths:
         self.model, self.inference = model, inference
 
     def begin(self, knowledge: Knowledge) -> Journey:
-        return Journey(Paths(), Belief.start(self.model.D, knowledge.n_agents))  # type: ignore[arg-type]
+        initial: list[Floats] = list(self.model.D)  # type: ignore[arg-type]
+        for table, counts in knowledge.others.items():
+            if table.kind == "D":
+                initial[int(table.index)] = counts.likelihood[:, :-1]
+        return Journey(Paths(), Belief.start(initial, knowledge.n_agents))
 
     def perceive(self, belief: Journey, knowledge: Knowledge, controls: Ints | None, outcomes: Sequence[np.ndarray]) -> Percept:
         paths = belief.paths.copy()
+        if paths.now < 0:
+            self._know(paths, knowledge)
         now, free_energy, evaluation = self.inference.advance(paths, knowledge.tables, controls, list(outcomes))
         impossible = np.zeros(knowledge.n_agents, dtype=bool) if paths.impossible is None else paths.impossible
-        return Percept(Journey(paths, now, evaluation), -free_energy, impossible)
+        return Percept(Journey(paths, now, evaluation, paths.now), -free_energy, impossible)
+
+    def _know(self, paths: Paths, knowledge: Knowledge) -> None:
+        paths.counts = PathCounts.of(self.model, knowledge)
+        if any(table.kind == "E" for table in knowledge.others):
+            paths.log_prior = habits(self.model, knowledge, np.arange(knowledge.n_agents))
 
     def marginals(self, belief: Journey) -> Sequence[Floats]:
         return belief.now
@@ -67,6 +82,13 @@ class AlongPaths:
         joint = now.joint(factors)
         return joint.row, columns_of(layout, now, factors, joint), joint.weight
 
+    def moves(self, belief: Journey, factor: int, controls: Ints) -> tuple[Ints, Ints, Floats]:
+        """See `activebmr.inference.protocol.Moving`: the product of what is believed about two moments, policy by policy."""
+        found = self.inference.moved(belief.paths, factor, belief.t)
+        amounts = layout_of(self.model, Table("B", factor)).columns(found)
+        agents, columns = np.nonzero(amounts.any(axis=2))
+        return agents, columns, amounts[agents, columns]
+
     def hindsight(self, memory: Memory, knowledge: Knowledge) -> Sequence[Journey]:
         last: Journey = memory.moments[-1].belief
         # in a trial that ends early, beliefs reach beyond its end
@@ -75,14 +97,28 @@ class AlongPaths:
     def recall(self, memory: Memory, knowledge: Knowledge) -> Sequence[Journey]:
         controls = [m.controls for m in memory.moments[1:] if m.controls is not None]
         paths = Paths([m.outcomes for m in memory.moments], controls)
+        self._know(paths, knowledge)
         paths.beliefs = self.inference.recall(paths, knowledge.tables)
+        paths.x = [b[:, None] for b in paths.beliefs]
         return self._moments(replace(self.begin(knowledge), paths=paths), paths.beliefs)
 
     def _moments(self, at: Journey, beliefs: Sequence[Floats]) -> list[Journey]:
         return [
-            replace(at, now=Belief([np.ascontiguousarray(b[:, t]) for b in beliefs], None, self.model.num_states))
+            replace(at, now=Belief([np.ascontiguousarray(b[:, t]) for b in beliefs], None, self.model.num_states), t=t)
             for t in range(beliefs[0].shape[1])
         ]
+
+
+class AlongTrials(AlongPaths):
+    """The same where policies are those of whole trials, and may become habits."""
+
+    def habits(self, belief: Journey) -> Floats | None:
+        """What a trial adds to counts of policies ``(n_agents, n_policies)``: their posterior when it is over; None at the
+        times before.
+        """
+        policies = belief.paths.policies
+        assert policies is not None
+        return policies.q_pi if belief.t == belief.paths.now else None
 
 
 class PathPlanning:

@@ -130,7 +130,7 @@ class PathInference(PathBeliefs):
     ) -> tuple[Evaluation, Floats, PolicyBelief]:
         terms = self._terms(paths, tables, ascent)
         value, evidence = terms.value(self.gains), ascent.evidence
-        log_prior = self.model.log_policy_prior
+        log_prior = self.model.log_policy_prior if paths.log_prior is None else paths.log_prior
         if paths.counts is not None and paths.counts.pE is not None:
             log_prior = np.log(paths.counts.pE / paths.counts.pE.sum(axis=1, keepdims=True) + TINY)
         if paths.kept is not None:
@@ -255,7 +255,9 @@ class PathInference(PathBeliefs):
             else:
                 expected = flat / flat.sum(axis=2, keepdims=True)
                 gain = (expected * column_information_gain(flat, axis=2)).sum(axis=2)  # (agents, control, states)
-                into += (np.take(gain, moves[:, f], axis=1) * before).sum(axis=-1)
+                told = (np.take(gain, moves[:, f], axis=1) * before).sum(axis=-1)
+                novel = None if counts.novel is None or self.settings.quirks else counts.novel[f]
+                into += told if novel is None else np.where(novel[:, None], told, 0.0)
 
     def _moves_before(self, paths: Paths, j: int) -> Ints:
         """What each policy does between moments j - 1 and j, which lie ahead ``(n_policies, n_factors)``."""
