@@ -167,7 +167,7 @@ class Columns:
 
     def tensor(self, columns: Floats) -> Floats:
         """The way back, for a batch: ``(n, n_states, n_outcomes)`` to ``(n, n_outcomes, ...)``."""
-        return np.ascontiguousarray(columns.transpose(0, 2, 1)).reshape(len(columns), *self._shape)
+        return np.array(columns.transpose(0, 2, 1), order="C").reshape(len(columns), *self._shape)  # never what is counted on
 
     def columns(self, tensors: Floats) -> Floats:
         """A batch of tensors ``(n, n_outcomes, ...)`` as columns ``(n, n_states, n_outcomes)``."""

@@ -63,5 +63,5 @@ def read_name(key: Any, what: str) -> tuple[Table, bool]:
             f"{what} must be names of tables like 'pA[m]', 'B[f]' or 'pD[f]' (with the index or name of a modality or factor), "
             f"or the index m >= 0 of a modality; got {key!r}"
         )
-    owner: int | str = int(match[3]) if match[3].isdigit() else match[3]
+    owner: int | str = int(match[3]) if match[3].isdecimal() else match[3]
     return Table(match[2], owner), bool(match[1])

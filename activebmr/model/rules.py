@@ -109,7 +109,7 @@ def reachable_rules(
         sentence: format of the description, with ``{name}`` and ``{cases}``.
 
     Raises:
-        ValueError: if a state or control does not exist, or the factor moves with others.
+        ValueError: if a state or control does not exist, a move is no such pair, or the factor moves with others.
 
     Example:
         ``reachable_rules(model, "room", {"door": [(("hall", "east"), "kitchen")], "wall": []})``
@@ -123,7 +123,8 @@ def reachable_rules(
     for title, pairs in moves.items():
         counts = np.zeros((len(states), len(states), len(controls)))
         cases = []
-        for (here, control), there in pairs:
+        for move in pairs:
+            here, control, there = _move(move, title)
             s, u, t = _index(states, here, "state"), _index(controls, control, "control"), _index(states, there, "state")
             counts[t, s, u] += 1.0
             cases.append(f"{states[s]} -{controls[u]}-> {states[t]}")
@@ -190,7 +191,8 @@ def depends(
         concentration: Dirichlet counts of a column; None for values.
 
     Raises:
-        ValueError: if the table does not depend on a driver, or is neither A nor B.
+        ValueError: if the table does not depend on a driver, or is neither A nor B; if drivers stand twice, or ``values``
+            returns no probabilities of as many outcomes as there are.
 
     Example:
         ``depends(model, "A[payoff]", [["colour"], ["side"]], lambda state: [0.9, 0.1] if state == 0 else [0.2, 0.8])``
@@ -206,15 +208,29 @@ def depends(
         strange = [names[f] for f in factors if f not in deps]
         if strange:
             raise ValueError(f"{table} must depend on every driver; it does not on {strange}")
+        who = " and ".join(names[f] for f in factors) or "nothing"
+        if who in hypotheses:
+            raise ValueError(f"drivers must name different sets of factors; {list(given)} stands twice")
         dense = np.empty(shape)
         for column in np.ndindex(*shape[1:]):
             states = [column[deps.index(f)] for f in factors]
-            dense[(slice(None), *column)] = values(*states, *column[len(deps) :])
-        who = " and ".join(names[f] for f in factors) or "nothing"
+            said = np.asarray(values(*states, *column[len(deps) :]))
+            if said.shape != shape[:1]:
+                raise ValueError(f"values must return {shape[0]} probabilities, of {table}; got shape {said.shape}")
+            dense[(slice(None), *column)] = said
+        dense = columns(dense, "what values returns", "outcomes" if at.kind == "A" else "next states")
         what = model.labels["modality" if at.kind == "A" else "factor"][at.index]
         told.append(f"{what} depends on {who}")
         hypotheses[who] = _said(at.kind, at.index, dense, concentration)
     return HypothesisSpace(hypotheses, descriptions=told)
+
+
+def _move(given: Any, title: str) -> tuple[Any, Any, Any]:
+    try:
+        (here, control), there = given
+    except (TypeError, ValueError):
+        raise ValueError(f"moves[{title!r}] must hold pairs ((state, control), next state); got {given!r}") from None
+    return here, control, there
 
 
 def _said(kind: str, index: int | str, values: NDArray[np.float64], concentration: float | None) -> dict[str, Any]:

@@ -60,6 +60,7 @@ def run_batch(
     window = agent.selection.threshold
     # hypotheses that give values, or speak about other tables than likelihoods, leave no counts to be compared with the world
     by_posterior = agent.hypotheses is not None and not agent.hypotheses.plain
+    classes = None if agent.hypotheses is None else agent.hypotheses.distinct()[1]
     for i in range(n_trials):
         uniforms = next(draws)
         controls: Ints | None = None
@@ -79,7 +80,7 @@ def run_batch(
             measures["free_energy"][:, i] += info.free_energy
             measures["impossible"][:, i] += info.impossible
             if info.model_posterior is not None:
-                measures["unsure"][:, i] += ~(log_odds(info.model_posterior) > window)
+                measures["unsure"][:, i] += ~(log_odds(_of_classes(info.model_posterior, classes)) > window)
             for m, worth in paradigm.score.items():
                 value = np.asarray(worth)[outcomes[:, m]]
                 measures["wins"][:, i] += value > 0
@@ -105,6 +106,15 @@ def run_batch(
             tick(len(agents))
     measures["discovery_trials"] = (measures["kl_to_truth"] > _DISCOVERED).sum(axis=1)
     return measures, recorder.arrays() if recorder is not None else {}
+
+
+def _of_classes(posterior: Floats, classes: Ints | None) -> Floats:
+    """Probabilities of hypotheses that differ ``(n_agents, n)``: nothing tells apart those that agree everywhere."""
+    if classes is None or classes.max() + 1 == len(classes):
+        return posterior
+    out = np.zeros((len(posterior), classes.max() + 1))
+    np.add.at(out, (slice(None), classes), posterior)
+    return out
 
 
 def _surprise_of_truth(posterior: Floats, truths: Ints) -> Floats:

@@ -54,6 +54,7 @@ class WorldsBelief:
         worlds: what is believed about each world.
         weights: log probabilities of all models ``(n_agents, n_models)``, world after world.
         before, controls, outcomes: beliefs a step ago, what was done then ``(n_agents, n_factors)``, and what is seen now.
+            (Where nothing is to be counted when the trial is over, no further back.)
     """
 
     worlds: list[WorldBelief]
@@ -69,6 +70,13 @@ class WorldsBelief:
 
     def copy(self) -> WorldsBelief:
         return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled and copied: what was believed before goes first, so that long trials do not nest deeply."""
+        return {"_past": self.path()[:-1], **self.__dict__, "held": {}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update({k: v for k, v in state.items() if k != "_past"})
 
     def path(self) -> list[WorldsBelief]:
         """Beliefs of the trial so far, the first first."""

@@ -69,9 +69,10 @@ class Mover:
         for i, f in enumerate(c.hidden):
             table = tables[f]
             mine = table if len(table) == 1 else table[rows]
-            part = mine[:, :, self.columns(f, int(controls[i]), known)]
+            # taken, not indexed: matrices then lie in memory, and are multiplied, in one way however many rows there are
+            part = mine.take(self.columns(f, int(controls[i]), known), axis=2)
             if len(c.hidden) > 1:
-                part = part[..., self.states[i]]
+                part = part.take(self.states[i], axis=3)
             out = part if out is None else out * part
         assert out is not None
         return out

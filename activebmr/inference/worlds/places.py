@@ -39,6 +39,8 @@ class Reads:
 
     def seen(self, q: Floats) -> Floats:
         """Probabilities of the distinct columns ``(..., k)`` from those of hidden states ``(..., n_hidden)``."""
+        if q.ndim == 2:  # a product per row: its rounding must not depend on how many rows there are
+            return np.matmul(q[:, None], self.member)[:, 0]
         return np.matmul(q, self.member)
 
 

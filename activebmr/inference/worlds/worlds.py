@@ -14,6 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from activebmr import checks
 from activebmr.arrays import Floats, Ints, softmax
 from activebmr.inference.joint_belief import JointBelief
 from activebmr.inference.knowledge import Knowledge, Memory, Percept
@@ -27,7 +28,7 @@ from activebmr.inference.worlds.tables import claims_of
 from activebmr.inference.worlds.world import World
 from activebmr.model.hypotheses import HypothesisSpace
 from activebmr.model.layout import dynamics_of, layouts_of
-from activebmr.model.naming import Key
+from activebmr.model.naming import Key, table_of
 from activebmr.model.pomdp import POMDP
 
 __all__ = ["Worlds"]
@@ -43,6 +44,7 @@ class Worlds:
         space: the hypotheses; None for agents that have none.
         rates: per world the counts that one event adds, by table: called with the world's model.
         largest: numbers that an agent may keep about worlds.
+        kept: per world what counts are multiplied with after every trial, by table; by default 1.
 
     Attributes:
         worlds: the worlds, one after the other in the posterior over models.
@@ -56,7 +58,14 @@ class Worlds:
     in_hindsight = False
     tabled: tuple[int, ...] = ()
 
-    def __init__(self, model: POMDP, space: HypothesisSpace | None, rates: Sequence[Rates], largest: float = np.inf) -> None:
+    def __init__(
+        self,
+        model: POMDP,
+        space: HypothesisSpace | None,
+        rates: Sequence[Rates],
+        largest: float = np.inf,
+        kept: Sequence[Rates] | None = None,
+    ) -> None:
         self.model, self.space = model, space
         self.at_once = space is None
         if space is None:
@@ -69,6 +78,7 @@ class Worlds:
             self.worlds = [World(m, claims_of(m, merged)) for m in space.models or (model,)]
             self.log_prior = np.log(merged.prior)
         self.rates = list(rates)
+        self.kept = [{table_of(k): 1.0 for k in w.counting} for w in self.worlds] if kept is None else list(kept)
         own = [i for i, w in enumerate(self.worlds) if w.model is model]
         self.home = own[0]
         self.n_models = len(self.log_prior)
@@ -80,6 +90,8 @@ class Worlds:
             )
         ends = np.cumsum([0, *(w.n_models for w in self.worlds)])
         self.slices = [slice(int(a), int(b)) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+        # models that learn count what happened when a trial is over
+        self._looks_back = space is not None and any(w.counting for w in self.worlds)
         self._controlled = [list(w.model.controlled_factors) for w in self.worlds]
         self._plain = [np.argsort(layout.order) for layout in layouts_of(model)]
 
@@ -124,6 +136,8 @@ class Worlds:
             for w, b, before, u, rates in zip(self.worlds, after, belief.worlds, done, self.rates, strict=True)
         ]
         before = belief if controls is not None else None
+        if before is not None and not self._looks_back:  # one step back is all that anybody needs then
+            before = replace(before, before=None)
         return Percept(WorldsBelief(after, weights, before, controls, list(outcomes)), evidence, impossible)
 
     def _each(self, beliefs: Sequence[WorldBelief]) -> list[tuple[World, WorldBelief]]:
@@ -208,20 +222,21 @@ class Worlds:
         """What is learned on average is nothing to models that count by themselves."""
 
     def concluded(self, bank: WorldsBank, belief: WorldsBelief, retention: Floats | float) -> WorldsBank:
-        """What is carried on from a trial that ended with ``belief``; ``retention`` is that of all tables."""
+        """What is carried on from a trial that ended with ``belief``; ``retention`` is that of the posterior over models."""
         path = belief.path()
         counts = [dict(b.counts) for b in belief.worlds]
-        if path[0].outcomes and any(w.counting for w in self.worlds):
+        if path[0].outcomes and self._looks_back:
             smoothed, seen = self._smoothed(path), [b.outcomes for b in path]
             for i, w in enumerate(self.worlds):
                 moved = [self.of_world(i, b.controls) for b in path[1:] if b.controls is not None]
                 lived, hindsight = [b.worlds[i] for b in path], [b.worlds[i] for b in smoothed]
                 counts[i] = rest_of_trial(w, lived, hindsight, moved, seen, self.rates[i])
+        counts = [
+            {k: _faded(x, kept[table_of(k)]) for k, x in held.items()} for held, kept in zip(counts, self.kept, strict=True)
+        ]
         share = np.asarray(retention)
         prior, after = bank.log_prior, belief.weights
         if np.any(share < 1.0):
-            each = share if share.ndim == 0 else share[:, None, None, None]
-            counts = [{k: each * x for k, x in held.items()} for held in counts]
             of_models = share if share.ndim == 0 else share[:, None]
             with np.errstate(invalid="ignore"):
                 after = np.where(of_models == 1.0, after, prior + of_models * (after - prior))
@@ -234,8 +249,8 @@ class Worlds:
 
     # --- experiments -----------------------------------------------------------------------------------------------------
     def told(self, belief: WorldsBelief, states: Ints) -> WorldsBelief:
-        """Beliefs of agents that are told states ``(n_agents, n_factors)`` before a trial; -1 tells nothing about a factor, and
-        those that actions set are ignored.
+        """Beliefs of agents that are told states ``(n_agents, n_factors)`` before a trial, which is evidence about models that
+        disagree on how a trial begins; -1 tells nothing about a factor, and those that actions set are ignored.
 
         Raises:
             ValueError: if hypotheses have states of their own.
@@ -246,11 +261,23 @@ class Worlds:
             )
         (world,), (held,) = self.worlds, belief.worlds
         states = np.where(np.array(dynamics_of(world.union).kind) == "set", -1, states)
-        logs = [given_states(x, c.hidden, c.hidden_sizes, states) for x, c in zip(held.log, world.components, strict=True)]
-        return replace(belief, worlds=[replace(held, log=logs)], held={})
+        logs, scores = [], belief.weights
+        for x, c, touched in zip(held.log, world.components, world.touched, strict=True):
+            logs.append(given_states(x, c.hidden, c.hidden_sizes, states))
+            if touched:  # how probable each model held what is told
+                fits = np.where(np.isneginf(logs[-1]), -np.inf, x)
+                scores = scores + log_normalised(fits)[1]
+        return replace(belief, worlds=[replace(held, log=logs)], weights=log_normalised(scores, belief.weights)[0], held={})
 
     def experiments(self, belief: WorldsBelief) -> Ints:
         """Refused: which states would teach most is worked out for hypotheses about likelihoods alone."""
         raise ValueError(
             "experiments need hypotheses about likelihoods alone, given as counts; these speak about other tables or are values"
         )
+
+
+def _faded(counts: Floats, kept: float | Floats) -> Floats:
+    """Counts ``(n_agents, M, n_columns, n_outcomes)`` after forgetting; ``kept``: one share, or one of each agent."""
+    if not np.any(np.asarray(kept) < 1.0):
+        return counts
+    return counts * checks.each_agent(kept, len(counts), "retention of Learning")[:, None, None, None]

@@ -74,7 +74,7 @@ def moved(mover: Mover, columns: Columns, q: Floats, agents: Ints, models: Ints,
         for i, f in enumerate(c.hidden):
             part = columns.at("table", "B", f, agents[units], models[units], mover.columns(f, int(controls[i]), k))
             if len(c.hidden) > 1:
-                part = part[..., mover.states[i]]
+                part = part.take(mover.states[i], axis=-1)  # see `Mover.matrices`
             matrix = part if matrix is None else matrix * part
         assert matrix is not None
         out[units] = np.matmul(q[units][:, None], matrix)[:, 0]

@@ -124,10 +124,14 @@ class Prospects:
     ) -> tuple[list[Node], list[Floats], list[Ints]]:
         level, c = self.histories[i].levels[h], self.world.components[i]
         nodes, after, known_after = [], [], []
+        led: dict[tuple[int, int], Floats] = {}  # histories that differ in known factors alone move hidden ones alike
         for j, parent in enumerate(level.parent):
             q, known = before[parent], known_before[parent]
             then = c.known_next[int(level.known_code[j]), known] if c.known else known
-            now = self.predict(i, thoughts, columns, q, known, int(level.hidden_code[j]))
+            way = int(parent), int(level.hidden_code[j])
+            if way not in led:
+                led[way] = self.predict(i, thoughts, columns, q, known, way[1])
+            now = led[way]
             node = self.node(i, thoughts, columns, now, then, wanted)
             if "param" in gains:
                 node.param += self._novelty_of_moves(i, thoughts, columns, q, known, level.controls[j], now)
@@ -195,7 +199,8 @@ class Prospects:
             utility += self._utility(i, thoughts, chances[m], wanted[m])
         bundles = [self.telling[i]] if self.together else [[m] for m in self.telling[i]]
         expected, entropy = [], []
-        for ms in bundles if self.telling[i] else []:
+        asked = "state" in self.gains or ("model" in self.gains and self.compared[i])
+        for ms in bundles if self.telling[i] and asked else []:
             chance = chances[ms[0]] if len(ms) == 1 else self._joint(i, ms, thoughts, columns, q, known)
             doubt = -plogp(chance)
             if "state" in self.gains and any(m in self.world.components[i].telling for m in ms):
@@ -329,15 +334,16 @@ def information_about_starts(joint: Floats, likelihood: Floats, counts: Floats) 
     both = np.matmul(joint, likelihood).swapaxes(1, 2)  # (units, n, S_f)
     chance = both.sum(axis=2)
     after = both / np.where(chance > 0, chance, 1.0)[..., None]
-    taught = (chance * _divergence(counts[:, None], after)).sum(axis=1)
+    # (sums run in one order in any batch)
+    taught = np.ascontiguousarray(chance * _divergence(counts[:, None], after)).sum(axis=1)
     return np.maximum(taught - _divergence(counts, joint.sum(axis=2)), 0.0)
 
 
 def _divergence(counts: Floats, more: Floats) -> Floats:
     """KL divergence of Dirichlet distributions, of counts and ``more`` from counts alone, over the last axis."""
     shape = np.broadcast_shapes(counts.shape, more.shape)
-    held = np.moveaxis(np.broadcast_to(counts, shape), -1, 0)
-    added = np.where(held > 0, np.moveaxis(np.broadcast_to(more, shape), -1, 0), 0.0)
+    held = np.ascontiguousarray(np.moveaxis(np.broadcast_to(counts, shape), -1, 0))
+    added = np.where(held > 0, np.ascontiguousarray(np.moveaxis(np.broadcast_to(more, shape), -1, 0)), 0.0)
     return kl_divergence(held + added, held, floor=0.0)
 
 

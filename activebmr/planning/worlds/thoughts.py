@@ -71,7 +71,8 @@ def thoughts_of(world: World, belief: WorldBelief, weights: Floats, agents: Ints
     row, model = np.nonzero(weights > _LEAST)
     units = [(agents[row], model) if touched else (agents, 0) for touched in world.touched]
     q = [np.exp(log[at]) for log, at in zip(belief.log, units, strict=True)]
-    origins = {f: x[units[world.home[f]]] * q[world.home[f]][:, None] for f, x in belief.origins.items()}
+    # in one order in memory: products must not depend on how many rows there are
+    origins = {f: np.ascontiguousarray(x[units[world.home[f]]] * q[world.home[f]][:, None]) for f, x in belief.origins.items()}
     return Thoughts(agents, row, model, weights[row, model], q, [k[agents] for k in belief.known], origins)
 
 
