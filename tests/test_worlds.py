@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import gammaln
 
-from activebmr import POMDP, Agent, HypothesisSpace, Learning, Planner, Reasoning, Selection
+from activebmr import POMDP, Agent, HypothesisSpace, Learning, Paradigm, Planner, Reasoning, Selection
 from activebmr.dirichlet import kl_divergence
 
 ATOL = {"rtol": 0, "atol": 1e-11}
@@ -333,6 +333,29 @@ def test_a_hypothesis_is_adopted_within_a_trial_and_acted_on():
     assert not reach or any(way[t][0] == 3 for t in known)
 
 
+def test_a_hypothesis_that_is_refuted_is_given_up_at_once():
+    """Also where nothing else passes Occam's window, and its counts are those of the hypothesis for as long as it is held."""
+    model = POMDP(A=[np.eye(3)], B=[None], D=[np.eye(3)[0]], pB=[np.ones((3, 3, 1))])
+    certain = {f"to {s}": {"pB[0]": 1e-9 + 5.0 * np.eye(3)[:, [s, s, s]][:, :, None]} for s in (1, 2)}
+    certain["to 1"] = {"B[0]": np.eye(3)[:, [1, 1, 1]][:, :, None]}
+    space = HypothesisSpace(certain | {"anywhere": {"pB[0]": np.ones((3, 3, 1))}}, prior=[0.98, 0.01, 0.01])
+    agent = Agent(model, space, Planner(gains=(), alpha=None), selection=Selection(threshold=3.0))
+    state = agent.init()
+    for t in range(3):
+        state, _ = agent.step(state, min(t, 1))
+    state, _ = agent.end_trial(state)
+    assert state.adopted[0] == 0
+    for here, adopted in ((0, 0), (2, -1)):
+        state, info = agent.step(state, here)
+        assert state.adopted[0] == adopted
+    assert_array_equal(info.model_posterior[0], 0.0)
+    for here in (2, 2, 2, 2):
+        state, _ = agent.step(state, here)
+    state, report = agent.end_trial(state)
+    if state.adopted[0] == 1:
+        assert_allclose(agent.posterior_counts(state, "pB[0]")[0].sum(), 15.0 + 7, atol=1e-6)
+
+
 def test_numbers_of_an_agent_do_not_depend_on_the_others():
     model, space = rooms(7, 5, 1)
     agent = Agent(model, space, Planner(depth=1, gains=("state", "model", "param")), reasoning=Reasoning(lookahead=1))
@@ -469,3 +492,19 @@ def test_habits_are_learned_and_followed():
     state, info = agent.step(state, 0, action=[0])
     assert_allclose(agent.posterior_counts(state, "pE")[0], [2.0, 3.0])
     assert_allclose(info.q_pi, [0.25, 0.75])
+
+
+def test_what_cannot_be_averaged_or_chosen_is_refused():
+    space = HypothesisSpace({"stay": {"B[place]": STAY}, "learned": {"pB[place]": GO + 1}})
+    with pytest.raises(ValueError, match="average needs hypotheses that all give counts, or all values, of 'B.place.'"):
+        space.average("B[place]")
+    space = HypothesisSpace({"stay": {"B[place]": STAY}, "go": {"B[place]": GO}})
+    assert_allclose(space.average("B[place]"), 0.5)
+    with pytest.raises(ValueError, match="preparation 'chosen' needs hypotheses about likelihoods alone"):
+        Paradigm("p", "s", Agent(WORLD, space), WORLD, 3, space, 0, preparation="chosen")
+    models = {"a": WORLD, "b": WORLD.with_(E=[np.array([0.1, 0.9])])}
+    with pytest.raises(ValueError, match="models must agree in their priors over policies; E .or pE. of 'a' and 'b' differ"):
+        HypothesisSpace.from_models(models)
+    named = WORLD.with_(labels={**WORLD.labels, "outcomes": {"where": ["here", "there"]}})
+    with pytest.raises(ValueError, match="models must agree in their names of outcomes"):
+        HypothesisSpace.from_models({"a": WORLD, "b": named})

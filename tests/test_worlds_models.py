@@ -526,7 +526,7 @@ def place(**changes):
         (place(A=[np.eye(2), np.eye(2)], C=None), "must agree in their numbers of outcomes"),
         (
             place(labels={"modality": ["what"]}),
-            r"must agree in their names of outcomes; 'a' has \['modality_0'\], 'b' \['what'\]",
+            r"must agree in their names of modalities; 'a' has \['modality_0'\], 'b' \['what'\]",
         ),
         (place(B=[np.full((2, 2, 3), 0.5)]), r"must agree in their numbers of controls; 'a' has \[2\], 'b' \[3\]"),
         (place(B=[np.full((2, 2, 1), 0.5)]), r"numbers of controls; 'a' has \[2\], 'b' \[\]"),

@@ -13,7 +13,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from activebmr import POMDP, Agent, HypothesisSpace, Learning, Paradigm, Planner, Reasoning, Selection, depends, simulate
+from activebmr import (
+    POMDP,
+    Agent,
+    HypothesisSpace,
+    Learning,
+    Paradigm,
+    Planner,
+    Reasoning,
+    Selection,
+    depends,
+    replay,
+    simulate,
+)
 from activebmr import reachable_rules as reachable
 from activebmr.simulation.worlds import ModelProcess
 
@@ -342,6 +354,20 @@ def test_hypotheses_that_agree_do_not_leave_an_agent_unsure():
     result = simulate(Paradigm("x", "s", agent, model, 10, hypotheses=space, truth="a"), 8, 3, seed=1)
     assert (result.adopted_model == 0).all()
     assert (result.unsure[0, :, -1] == 0).all()
+    assert_allclose(result.kl_to_truth, -np.log(2 * result.true_model_posterior), rtol=0, atol=1e-12)
+
+
+def test_a_replay_measures_what_the_simulation_did():
+    one = POMDP(A=[np.array([[0.9, 0.2], [0.1, 0.8]])], B=[None], pB=[FLIP + 1.0])
+    two = POMDP(A=[np.full((2, 3), 0.5)], B=[FLIP, np.full((3, 3, 1), 1 / 3)], A_dependencies=[[1]])
+    values = HypothesisSpace({"a": {"pB[0]": FLIP * 3 + 0.2}, "b": {"B[0]": HALF}})
+    for space in (values, HypothesisSpace.from_models({"one": one, "two": two})):
+        agent = Agent(one, space, Planner(gains=("model", "param")), selection=Selection(threshold=2.0, at_once=True))
+        paradigm = Paradigm("x", "s", agent, one, 4, hypotheses=space, truth=0)
+        trace = simulate(paradigm, 3, 3, seed=1, trace=True).trace
+        again = replay(paradigm, **{k: trace[k][0].swapaxes(2, 3) for k in ("controls", "outcomes")})
+        for name in ("neg_efe", "free_energy", "model_posterior", "log_odds", "kl_to_truth"):
+            assert_array_equal(again[name], trace[name][0], err_msg=name)
 
 
 def test_habits_change_where_new_counts_say_so():

@@ -228,6 +228,11 @@ class Agent:
         """Whether agents keep a joint posterior over hypotheses and states, and so can be told states, or choose them."""
         return self._mind.experimenting is not None
 
+    @property
+    def sets_states(self) -> bool:
+        """Whether agents can say which states would teach them most, see `experiments`."""
+        return self._mind.experimenting is not None and self._mind.experimenting.sets_states
+
     # --- life of a batch -------------------------------------------------------------------------------------------------
     def init(self, n_agents: int | None = None) -> AgentState:
         """The state before the first observation; without a number, one agent whose reports have no axis for agents."""

@@ -101,7 +101,13 @@ class Mind:
 
 
 class Experimenting(Protocol):
-    """Beliefs about hypotheses that a trial can be prepared for."""
+    """Beliefs about hypotheses that a trial can be prepared for.
+
+    Attributes:
+        sets_states: whether it can be said which states would teach most.
+    """
+
+    sets_states: bool
 
     def told(self, belief: Any, states: Ints) -> Any:
         """Beliefs of agents that are told states ``(n_agents, n_factors)`` before a trial; -1 tells nothing about a factor, and

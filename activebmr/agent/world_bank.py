@@ -49,15 +49,19 @@ class ByWorlds(ByPosterior):
     def posterior(self, knowledge: Knowledge, belief: WorldsBelief) -> Floats | None:
         if self._settings.at_once:
             odds, best = self._odds(belief.weights)
-            self._take(knowledge, odds > window(self._settings, knowledge), best)
+            knowledge.adopted = np.where(odds > window(self._settings, knowledge), best, knowledge.adopted)
+        self._give_up(knowledge, belief.weights)
         return super().posterior(knowledge, belief)
 
     def _odds(self, log_weights: Floats) -> tuple[Floats, Ints]:
         """Log odds of each agent's best hypothesis, and which it is."""
         return np.asarray(log_odds_of_scores(log_weights)), self._worlds.first[log_weights.argmax(axis=1)]
 
-    def _take(self, knowledge: Knowledge, passing: np.ndarray, best: Ints) -> None:
-        knowledge.adopted = np.where(passing, best, knowledge.adopted)
+    def _give_up(self, knowledge: Knowledge, log_weights: Floats) -> None:
+        """What has been refuted is held no longer, whether or not anything else passes Occam's window."""
+        held = self._worlds.class_of[np.maximum(knowledge.adopted, 0)]
+        refuted = log_weights[np.arange(len(held)), held] == -np.inf
+        knowledge.adopted = np.where(refuted, -1, knowledge.adopted)
 
     def judge(self, knowledge: Knowledge, belief: WorldsBelief, posterior: Floats | None) -> Verdict | None:
         kept = checks.each_agent(self._kept, knowledge.n_agents, "retention of Learning") if np.ndim(self._kept) else self._kept
@@ -70,15 +74,14 @@ class ByWorlds(ByPosterior):
         """Counts of tables that hypotheses speak about become those of the hypothesis adopted, with its own evidence; where it
         gives values, which leave nothing to count, they stay the agent's own.
         """
-        changed = np.flatnonzero(verdict.passing & (knowledge.adopted != verdict.best))
-        if self._settings.at_once:  # then it was adopted before the trial was over
-            changed = np.flatnonzero(verdict.passing)
-        self._take(knowledge, verdict.passing, verdict.best)
-        home, models = self._worlds.home, self._worlds.class_of[knowledge.adopted[changed]]
+        knowledge.adopted = np.where(verdict.passing, verdict.best, knowledge.adopted)
+        self._give_up(knowledge, knowledge.models.log_posterior)
+        sure = np.flatnonzero(knowledge.adopted >= 0)  # also those of former trials: their hypothesis has learned on
+        home, models = self._worlds.home, self._worlds.class_of[knowledge.adopted[sure]]
         here = self._worlds.slices[home]
         mine = (models >= here.start) & (models < here.stop)
         if mine.any():
-            who = changed[mine]
+            who = sure[mine]
             for key, counts in self._worlds.claimed(knowledge.models, home, models[mine] - here.start, who).items():
                 table = knowledge.counted(key)
                 plain = counts[:, table.layout.order]

@@ -23,7 +23,7 @@ from activebmr.arrays import Bools, Ints
 from activebmr.behaviour.recordings import Recording
 from activebmr.model.layout import dynamics_of
 from activebmr.simulation.paradigm import Paradigm, stream
-from activebmr.simulation.recorder import Recorder, divergence_from, nothing
+from activebmr.simulation.recorder import Recorder, divergence_from, nothing, surprise_of_truth
 
 __all__ = ["replay"]
 
@@ -176,7 +176,7 @@ def _live(paradigm: Paradigm, recording: Recording, who: Ints, lengths: Ints) ->
     states = None if recording.states is None else recording.states[who]
     state, recorder = agent.init(n), Recorder(model, recording.outcomes.shape[2])
     dreams = [stream(0, 0, 2) for _ in who]  # the same for everyone, as if he were alone
-    adopted = []
+    adopted, space, truths = [], agent.hypotheses, paradigm.truths(0, who)
     for i, length in enumerate(lengths):
         if length == 0:
             recorder.skip()
@@ -191,7 +191,10 @@ def _live(paradigm: Paradigm, recording: Recording, who: Ints, lengths: Ints) ->
                 more["states"] = states[:, i, t]
             recorder.step(info, **_scores(info.acting, recorded[:, i, t], chosen[:, i, t]), **more)
         divergence = divergence_from(state, process)
-        recorder.trial(agent.life.conclude(state, dreams), divergence)
+        done = agent.life.conclude(state, dreams)
+        if space is not None and not space.plain and truths is not None and done.model_posterior is not None:
+            divergence = surprise_of_truth(done.model_posterior, truths, space.distinct()[1])  # as `simulate` has it
+        recorder.trial(done, divergence)
         adopted.append(state.adopted.copy())
     return recorder.arrays() | {"adopted_model": np.stack(adopted, axis=1)}
 

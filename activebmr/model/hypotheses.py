@@ -141,7 +141,8 @@ class HypothesisSpace:
 
         Args:
             models: from the name of each hypothesis to its model. They must agree in their outcomes, preferences (``C``),
-                numbers of controls that act on them, and policies; what of a model has counts is learned by it alone.
+                numbers of controls that act on them, policies and priors over these (``E``); what of a model has counts is
+                learned by it alone.
             prior, descriptions: see `HypothesisSpace`.
 
         Raises:
@@ -280,6 +281,9 @@ class HypothesisSpace:
             total: if given, the tensor is scaled to this total mass (Friston et al. 2025 give the naive agent total mass 1).
         """
         table = self._table(modality)
+        sharp = next((s for k, s in self.sharp.items() if self.tables[k] is table), np.zeros(1, dtype=bool))
+        if sharp.any() and not sharp.all():
+            raise ValueError(f"average needs hypotheses that all give counts, or all values, of {modality!r}; some give each")
         share = self.prior if weights is None else np.asarray(weights, dtype=np.float64)
         if share.shape != (len(self),):
             raise ValueError(f"weights must hold {len(self)} numbers, one per hypothesis; got shape {share.shape}")
@@ -366,12 +370,16 @@ def _check_comparable(a: POMDP, b: POMDP, name_a: str, name_b: str) -> None:
             raise ValueError(f"models must agree in their {what}; {name_a!r} has {mine}, {name_b!r} {other}")
 
     check("numbers of outcomes", a.num_outcomes, b.num_outcomes)
-    check("names of outcomes", a.labels["modality"], b.labels["modality"])
+    check("names of modalities", a.labels["modality"], b.labels["modality"])
+    check("names of outcomes", a.labels["outcomes"], b.labels["outcomes"])
     controlled = [[m.num_controls[f] for f in m.controlled_factors] for m in (a, b)]
     check("numbers of controls", *controlled)
     acting = [m.policies[:, :, list(m.controlled_factors)] for m in (a, b)]
     if acting[0].shape != acting[1].shape or not np.array_equal(*acting):
         raise ValueError(f"models must agree in their policies; those of {name_a!r} and {name_b!r} differ")
+    habits = [any(table.kind == "E" for table in m.learned) for m in (a, b)]
+    if habits[0] != habits[1] or not np.allclose(a.log_policy_prior, b.log_policy_prior, rtol=0, atol=1e-12):
+        raise ValueError(f"models must agree in their priors over policies; E (or pE) of {name_a!r} and {name_b!r} differ")
     for m, (mine, other) in enumerate(zip(a.C, b.C, strict=True)):  # type: ignore[arg-type]
         if not np.array_equal(mine, other):
             raise ValueError(f"models must agree in their preferences; C[{m}] of {name_a!r} and {name_b!r} differ")

@@ -107,6 +107,11 @@ class Paradigm:
             raise ValueError(
                 f"preparation {self.preparation!r} needs an agent that reasons jointly (Agent(..., reasoning=...))"
             )
+        if self.preparation == "chosen" and not self.agent.sets_states:
+            raise ValueError(
+                "preparation 'chosen' needs hypotheses about likelihoods alone, given as counts; those of the agent speak of "
+                "other tables, or give values, or it learns transitions"
+            )
         if self.agent.trial_length not in (None, self.trial_length):
             raise ValueError(
                 f"trial_length of the agent must be the paradigm's, {self.trial_length}, or None; got {self.agent.trial_length}"

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from activebmr.agent.state import AgentState, StepInfo, TrialInfo
-from activebmr.arrays import Floats
+from activebmr.arrays import Floats, Ints
 from activebmr.dirichlet import safe_log
 from activebmr.inference.tables import CountTable
 from activebmr.model.layout import layout_of
@@ -16,7 +16,7 @@ from activebmr.model.naming import KINDS, Key, table_of
 from activebmr.model.pomdp import POMDP
 from activebmr.simulation.worlds import ModelProcess, ModelsProcess
 
-__all__ = ["Recorder", "divergence_from", "nothing"]
+__all__ = ["Recorder", "divergence_from", "nothing", "of_classes", "surprise_of_truth"]
 
 
 class Recorder:
@@ -120,3 +120,20 @@ def divergence_from(state: AgentState, process: ModelProcess | ModelsProcess) ->
             gap = (truth * (safe_log(truth) - safe_log(expected[..., :-1])))[:, visited]
             total += np.ascontiguousarray(gap).reshape(state.n_agents, -1).sum(axis=1)
     return np.maximum(total, 0.0)
+
+
+def of_classes(posterior: Floats, classes: Ints | None) -> Floats:
+    """Probabilities of hypotheses that differ ``(n_agents, n)``: nothing tells apart those that agree everywhere."""
+    if classes is None or classes.max() + 1 == len(classes):  # (then each is its own)
+        return posterior
+    out = np.zeros((len(posterior), classes.max() + 1))
+    np.add.at(out, (slice(None), classes), posterior)
+    return out
+
+
+def surprise_of_truth(posterior: Floats, truths: Ints, classes: Ints | None = None) -> Floats:
+    """KL divergence of a posterior over hypotheses from certainty of the true one (or any that agrees with it everywhere, see
+    `of_classes`), nats ``(n_agents,)``.
+    """
+    each, true = of_classes(posterior, classes), truths if classes is None else classes[truths]
+    return -np.log(np.maximum(each[np.arange(len(truths)), true], 1e-300))

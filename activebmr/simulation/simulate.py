@@ -17,7 +17,7 @@ from activebmr.arrays import Floats, Ints
 from activebmr.reduction.evidence import log_odds
 from activebmr.simulation.checkpoints import Checkpoint, discard_checkpoint
 from activebmr.simulation.paradigm import Paradigm, describe, is_whole, stream
-from activebmr.simulation.recorder import Recorder, divergence_from
+from activebmr.simulation.recorder import Recorder, divergence_from, of_classes, surprise_of_truth
 from activebmr.simulation.result import DIMENSIONS, Result
 
 __all__ = ["Paradigm", "Recorder", "discard_checkpoint", "simulate"]
@@ -80,7 +80,7 @@ def run_batch(
             measures["free_energy"][:, i] += info.free_energy
             measures["impossible"][:, i] += info.impossible
             if info.model_posterior is not None:
-                measures["unsure"][:, i] += ~(log_odds(_of_classes(info.model_posterior, classes)) > window)
+                measures["unsure"][:, i] += ~(log_odds(of_classes(info.model_posterior, classes)) > window)
             for m, worth in paradigm.score.items():
                 value = np.asarray(worth)[outcomes[:, m]]
                 measures["wins"][:, i] += value > 0
@@ -91,7 +91,7 @@ def run_batch(
         divergence = divergence_from(state, process)
         done = agent.life.conclude(state, dreams)
         if by_posterior and done.model_posterior is not None and truths is not None:
-            divergence = _surprise_of_truth(done.model_posterior, truths)
+            divergence = surprise_of_truth(done.model_posterior, truths, classes)
         measures["kl_to_truth"][:, i] = divergence
         if done.model_posterior is not None and truths is not None:
             measures["model_posterior"][:, i] = done.model_posterior
@@ -106,20 +106,6 @@ def run_batch(
             tick(len(agents))
     measures["discovery_trials"] = (measures["kl_to_truth"] > _DISCOVERED).sum(axis=1)
     return measures, recorder.arrays() if recorder is not None else {}
-
-
-def _of_classes(posterior: Floats, classes: Ints | None) -> Floats:
-    """Probabilities of hypotheses that differ ``(n_agents, n)``: nothing tells apart those that agree everywhere."""
-    if classes is None or classes.max() + 1 == len(classes):
-        return posterior
-    out = np.zeros((len(posterior), classes.max() + 1))
-    np.add.at(out, (slice(None), classes), posterior)
-    return out
-
-
-def _surprise_of_truth(posterior: Floats, truths: Ints) -> Floats:
-    """KL divergence of a posterior over hypotheses from certainty of the true one, nats ``(n_agents,)``."""
-    return -np.log(np.maximum(posterior[np.arange(len(truths)), truths], 1e-300))
 
 
 def _empty(n_agents: int, n_trials: int, n_models: int) -> dict[str, NDArray[Any]]:

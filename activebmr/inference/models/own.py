@@ -58,7 +58,7 @@ class OwnEvidence:
         touched: per component whether hypotheses speak about one of its modalities.
     """
 
-    at_once, in_hindsight = False, False
+    at_once, in_hindsight, sets_states = False, False, True
 
     def __init__(self, model: POMDP, space: HypothesisSpace, offset: float, settings: Reasoning, rate: float | Floats) -> None:
         self.model, self.settings = model, settings

@@ -90,7 +90,7 @@ class SharedEvidence:
         ValueError: see `JointReasoner`.
     """
 
-    at_once, in_hindsight = False, False
+    at_once, in_hindsight, sets_states = False, False, True
 
     def __init__(self, model: POMDP, space: HypothesisSpace, offset: float, settings: Reasoning, rate: float | Floats) -> None:
         self.model, self.settings, self._rate = model, settings, rate

@@ -55,7 +55,7 @@ class Worlds:
         ValueError: if that is more than ``largest``, or transitions are too large to be held for every model.
     """
 
-    in_hindsight = False
+    in_hindsight, sets_states = False, False
     tabled: tuple[int, ...] = ()
 
     def __init__(
