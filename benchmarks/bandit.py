@@ -61,13 +61,20 @@ def regrets(result: Result, missed: dict[str, np.ndarray], after: int) -> None:
         print(f"| {name} | " + " | ".join(pm(gap[result.true_model == m]) for m in range(len(STRUCTURES))) + " |")
 
 
+def adopted_after(result: Result, s: int, after: int) -> np.ndarray:
+    """The structure that agents hold for theirs after so many trials ``(n_agents,)``: the last one whose log odds passed."""
+    passed = result.log_odds[s, :, :after] > bandit.WINDOW
+    last = after - 1 - passed[:, ::-1].argmax(axis=1)
+    return np.where(passed.any(axis=1), result.best_model[s][np.arange(len(last)), last], -1)
+
+
 def found(result: Result, after: int) -> None:
     """What agents have found after so many trials that payoffs depend on."""
     print("\n| scheme | true | posterior of it | most probable | adopted it | a wrong one |\n|---|---|---|---|---|---|")
     for s, scheme in enumerate(result.schemes[:3]):
-        done = (result.adoption_trial[s] >= 0) & (result.adoption_trial[s] < after)
+        adopted = adopted_after(result, s, after)
         held, best = result.true_model_posterior[s, :, after - 1], result.best_model[s, :, after - 1] == result.true_model
-        right, wrong = done & result.adopted_truth[s], done & result.adopted_wrong[s]
+        right, wrong = adopted == result.true_model, (adopted >= 0) & (adopted != result.true_model)
         for m, name in enumerate([*STRUCTURES, "all"]):
             mine = result.true_model == m if name != "all" else np.ones(len(held), dtype=bool)
             shares = " | ".join(f"{x[mine].mean():.1%}" for x in (best, right, wrong))

@@ -393,6 +393,11 @@ def test_table_and_figures_are_made(tmp_path):
     alone = simulate(t_maze.paradigm("knowing", 5, moves=4), 1, 1)
     assert t_maze.figures(alone, tmp_path) and t_maze.table(alone)[1][0][0] == "knowing"
     assert typical(result, "useless", 0) is None
+    strange = simulate(t_maze.paradigm("gain", moves=4, agent=t_maze.reasoning_agent(4, gains=())), 4, 3)
+    with pytest.raises(ValueError, match=r"result must have a trace, .* not those of the scheme 'gain'"):
+        t_maze.looks(strange)
+    own = simulate(t_maze.paradigm("mine", moves=4, agent=t_maze.reasoning_agent(4)), 4, 3)
+    assert t_maze.figures(own, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -425,18 +430,17 @@ def test_structures_have_names():
 # --- what it must show -----------------------------------------------------------------------------------------------------
 @pytest.mark.slow
 def test_structure_is_found_and_pays():
-    """128 agents: all but one in a hundred find the truth, none is ever wrong; then the cue is asked as in the best plan."""
-    n, sessions = 128, 96
+    """48 agents: they find the truth, none is ever wrong; from then on they ask the cue, and score, as in the best plan."""
+    n, sessions = 48, 88
     result = simulate(t_maze.paradigm(), n, sessions, seed=0, trace=True)
-    assert result.adopted_truth.mean() >= 0.99 and not t_maze.ever_wrong(result).any()
+    assert result.adopted_truth.mean() >= 0.97 and not t_maze.ever_wrong(result).any()
     told = simulate(t_maze.knowing(n, 0), n, sessions, seed=0)
     assert_array_equal(t_maze.after(result), t_maze.after(result, told))
     gap = t_maze.scores(told)[0].mean(axis=1) - best_possible(told)
     assert abs(gap.mean()) < 4 * standard_error(gap)
     looks, when = t_maze.looks(result), t_maze.known_after(result)[0]
+    assert t_maze.floor(result) < when.mean() < 1.25 * watch(0, result.agent, result.true_model, sessions).mean()
     for k, s in enumerate(structures_of(result)):
         if result.adopted_truth[0, k] and when[k] < sessions:
             assert looks[k, when[k] :].mean() == pytest.approx(best_session(s).looks, abs=1e-9)
             assert looks[k, : when[k]].mean() > 2
-    greedy = simulate(t_maze.paradigm("gain"), n, sessions, seed=0)
-    assert t_maze.known_after(greedy)[0].mean() > when.mean() + 10

@@ -96,17 +96,17 @@ def live(agent, state, seen, acting):
 
 
 # --- what is believed --------------------------------------------------------------------------------------------------------
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(st.integers(0, 10**6))
 def test_the_posterior_over_models_is_that_of_all_paths(seed):
     """After every observation, over two trials, with outcomes missing or soft; free energy is minus the log evidence of all
-    models; beliefs about states are about the agent's own model, whichever that is.
+    models; beliefs about states, at once and in hindsight, are about the agent's own model, whichever that is.
     """
     models = family(seed)
     rng = np.random.default_rng(seed)
     prior = rng.dirichlet(np.ones(3)) + 0.02
     own = int(rng.integers(3))
-    agent = Agent(models[own], space_of(models, prior), Planner(gains=(), alpha=None), selection=NEVER)
+    agent = Agent(models[own], space_of(models, prior), Planner(gains=(), alpha=None), selection=NEVER, remember=True)
     state, odds = agent.init(), np.log(prior / prior.sum())
     for _ in range(2):
         seen, acting = lived(models, rng, 3, soft=0.15)
@@ -124,6 +124,10 @@ def test_the_posterior_over_models_is_that_of_all_paths(seed):
             total = np.logaddexp.reduce(now)
             assert_allclose(info.free_energy, past - total, rtol=0, atol=1e-9)
             past = total
+        if weights[own].sum() > 0:
+            for t, given_all in enumerate(agent.hindsight(state)):
+                for f, q in enumerate(given_all):
+                    assert_allclose(q[0], brute.marginal(models[own], brute.at_time(weights[own], t), f), **EXACT)
         odds = now - np.logaddexp.reduce(now)
         state, report = agent.end_trial(state)
         assert_allclose(report.model_posterior[0], brute.softmax(odds), **EXACT)
@@ -141,7 +145,7 @@ def entropy(p):
     return -sum(x * math.log(x) for x in np.ravel(p) if x > 0)
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(st.integers(0, 10**6), st.booleans())
 def test_gains_are_those_of_all_joint_outcomes(seed, together):
     """I(M; O), I(S; O | M) and utility, of all modalities together or one by one; every model has its own factors, of which
@@ -181,7 +185,7 @@ def test_gains_are_those_of_all_joint_outcomes(seed, together):
         assert_allclose(infos[-1].utility[k], utility, rtol=0, atol=1e-9)
 
 
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(st.integers(0, 10**6), st.sampled_from(["best", "posterior"]))
 def test_a_search_branches_over_the_outcomes_of_all_models(seed, backup):
     """Two steps: what the first policy is worth, and what can then be done, averaged over joint outcomes of the mixture."""
@@ -226,7 +230,7 @@ def test_a_search_branches_over_the_outcomes_of_all_models(seed, backup):
 
 
 # --- the order of the data ---------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_the_order_of_trials_does_not_matter_to_what_is_sharp(seed):
     models = family(seed)
     rng = np.random.default_rng(seed)
@@ -272,7 +276,7 @@ def seen_states(rng):
     return one, two, both
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 def test_where_states_are_seen_models_that_learn_are_compared_exactly(seed):
     """Each by its own evidence of A, B and D, at every moment: Dirichlet-multinomial, from what was seen."""
     rng = np.random.default_rng(seed)
@@ -310,7 +314,7 @@ def test_where_states_are_seen_models_that_learn_are_compared_exactly(seed):
     assert_array_equal(agent.prior_counts(state, 1)[0], own.pA[1])
 
 
-@settings(max_examples=15)
+@settings(max_examples=12)
 @given(st.integers(0, 10**6))
 def test_within_a_trial_models_whose_states_stay_learn_exactly(seed):
     """Hidden states that nothing moves: evidence of all that is seen is a mixture over them of Dirichlet-multinomials."""
@@ -337,7 +341,7 @@ def _counts(rng, model):
     return [a * rng.gamma(2.0, size=a.shape[1:]) * 2 + 0.3 * (a > 0) for a in model.A]
 
 
-@settings(max_examples=15)
+@settings(max_examples=12)
 @given(st.integers(0, 10**6))
 def test_counts_of_the_own_model_are_those_of_all_its_paths(seed):
     """What an agent reports to have learned is about its own model, given that it is true, and not an average over models."""
@@ -438,7 +442,7 @@ def test_every_agent_may_have_a_prior_of_its_own():
 
 
 # --- batches, copies, worlds -------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("seed", [0, 3, 5, 8])
+@pytest.mark.parametrize("seed", [3, 5])
 def test_numbers_of_an_agent_do_not_depend_on_the_others(seed):
     """To the last bit, with learning, a search and gains."""
     rng = np.random.default_rng(seed)

@@ -17,7 +17,7 @@ from activebmr.arrays import Floats, Ints
 from activebmr.reduction.evidence import log_odds
 from activebmr.simulation.checkpoints import Checkpoint, discard_checkpoint
 from activebmr.simulation.paradigm import Paradigm, describe, is_whole, stream
-from activebmr.simulation.recorder import Recorder, divergence_from, of_classes, surprise_of_truth
+from activebmr.simulation.recorder import Recorder, divergence_from, nothing, of_classes, surprise_of_truth
 from activebmr.simulation.result import DIMENSIONS, Result
 
 __all__ = ["Paradigm", "Recorder", "discard_checkpoint", "simulate"]
@@ -277,7 +277,7 @@ def _assemble(
             shape = (*shape[:-1], max(x.shape[-1] for x in held))
         whole = np.empty((len(schemes), len(agents), *shape), dtype=held[0].dtype)
         if any(x is None or x.shape[1:] != shape for row in shares for x in row):
-            whole.fill(np.nan)
+            whole.fill(nothing(whole.dtype))
         for s, row in enumerate(shares):
             at = 0
             for x, (_, who) in zip(row, batches, strict=True):

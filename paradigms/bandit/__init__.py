@@ -53,7 +53,8 @@ DEFAULT_SCHEME = "efe"
 OPTIONS = {"preference": [str(PREFERENCE), "0.25", "1.0", "2.0", "4.0", "8.0"]}
 
 WINDOW = 3.0
-"""Occam's window, nats: log odds at which an agent makes one structure its own; one in twenty-one is then wrong at most."""
+"""Occam's window, nats: log odds at which an agent makes one structure its own, until those of another pass it; of such odds
+one structure in twenty-one is wrong at most."""
 
 _GAINS: dict[str, tuple[str, ...]] = {"no-model-gain": ("param",), "greedy": ()}
 _DECISIVE = 1e9  # action precision: the best arm is pulled, and true ties are left to chance

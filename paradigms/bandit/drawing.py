@@ -143,11 +143,11 @@ def _over_preferences(ax: Axes, by_preference: Mapping[float, np.ndarray], misse
     totals = [by_preference[c].sum(axis=1) for c in sizes]
     means, errors = [t.mean() for t in totals], [standard_error(t) for t in totals]
     ax.errorbar(sizes, means, yerr=errors, color=plots.PALETTE["blue"], marker="o", markersize=3.5, linewidth=1.4, capsize=2)
-    for name in ("thompson", "greedy"):
+    for name, x, side in (("thompson", 0.99, "right"), ("greedy", 0.52, "center")):
         if name in missed:
             colour, value = plots.PALETTE[LOOKS[name][0]], missed[name].sum(axis=1).mean()
             ax.axhline(value, color=colour, linewidth=1.2)
-            ax.text(0.99, value, WORDS[name], transform=ax.get_yaxis_transform(), ha="right", va="bottom", color=colour)
+            ax.text(x, value, WORDS[name], transform=ax.get_yaxis_transform(), ha=side, va="bottom", color=colour)
     ax.axvline(PREFERENCE, color=INK, linewidth=0.7, linestyle=(0, (4, 2)))
     ax.set_xscale("log", base=2)
     ax.xaxis.set_major_formatter(lambda v, _: f"{v:g}")

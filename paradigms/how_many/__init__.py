@@ -1,15 +1,21 @@
-"""How many hidden causes are behind what is seen? Models of one, two, three and four causes, which have other states, compared by
-what they predict (`HypothesisSpace.from_models`).
+"""How many hidden causes are behind what is seen? Models of one, two, three and four causes, which have other states, are
+compared by what they predict (`HypothesisSpace.from_models`).
 
-A box has five sensors, A to E. Behind them are one to four causes, which are on or off anew at every look; each sensor is turned
-on by one of them, and by itself now and then. A sensor alone looks the same whatever the number is: what tells are sensors that
-go on together. The agent looks at two sensors at a time. It knows how causes act, but neither how many there are nor which one
-is behind which sensor. A trial is a box: of the same number of causes for an agent as all its boxes, and wired anew.
+A box has five sensors, A to E. Behind them are one to four causes, which are on or off anew at every look; each sensor is
+turned on by one of them, and by itself now and then. A sensor alone looks the same whatever the number is: what tells are
+sensors that go on together. The agent looks at two sensors at a time. It knows how causes act, but neither how many there are
+nor which one is behind which sensor. A trial is a box: of the same number of causes as all the agent's boxes, and wired anew.
 
-All of this is known exactly: the number, the wiring and the causes that are on are believed in together, and looks (and boxes)
-may come in any order. More causes can do whatever fewer can, if some of them are not there; here every cause drives a sensor,
-so that a number means what it says, and each model spreads its bets over its own wirings (1, 15, 25 and 10), which is all of
-Occam's razor that there is.
+The number, the wiring and the causes that are on are believed in together, exactly, so that looks (and boxes) may come in any
+order. More causes can do whatever fewer can, if some of them are not there; here every cause has a sensor, so that a number
+means what it says, and each model spreads its bets over its own wirings (1, 15, 25 and 10), which is all of Occam's razor that
+there is.
+
+Who seeks to know all states (``states``), be they of lasting interest or not, looks for ever at two sensors that are known to
+have different causes: there most can be told about which causes are on now, and nothing about how many there are.
+
+What each cause does is not learned from counts here: where counts of hidden states are, the posterior is an approximation which
+depends on the order of the data (`activebmr.inference.worlds`).
 
 Learners who ask how many latent causes are behind the stimuli that they see: Courville, Daw and Touretzky (2005), "Similarity
 and discrimination in classical conditioning: a latent variable account", NIPS 17; Gershman and Blei (2012), "A tutorial on
@@ -23,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from activebmr import Agent, HypothesisSpace, Paradigm, Planner, Result, Selection, checks
-from paradigms.how_many.causes import BACKGROUND, CHANCE, NAMES, SENSORS, STRENGTH, check_world, hypotheses, world_model
+from paradigms.how_many.causes import BACKGROUND, CHANCE, SENSORS, STRENGTH, check_world, hypotheses, world_model
 from paradigms.how_many.measures import floor, looks_until, named, table
 
 __all__ = [

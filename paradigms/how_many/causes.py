@@ -1,4 +1,4 @@
-"""Boxes with hidden causes behind their sensors, as models (`POMDP`) of one, two, three or four causes: what differs is how many
+"""Boxes with hidden causes behind their sensors, as models (`POMDP`) of one, two, three or four causes: they differ in how many
 states there are.
 
 The causes of a box are on or off anew at every look. A sensor has one cause, which turns it on; which cause each sensor has,
@@ -61,9 +61,7 @@ def wirings(n_causes: int, n_sensors: int = SENSORS) -> tuple[Wiring, ...]:
 
 def say_wiring(wiring: Wiring) -> str:
     """A wiring in letters: the sensors of each cause, ``"AC|B|DE"``."""
-    return "|".join(
-        "".join(_LETTERS[s] for s, cause in enumerate(wiring) if cause == c) for c in range(max(wiring) + 1)
-    )
+    return "|".join("".join(_LETTERS[s] for s, cause in enumerate(wiring) if cause == c) for c in range(max(wiring) + 1))
 
 
 @cache

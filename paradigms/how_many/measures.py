@@ -147,8 +147,8 @@ def table(result: Result) -> tuple[list[str], list[list[str]], list[str]]:
         ]
         for s, scheme in enumerate(result.schemes)
     ]
-    boxes = result.sizes["trial"]
-    each = f"{boxes} boxes of {int(_said(result)['looks'])} looks each" if boxes > 1 else f"one box, {int(looks[-1])} looks"
+    boxes, into = result.sizes["trial"], int(_said(result)["looks"])
+    each = f"{into} look{'s' * (into != 1)} into {'one box' if boxes == 1 else f'each of {boxes} boxes'}"
     notes = [
         f"{each}; right: who names the true number at the end, guessing among the most probable; posterior: the true number's",
         "looks to .95: until the true number first has this posterior; who is late counts with all looks; +-: standard error",

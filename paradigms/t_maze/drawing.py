@@ -57,8 +57,9 @@ def _posterior(ax: Axes, result: Result) -> None:
     held, n = posterior_of_truth(result), result.sizes["trial"]
     x, ends = np.arange(1, n + 1), []
     for s in _seeking(result):
-        name = result.schemes[s]
-        ends.append((_line(ax, x, held[s], SCHEME.get(name, "black"), 2.2 if s == 0 else 1.3), name, SCHEME.get(name, "black")))
+        name, paint = result.schemes[s], SCHEME.get(result.schemes[s], "black")
+        words = f"{name}: {result.adopted_truth[s].mean():.0%} sure"
+        ends.append((_line(ax, x, held[s], paint, 2.2 if s == 0 else 1.3), words, paint))
     ax.set(xlim=(0, n), ylim=(0, 1.02), xlabel="session", ylabel="posterior of the true structure")
     bound = floor(result)
     if bound < n:
@@ -126,9 +127,10 @@ def overview(
         lived: by scheme where agents were and what they found there, as `lives.lives` returns it, of the first agents;
             without it some of them live again.
     """
-    schemes = [name for name in (result.schemes[0], "preferences") if name in result.schemes and name != "knowing"]
     if lived is None:
-        lived = {name: lives(result, name, _LIVED) for name in dict.fromkeys(schemes)}
+        shown = [name for name in (result.schemes[0], "preferences") if name in result.schemes and name != "knowing"]
+        known = [name for name in shown if name in SCHEME or result.trace]
+        lived = {name: lives(result, name, _LIVED) for name in dict.fromkeys(known)}
     tall, low, left, width, gap = 2.35, 1.9, 0.6, 3.15, 1.25
     right, second = left + width + gap, 0.4 + tall + 0.95
     third = second + low + 0.95

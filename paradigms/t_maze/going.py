@@ -36,10 +36,15 @@ STRIP = 0.92  # inches of a life
 def named(ax: Axes, ends: list[tuple[float, str, str]]) -> None:
     """Names at the ends of lines, in their colours, moved apart where they would meet."""
     low, high = ax.get_ylim()
-    gap, last = 0.075 * (high - low), -np.inf
-    for y, name, paint in sorted(ends):
-        last = max(y, last + gap)
-        ax.text(1.01, last, name, transform=ax.get_yaxis_transform(), va="center", color=plots.PALETTE[paint], fontsize=8)
+    gap, ends = 0.07 * (high - low), sorted(ends)
+    at = [y for y, _, _ in ends]
+    for _ in range(200):
+        for i in range(len(at) - 1):
+            lack = gap - (at[i + 1] - at[i])
+            if lack > 1e-9:
+                at[i], at[i + 1] = at[i] - lack / 2, at[i + 1] + lack / 2
+    for y, (_, name, paint) in zip(at, ends, strict=True):
+        ax.text(1.01, y, name, transform=ax.get_yaxis_transform(), va="center", color=plots.PALETTE[paint], fontsize=8)
 
 
 def tidy(ax: Axes) -> None:

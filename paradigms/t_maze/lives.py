@@ -25,11 +25,16 @@ def lives(result: Result, scheme: str | int = 0, n_agents: int | None = None) ->
         result: from `simulate`.
         scheme: name or index of the scheme.
         n_agents: so many of them, the first; all by default.
+
+    Raises:
+        ValueError: if there is no trace, and the agents are not those of the scheme.
     """
     s, who = result.index(scheme), result.agent[:n_agents]
     at, rows, trace = s, np.arange(len(who)), result.trace
     if not trace:
         again = simulate(_again(result, s), int(who.max()) + 1, result.sizes["trial"], int(result.seed), trace=True)
+        if (again.wins[0, who] != result.wins[s, rows]).any() or (again.losses[0, who] != result.losses[s, rows]).any():
+            raise ValueError(f"result must have a trace, as its agents are not those of the scheme {result.schemes[s]!r}")
         at, rows, trace = 0, who, again.trace
     states, outcomes = trace["states"][at, rows], trace["outcomes"][at, rows]
     return states[..., 1].astype(np.intp), outcomes[..., 2].astype(np.intp)
