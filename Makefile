@@ -1,5 +1,7 @@
 PYTHON ?= python3
 PYTEST_ARGS ?=
+# Processes that run tests. Whole files are handed out: what tests of a file share is made once.
+TEST_JOBS ?= 2
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -25,10 +27,10 @@ demo: $(RUN_STAMP) ## run the three-ball paradigm; output goes to results/three-
 	$(BIN)/activebmr run three-ball --out results/three-ball
 
 test: $(TEST_STAMP) ## run the tests, except the slow scientific checks
-	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not slow" -n $(TEST_JOBS) --dist loadfile $(PYTEST_ARGS)
 
 test-all: $(TEST_STAMP) ## run all the tests
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile $(PYTEST_ARGS)
 
 lint: $(LINT_STAMP) ## check style and formatting
 	$(BIN)/ruff check .
