@@ -13,6 +13,7 @@ from scipy.stats import beta
 
 from activebmr import Agent, Planner, Result, simulate
 from activebmr.arrays import standard_error
+from activebmr.cli import command as cli
 from paradigms import bandit
 from paradigms.bandit import rivals, world
 
@@ -274,6 +275,13 @@ def test_wrong_arguments_are_refused():
     for given in ("much", -1.0, np.inf, None, True):
         with pytest.raises(ValueError, match="preference of bandit must be a number >= 0"):
             bandit.paradigm(preference=given)
+
+
+def test_the_command_runs_all_schemes_and_prints_rivals(tmp_path, capsys):
+    command = ["run", "bandit", "--scheme", "all", "--true-rule", "1", "--agents", "2", "--trials", "3", "--no-figures"]
+    cli.main([*command, "--out", str(tmp_path)])
+    out = capsys.readouterr().out
+    assert all(name in out for name in [*bandit.SCHEMES, *bandit.RIVALS])
 
 
 def test_any_agent_can_play():

@@ -375,13 +375,14 @@ def _settings(module: ParadigmModule, given: list[str] | None) -> dict[str, str]
 
 def _build(module: ParadigmModule, schemes: list[str], rule: int | str | None, settings: dict[str, str]) -> list[Paradigm]:
     with _checked():
-        own = [module.paradigm(s, None, **settings) for s in schemes]
         if rule is None:
-            return own
-        if own[0].hypotheses is None:
+            return [module.paradigm(s, None, **settings) for s in schemes]
+        # the default scheme tells what rules there are; others may need one to be built
+        rules = module.paradigm(module.DEFAULT_SCHEME, None, **settings).hypotheses
+        if rules is None:
             raise Problem(f"--true-rule must not be given for {module.NAME}: it has no rules")
         if isinstance(rule, int):
-            _in_range("--true-rule", rule, 0, len(own[0].hypotheses) - 1)
+            _in_range("--true-rule", rule, 0, len(rules) - 1)
         return [module.paradigm(s, rule, **settings) for s in schemes]
 
 

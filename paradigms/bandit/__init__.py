@@ -30,6 +30,7 @@ __all__ = [
     "OPTIONS",
     "RIVALS",
     "SCHEMES",
+    "TRIALS",
     "agent_of",
     "figures",
     "floor",
@@ -50,6 +51,7 @@ SCHEMES = {
     "knowing": "knows what payoffs depend on, but not the payoffs",
 }
 DEFAULT_SCHEME = "efe"
+TRIALS = 200
 OPTIONS = {"preference": [str(PREFERENCE), "0.25", "1.0", "2.0", "4.0", "8.0"]}
 
 WINDOW = 3.0
