@@ -22,7 +22,7 @@ import numpy as np  # noqa: E402
 from activebmr import Result, simulate  # noqa: E402
 from activebmr.arrays import standard_error  # noqa: E402
 from paradigms import how_many  # noqa: E402
-from paradigms.how_many import drawing, measures  # noqa: E402
+from paradigms.how_many import looking, measures  # noqa: E402
 from paradigms.how_many.causes import NAMES  # noqa: E402
 
 LOOKS = {"gain": 100, "all": 50, "random": 100, "states": 100}
@@ -85,7 +85,7 @@ def calibration(results: dict[str, Result]) -> None:
 
 def where_they_look(results: dict[str, Result]) -> None:
     print("\nShare of looks at two sensors of one cause, where the number shows (two or three causes in truth)")
-    for s, values in drawing.looked_at(results).items():
+    for s, values in looking.looked_at(results).items():
         print(f"  {s:7} {pm(values)}")
 
 

@@ -82,28 +82,30 @@ def asked(result: Result) -> None:
         print(f"| {kind} | {mine.sum()} | " + " | ".join(cells) + " |")
 
 
-def others(n_agents: int, sessions: int, seed: int, jobs: int) -> None:
-    """All schemes, agent by agent, on fewer agents."""
+def others(main: Result, knew: Result, n_agents: int, jobs: int) -> None:
+    """All schemes, agent by agent, on fewer agents (the first ones, who live the same whoever else is there)."""
+    sessions, seed = main.sizes["trial"], int(main.seed)
     print(f"\n## All schemes ({n_agents} agents, {sessions} sessions)\n")
     print(
         "| scheme | found | ever wrong | posterior | sessions | score of a session | beside who knew (paired) | looks, last 8 |"
     )
     print("|---|---|---|---|---|---|---|---|")
-    knew = simulate(t_maze.knowing(n_agents, seed), n_agents, sessions, seed)
+    theirs = t_maze.scores(knew)[0].mean(axis=1)
     for name in t_maze.SCHEMES:
         if name == "knowing":
             continue
-        result = simulate(t_maze.paradigm(name), n_agents, sessions, seed, jobs=jobs, trace=True)
-        score = t_maze.scores(result)[0].mean(axis=1)
-        gap = score - t_maze.scores(knew)[0].mean(axis=1)
+        result = main
+        if name != "reasoning":
+            result = simulate(t_maze.paradigm(name), n_agents, sessions, seed, jobs=jobs, trace=True)
+        score = t_maze.scores(result)[0].mean(axis=1)[:n_agents]
         cells = [
-            f"{result.adopted_truth[0].mean():.1%}",
-            str(int(t_maze.ever_wrong(result).sum())),
-            told(t_maze.posterior_of_truth(result)[0, :, -1], 3),
-            told(t_maze.known_after(result)[0], 1),
+            f"{result.adopted_truth[0, :n_agents].mean():.1%}",
+            str(int(t_maze.ever_wrong(result)[0, :n_agents].sum())),
+            told(t_maze.posterior_of_truth(result)[0, :n_agents, -1], 3),
+            told(t_maze.known_after(result)[0, :n_agents], 1),
             told(score),
-            told(gap),
-            told(t_maze.looks(result)[:, -8:].mean(axis=1)),
+            told(score - theirs[:n_agents]),
+            told(t_maze.looks(result)[:n_agents, -8:].mean(axis=1)),
         ]
         print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
 
@@ -119,7 +121,7 @@ def learning(counts: float, n_agents: int, sessions: int, seed: int, jobs: int) 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--agents", type=int, default=512)
-    parser.add_argument("--sessions", type=int, default=96)
+    parser.add_argument("--sessions", type=int, default=t_maze.TRIALS)
     parser.add_argument("--others", type=int, default=128, help="agents of the other schemes; 0 for none")
     parser.add_argument("--counts", type=float, default=0.0, help="also structures that are worth so many counts and learn")
     parser.add_argument("--seed", type=int, default=0)
@@ -132,10 +134,10 @@ def main() -> None:
     begin = time.process_time()
     knew = simulate(t_maze.knowing(n, seed), n, sessions, seed)
     gained(result, knew)
-    print(f"({time.process_time() - begin:.0f} s)", flush=True)
+    print(f"(agents who knew: {time.process_time() - begin:.0f} s of processor time)", flush=True)
     asked(result)
     if options.others:
-        others(options.others, sessions, seed, options.jobs)
+        others(result, knew, min(options.others, n), options.jobs)
     if options.counts:
         learning(options.counts, max(options.others, 64), sessions + 32, seed, options.jobs)
 

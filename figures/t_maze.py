@@ -14,7 +14,7 @@ SCHEMES = ("reasoning", "preferences", "gain", "no-model", "random")
 SHOWN = ("reasoning", "preferences")
 
 
-def main(n_agents: int = 512, n_sessions: int = t_maze.TRIALS) -> None:
+def main(n_agents: int = 256, n_sessions: int = t_maze.TRIALS) -> None:
     result = simulate([t_maze.paradigm(s) for s in SCHEMES], n_agents, n_sessions, seed=0, jobs=-1, trace=True)
     told = simulate(t_maze.knowing(n_agents, 0), n_agents, n_sessions, seed=0)
     with plots.style():

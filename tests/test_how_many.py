@@ -16,7 +16,7 @@ from activebmr.arrays import standard_error
 from activebmr.references import evidence_bound
 from activebmr.simulation.registry import options_of
 from paradigms import how_many
-from paradigms.how_many import causes, drawing, measures
+from paradigms.how_many import causes, drawing, looking, measures
 
 P, STRENGTH, BACKGROUND, SENSORS = 0.5, 0.9, 0.05, 5
 PAIRS = list(combinations(range(SENSORS), 2))
@@ -236,7 +236,7 @@ def test_gain_finds_the_number_where_random_looks_do_not_and_curiosity_about_sta
             assert measures.floor(r) < measures.looks_until(r)[0].mean()
             assert measures.right(r)[1][0, :, -1].mean() > 0.85
         if scheme == "states":
-            assert drawing.looked_at({"states": r})["states"].mean() < 0.08
+            assert looking.looked_at({"states": r})["states"].mean() < 0.08
     for other in ("random", "states"):
         gap = ends["gain"] - ends[other]
         assert gap.mean() > 3 * standard_error(gap)

@@ -4,7 +4,7 @@ agent looked.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from activebmr import Result, plots
 from activebmr.arrays import standard_error
 from paradigms.how_many.causes import NAMES, say_wiring, views, wirings
+from paradigms.how_many.looking import Source, looked_at, schemes_of, typical_agent
 from paradigms.how_many.measures import bounds, course, enough, late, looks_until, right, truths
 
-__all__ = ["figures", "looked_at", "needed", "one_agent", "overview", "posterior", "right_number", "typical_agent"]
+__all__ = ["figures", "needed", "one_agent", "overview", "posterior", "right_number"]
 
 COLOURS = {
     "gain": plots.PALETTE["blue"],
@@ -32,16 +33,6 @@ INK = plots.PALETTE["black"]
 RIGHT = 0.95
 
 _LETTERS = "ABCDEFGH"
-
-Source = Result | Mapping[str, Result]
-"""Results of schemes; those that see different numbers of sensors, traced, are simulated one by one."""
-
-
-def _schemes(source: Source) -> Iterator[tuple[str, Result, int]]:
-    """Every scheme, the result that it is in, and its place there."""
-    for result in [source] if isinstance(source, Result) else source.values():
-        for s, name in enumerate(result.schemes):
-            yield name, result, s
 
 
 def _axes(ax: Axes | None, width: float, height: float) -> Axes:
@@ -60,7 +51,7 @@ def right_number(source: Source, ax: Axes | None = None) -> Axes:
     """Share of agents who name the true number, by looks: bands of two standard errors, and when it is .95 for good."""
     ax = _axes(ax, 4.6, 3.2)
     ends, most = {}, 0
-    for name, result, s in _schemes(source):
+    for name, result, s in schemes_of(source):
         looks, chance = right(result)
         mean, error = chance[s].mean(axis=0), _errors(chance[s])
         ax.plot(looks, mean, color=COLOURS[name], lw=1.6)
@@ -94,7 +85,7 @@ def _name_lines(ax: Axes, ends: Mapping[str, tuple[float, float]], most: float, 
 
 def _right_says(source: Source) -> str:
     parts = []
-    for name, result, s in _schemes(source):
+    for name, result, s in schemes_of(source):
         looks, chance = right(result)
         start = enough(result, RIGHT)[s]
         until = f"{chance[s, :, -1].mean():.0%} after {looks[-1]}" if start is None else f"95% from {start} looks on"
@@ -139,7 +130,7 @@ def _number_bands(ax: Axes, looks: NDArray[np.intp], edges: NDArray[np.float64])
 def needed(source: Source, ax: Axes | None = None) -> Axes:
     """Looks until the true number has a posterior of .95, by number: means, two standard errors, and the bound (one box)."""
     ax = _axes(ax, 3.6, 3.2)
-    rows = [(name, result, s) for name, result, s in _schemes(source)]
+    rows = [(name, result, s) for name, result, s in schemes_of(source)]
     for i, (name, result, s) in enumerate(rows):
         when, never, truth = looks_until(result)[s], late(result)[s], truths(result)
         x = np.arange(4) + (i - (len(rows) - 1) / 2) * 0.17
@@ -161,43 +152,6 @@ def needed(source: Source, ax: Axes | None = None) -> Axes:
     plots.title(ax, f"Looks until sure; open: over 2% were late, and count with {most} or fewer; dashed: a bound on the mean")
     _tidy(ax)
     return ax
-
-
-def looked_at(source: Source) -> dict[str, NDArray[np.float64]]:
-    """By scheme, of agents for whom two or three is true, the share of looks at two sensors of one cause ``(agent,)``; chance
-    is .3 to .6 and .1 to .2, as the box is wired. Traced results of two sensors a look alone.
-    """
-    out = {}
-    for name, result, s in _schemes(source):
-        said = result.settings["schemes"][name]
-        if "controls" not in result.trace or int(said["watched"]) != 2:
-            continue
-        sensors = int(said["sensors"])
-        together = _together(result, s, sensors)
-        of = np.isin(truths(result), (1, 2))
-        out[name] = together[of].mean(axis=(1, 2))
-    return out
-
-
-def _together(result: Result, s: int, sensors: int) -> NDArray[np.bool_]:
-    """Whether the two sensors of each look have one cause ``(agent, trial, look)``."""
-    pairs = np.array(views(sensors, 2))[result.trace["controls"][s, :, :, :-1, 0]]
-    wiring, out = result.trace["states"][s, :, :, 0, 1], np.zeros(pairs.shape[:3], dtype=bool)
-    for k in range(len(NAMES)):
-        owners = np.array(wirings(k + 1, sensors))
-        mine = truths(result) == k
-        each = np.take_along_axis(owners[wiring[mine]][:, :, None], pairs[mine].reshape(*pairs[mine].shape[:3], 2), axis=3)
-        out[mine] = each[..., 0] == each[..., 1]
-    return out
-
-
-def typical_agent(result: Result, scheme: str | int = 0, number: int = 2) -> int:
-    """An agent with this index of the true number, whose looks until it is sure are the median."""
-    s = result.index(scheme)
-    mine = np.flatnonzero(truths(result) == number)
-    mine = mine if len(mine) else np.arange(result.sizes["agent"])
-    when = looks_until(result)[s, mine]
-    return int(mine[np.argsort(np.abs(when - np.median(when)), kind="stable")[0]])
 
 
 def one_agent(
@@ -249,7 +203,7 @@ def overview(results: Mapping[str, Result]) -> Figure:
     """All of it on one page, from traced results of one box by scheme."""
     gain = results["gain"]
     looks, chance = right(gain)
-    n = {name: result.sizes["agent"] for name, result, _ in _schemes(results)}
+    n = {name: result.sizes["agent"] for name, result, _ in schemes_of(results)}
     told = (
         f"Exact gain names the right number of hidden causes (1 to 4) in {chance[0, :, -1].mean():.1%} of {n['gain']:,} boxes"
     )

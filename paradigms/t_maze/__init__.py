@@ -6,9 +6,9 @@ means and how reliably (a likelihood), whether the context stays for a session o
 and in which context sessions begin (initial states). All three are compared at once, exactly.
 
 The agents of the scheme ``reasoning`` want nothing but to know until they know; then they plan the whole session for rewards.
-What one more look at the cue tells depends on what is seen in the arm afterwards: by itself a light tells nothing about its
-meaning. So the gain must be expected over two moves; agents who look at the next one alone (``gain``) hardly ever go to the cue
-where contexts do not stay.
+By itself a light tells nothing about its meaning: what it tells depends on what is found in the arm afterwards; and whether
+contexts stay shows at the next visit, after the way back. So the gain must be expected over three moves. Agents who look at the
+next move alone (``gain``) hardly ever go to the cue where contexts do not stay.
 
 Occam's window is `WINDOW` nats: the posterior being exact, the chance that an agent ever adopts a wrong structure is about
 exp(-window) at most, 2 % for one of 512 agents.
@@ -69,13 +69,13 @@ __all__ = [
 NAME = "t-maze"
 DESCRIPTION = "find out what the cue of a T-maze means, how reliable it is, whether the context stays, and how it begins"
 SCHEMES = {
-    "reasoning": "exact gain about the structure, expected over two moves; rewards count once the structure is known",
+    "reasoning": "exact gain about the structure, expected over three moves; rewards count once the structure is known",
     "clairvoyant": "the same as reasoning, but told before each session in which context it begins: a reference point",
     "gain": "the same as reasoning, but expected of the next move alone",
     "no-model": "gain about the context, none about the structure; rewards count once the structure is known",
     "random": "moves at random until the structure is known",
-    "preferences": "rewards count from the start, beside the gain about the structure; both over two moves",
-    "utility": "rewards alone count, from the start, over two moves",
+    "preferences": "rewards count from the start, beside the gain about the structure; both over three moves",
+    "utility": "rewards alone count, from the start, over three moves",
     "knowing": "knows the structure from the start, and plans the whole session",
 }
 DEFAULT_SCHEME = "reasoning"
@@ -84,7 +84,7 @@ OPTIONS = {"moves": (str(MOVES), "4", "6", "10", "12"), "counts": ("sharp", "128
 
 WINDOW = 10.0
 """Occam's window, nats."""
-LOOKAHEAD = 1
+LOOKAHEAD = 2
 """Further moves over which gains are expected."""
 
 _DECISIVE = 1e9  # action precision: only true ties are left to chance

@@ -138,7 +138,7 @@ def overview(
     ax = page.axes(left, 0.4, width, tall)
     _posterior(ax, result)
     plots.title(
-        ax, "What is believed: the gain must be expected over two moves" if "gain" in result.schemes else "What is believed"
+        ax, "What is believed: the gain must be expected over three moves" if "gain" in result.schemes else "What is believed"
     )
     ax = page.axes(right, 0.4, width, tall)
     _gained(ax, result, told, max(1, result.sizes["trial"] // 24))

@@ -43,13 +43,13 @@ def lives(result: Result, scheme: str | int = 0, n_agents: int | None = None) ->
 def _again(result: Result, s: int) -> Paradigm:
     from paradigms.t_maze import paradigm  # which draws on this module
 
-    window, ahead = window_of(result, s), result.settings["schemes"][result.schemes[s]]["reasoning"]
+    ahead = result.settings["schemes"][result.schemes[s]]["reasoning"]
     return paradigm(
         result.schemes[s],
         result.settings["truth"],
         moves=setting(result, "moves"),
         reward=setting(result, "reward"),
         counts=setting(result, "counts"),
-        window=window,
-        lookahead=1 if ahead is None else ahead["lookahead"],
+        window=window_of(result, s),
+        lookahead=0 if ahead is None else ahead["lookahead"],
     )
