@@ -333,6 +333,48 @@ def test_a_hypothesis_is_adopted_within_a_trial_and_acted_on():
     assert not reach or any(way[t][0] == 3 for t in known)
 
 
+def test_beliefs_given_a_hypothesis():
+    """Those of an agent that knows it, of a hypothesis about tables and of a model with states of its own."""
+    model = brute.small_model(3, learned=0.0, max_factors=2)
+    said, models = alternatives(model, 3)
+    space, rng = HypothesisSpace(said), np.random.default_rng(3)
+    quiet = Planner(gains=(), alpha=None)
+    agent = Agent(model, space, quiet, selection=Selection(threshold=np.inf))
+    knowing = [Agent(m, planner=quiet) for m in models]
+    state, alone = agent.init(), [a.init() for a in knowing]
+    seen, done = brute.lived(models[1], rng, 3)
+    for t, row in enumerate(seen):
+        controls = done[t] if t < len(done) else [0] * model.num_factors
+        state, _ = agent.step(state, observed(model, row), action=controls)
+        for k, a in enumerate(knowing):
+            alone[k], info = a.step(alone[k], observed(model, row), action=controls)
+            for mine, other in zip(agent.beliefs_under(state, f"h{k}"), info.qs, strict=True):
+                assert_allclose(mine[0], other, rtol=0, atol=1e-11)
+    with pytest.raises(ValueError, match="hypothesis must be one of the 3 names"):
+        agent.beliefs_under(state, "h7")
+    with pytest.raises(ValueError, match="beliefs_under needs agents with hypotheses"):
+        knowing[0].beliefs_under(alone[0], 0)
+
+
+def test_a_factor_that_no_control_moves_stays():
+    """What a trial shows is then counted as it comes in, as of a factor with one control."""
+    rng = np.random.default_rng(0)
+    priors = {f"h{i}": {"pA[0]": rng.gamma(1.0, size=(2, 2)) * 3 + 0.2} for i in range(3)}
+    seen = rng.integers(2, size=8)
+    posteriors = []
+    for n in (1, 2):
+        still = np.repeat(np.eye(2)[:, :, None], n, axis=2)
+        model = POMDP(A=[None], B=[still], pA=[np.ones((2, 2))])
+        agent = Agent(
+            model, HypothesisSpace(priors), Planner(gains=(), alpha=None), selection=Selection(threshold=np.inf, at_once=True)
+        )
+        state = agent.init()
+        for o in seen:
+            state, info = agent.step(state, int(o), action=[n - 1])
+        posteriors.append(info.model_posterior)
+    assert_allclose(posteriors[0], posteriors[1], rtol=0, atol=1e-12)
+
+
 def test_a_hypothesis_that_is_refuted_is_given_up_at_once():
     """Also where nothing else passes Occam's window, and its counts are those of the hypothesis for as long as it is held."""
     model = POMDP(A=[np.eye(3)], B=[None], D=[np.eye(3)[0]], pB=[np.ones((3, 3, 1))])

@@ -490,6 +490,23 @@ class Agent:
         percept = self._mind.believing.perceive(state.belief.copy(), state.knowledge, state.controls, unseen)
         return self._mind.believing.marginals(percept.belief)
 
+    def beliefs_under(self, state: AgentState, hypothesis: int | str) -> Sequence[Floats]:
+        """Beliefs about states given that a hypothesis is true: marginals of every factor ``(n_agents, S_f)``, of the factors
+        of its own model if it is one.
+
+        Raises:
+            ValueError: for agents that keep no such beliefs (those whose hypotheses give values, speak about other tables than
+                likelihoods, or are models do), or if there is no such hypothesis.
+        """
+        under = getattr(self._mind.believing, "marginals_under", None)
+        if self.hypotheses is None or under is None:
+            raise ValueError(
+                "beliefs_under needs agents with hypotheses that give values, speak about transitions or initial states, or "
+                "are models of their own"
+            )
+        distinct = self._mind.believing.class_of[self.hypotheses.index(hypothesis)]  # type: ignore[attr-defined]
+        return under(state.belief, int(distinct))  # type: ignore[no-any-return]
+
     def prior_counts(self, state: AgentState, table: int | str) -> Floats:
         """Counts that agents go on from, as if before any data: the reduced ones of agents that have slept; tensors
         ``(n_agents, n_outcomes, n_states_0, ...)``, of transitions ``(n_agents, S_f, S_d0, ..., U_f)``.

@@ -42,7 +42,7 @@ class Mover:
     def __init__(self, component: Component, varied: frozenset[int]) -> None:
         c = self.component = component
         self.varied = tuple(f for f in c.hidden if f in varied)
-        self.still = not self.varied and c.motion.still
+        self.still = not self.varied and (c.motion.still or all(_stays(c, f) for f in c.hidden))
         if self.varied and c.n_hidden > LARGEST:
             names = [c.model.labels["factor"][f] for f in c.hidden]
             raise ValueError(
@@ -103,6 +103,14 @@ class Mover:
         if len(groups) == 1:
             return moved[0]
         return np.concatenate(moved)[np.argsort(np.concatenate([rows for *_, rows in groups]))]
+
+
+def _stays(component: Component, factor: int) -> bool:
+    """Whether a factor stays as it is whatever is done."""
+    model = component.model
+    b = model.B[factor]
+    own = model.B_dependencies[factor] == (factor,)  # type: ignore[index]
+    return own and all(np.array_equal(b[:, :, u], np.eye(len(b))) for u in range(b.shape[2]))
 
 
 def log_moved(log: Floats, matrices: Floats) -> Floats:

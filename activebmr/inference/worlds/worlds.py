@@ -175,6 +175,13 @@ class Worlds:
         i = self.home if i is None else i
         return Marginals(self.worlds[i].components, self.average(belief, i))
 
+    def marginals_under(self, belief: WorldsBelief, model: int) -> Marginals:
+        """Marginals of the factors of the world of one distinct hypothesis, given that it is true."""
+        i = next(i for i, part in enumerate(self.slices) if part.start <= model < part.stop)
+        world, mine = self.worlds[i], model - self.slices[i].start
+        logs = [log[:, mine if log.shape[1] > 1 else 0] for log in belief.worlds[i].log]
+        return Marginals(world.components, JointBelief(belief.worlds[i].known, logs))
+
     def places(self, belief: WorldsBelief, modality: int) -> tuple[Ints, Ints, Floats]:
         world, whole = self.worlds[self.home], self.average(belief)
         i = world.at[modality]
