@@ -231,11 +231,15 @@ class POMDP:
                 values = getattr(self, kind)
                 held = [i < len(counts) and counts[i] is not None for i in range(len(values))]
                 changes[kind] = [None if new else x for x, new in zip(values, held, strict=True)]
+        for kind in ("pA", "pB", "pD", "pE"):  # that nothing is counted holds for any number of tables
+            held = getattr(self, kind)
+            if kind not in changes and isinstance(held, tuple) and all(x is None for x in held):
+                changes[kind] = None
         if self._default_policies and "policies" not in changes and changes.keys() & {"policy_length", "B"}:
             changes["policies"] = None
         if "B" in changes and "E" not in changes and isinstance(self.E, tuple) and all((e == e[0]).all() for e in self.E):
             changes["E"] = None
-        if "pE" in changes and "E" not in changes:
+        if changes.get("pE") is not None and "E" not in changes:
             changes.update(self._habits_beside(changes["pE"]))
         return replace(self, **changes)
 
