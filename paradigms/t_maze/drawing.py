@@ -58,7 +58,7 @@ def _posterior(ax: Axes, result: Result) -> None:
     x, ends = np.arange(1, n + 1), []
     for s in _seeking(result):
         name, paint = result.schemes[s], SCHEME.get(result.schemes[s], "black")
-        words = f"{name}: {result.adopted_truth[s].mean():.0%} sure"
+        words = f"{name} {result.adopted_truth[s].mean():.0%}"
         ends.append((_line(ax, x, held[s], paint, 2.2 if s == 0 else 1.3), words, paint))
     ax.set(xlim=(0, n), ylim=(0, 1.02), xlabel="session", ylabel="posterior of the true structure")
     bound = floor(result)
