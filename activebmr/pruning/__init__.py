@@ -3,7 +3,7 @@
 Structures: begin with `attach_noise`, train with ``noisy.kl()`` in the loss or with `fit`, `prune`, and `compact`. Single
 weights: `sparsify` does it all; or begin with `attach_posterior`, and go on with `prune_weights` and `compact_weights`.
 
-Packages, each importing only from those before it: ``data``, ``networks``, ``structures``, ``weights``, ``experiments``.
+Packages, each importing only from those before it: ``data``, ``networks``, ``units``, ``structures``, ``weights``, ``experiments``.
 """
 
 from activebmr.pruning.data.images import ImageData, load_images
@@ -19,7 +19,7 @@ from activebmr.pruning.experiments.measuring import (
 from activebmr.pruning.experiments.metrics import calibration, classification_metrics, regression_metrics
 from activebmr.pruning.networks.for_structures import network_named
 from activebmr.pruning.structures.attach import NoisyModule, attach_noise
-from activebmr.pruning.structures.compaction import compact
+from activebmr.pruning.structures.compaction import compact, structure_of
 from activebmr.pruning.structures.criteria import (
     BMRS_N,
     BMRS_U,
@@ -36,7 +36,6 @@ from activebmr.pruning.structures.criteria import (
 from activebmr.pruning.structures.noise import TruncatedLogNormal
 from activebmr.pruning.structures.saving import load_compact, save_compact
 from activebmr.pruning.structures.schedules import Step, compression, prune, prune_ranked, prune_share
-from activebmr.pruning.structures.slimming import structure_of
 from activebmr.pruning.structures.training import FitResult, Training, accuracy, fit
 from activebmr.pruning.weights.bayes import BayesianModule, attach_posterior
 from activebmr.pruning.weights.criteria import ByEvidence, ByRank, Horseshoe, SpikeAndSlab

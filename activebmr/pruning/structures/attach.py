@@ -1,23 +1,28 @@
 """`attach_noise`: multiplicative noise on the structures of any network, without touching it.
 
-The network is wrapped, not changed: while it runs, temporary hooks multiply the outputs of each site (see
-`activebmr.pruning.structures.tracing`) with theta; between calls it is what it was, and it can go on being used alone. In
-training mode theta is drawn from its posterior, so many times a batch, and the examples take turns; in evaluation mode it is
-its mean. Structures that have been pruned are multiplied with 0.
+The network is wrapped, not changed: while it runs, temporary hooks multiply what its layers read (see
+`activebmr.pruning.units.plan`) with theta; between calls it is what it was, and it can go on being used alone. In training
+mode theta is drawn from its posterior, so many times a batch, and the examples take turns; in evaluation mode it is its mean.
+Structures that have been pruned are multiplied with 0.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from activebmr.pruning.structures.criteria import Criterion
+from activebmr.pruning.units.inputs import Inputs, check_inputs, guessed
+from activebmr.pruning.structures.multiplying import Pass, Places
 from activebmr.pruning.structures.noise import TruncatedLogNormal
-from activebmr.pruning.structures.tracing import Site, find_sites, sites_by_name
+from activebmr.pruning.units.plan import Plan, Site, cost, plan_of, restricted
+from activebmr.pruning.structures.trial import exactly, outputs_of, probes_of, removable
 
 __all__ = ["Noise", "NoisyModule", "attach_noise"]
 
@@ -28,7 +33,11 @@ START = (0.0, -5.0)
 
 
 class Noise(nn.Module):
-    """Noise variables of one site: ``mu`` and ``log_sigma`` ``(n,)``, float64, and ``alive`` ``(n,)``."""
+    """Noise variables of one site: ``mu`` and ``log_sigma`` ``(n,)``, and ``alive`` ``(n,)``.
+
+    Both stay in double precision whatever the network is cast to: a step of bfloat16 near log sigma = -5 is 0.03, and no usual
+    learning rate gets over it. On devices without double precision (MPS) they stay on the CPU.
+    """
 
     def __init__(self, n: int) -> None:
         super().__init__()
@@ -48,79 +57,131 @@ class Noise(nn.Module):
         self.mu.clamp_(*MU_RANGE)
         self.log_sigma.clamp_(*LOG_SIGMA_RANGE)
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Noise:
+        alive = fn(self.alive)
+        if alive.device.type == "mps":
+            return self
+        self.alive = alive
+        for parameter in (self.mu, self.log_sigma):
+            parameter.data = parameter.data.to(alive.device) if alive.device.type != "meta" else fn(parameter.data)
+            if parameter.grad is not None:
+                parameter.grad.data = parameter.grad.data.to(alive.device)
+        return self
+
 
 class NoisyModule(nn.Module):
     """A network whose structures are multiplied with noise; made by `attach_noise`.
 
     Call it like the network. ``kl()`` is what its noise adds to the loss, ``parameter_groups`` gives an optimiser what it
-    needs, `activebmr.pruning.prune` removes structures, `activebmr.pruning.compact` makes a smaller network.
+    needs, `activebmr.pruning.prune` removes structures, `activebmr.pruning.compact` makes a smaller network. Printing it shows
+    what has noise, and what not and why.
 
     Attributes:
         draws: how many draws of theta the examples of a batch share; None for one each. More draws make gradients less noisy
             and cost time.
         net: the network itself.
-        sites: where noise multiplies, by name.
-        noise: its variables, by name with dots as ``/``.
+        plan: where its structures lie (`activebmr.pruning.units.plan.Plan`).
+        noise: its variables, by name of the site with dots as ``/``.
     """
 
-    def __init__(self, net: nn.Module, sites: Iterable[Site], draws: int | None = 16) -> None:
+    def __init__(self, net: nn.Module, plan: Plan, draws: int | None = 16) -> None:
         super().__init__()
         if draws is not None and (not isinstance(draws, int) or draws < 1):
             raise ValueError(f"draws must be a whole number >= 1, or None for one for each example; got {draws!r}")
-        self.net, self.draws = net, draws
-        self.sites: dict[str, Site] = {s.name: s for s in sites}
-        self.noise = nn.ModuleDict({_key(s): Noise(s.n) for s in self.sites.values()})
-        device = next(iter(net.parameters())).device
-        self.noise.to(device)
+        self.net, self.draws, self.plan = net, draws, plan
+        self.noise = nn.ModuleDict({_key(name): Noise(site.n) for name, site in plan.sites.items()})
+        self.noise.to(next(iter(net.parameters())).device)
+        self._places = Places(plan)
+        self._pending: list[Pass] = []
+
+    @property
+    def sites(self) -> dict[str, Site]:
+        """Where noise multiplies, by name."""
+        return self.plan.sites
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        """Layers that have no noise, and why: the operation that forbids it, or what they share or lack."""
+        return dict(self.plan.left_out)
 
     def of(self, name: str) -> Noise:
         """Noise of the site with this name."""
         if name not in self.sites:
             raise ValueError(f"name must be one of the sites {list(self.sites)}; got {name!r}")
-        return self.noise[name.replace(".", "/")]  # type: ignore[return-value]
+        return self.noise[_key(name)]  # type: ignore[return-value]
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_pending": []}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> NoisyModule:
+        import copy
+
+        self._drop_pending()
+        new = NoisyModule(copy.deepcopy(self.net, memo), self.plan, self.draws)
+        new.noise = copy.deepcopy(self.noise, memo)
+        new.training = self.training
+        return new
+
+    # --- forward -------------------------------------------------------------------------------------------------------
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the network returns, with noise on its structures."""
-        first = next((x for x in (*args, *kwargs.values()) if isinstance(x, Tensor)), None)
-        with self._hooked(self._theta(1 if first is None else len(first))):
-            return self.net(*args, **kwargs)
+        self._pending = [p for p in self._pending if p.again]
+        theta = self._theta(self._examples(args, kwargs) if self.training else 1)
+        now = Pass(self.net, self._places, theta, self.training)
+        with now:
+            out = self.net(*args, **kwargs)
+        if now.again:
+            if self._pending:
+                now.close()
+                self._drop_pending()
+                raise RuntimeError(
+                    "a network with activation checkpointing and noise (activebmr.pruning) must go backward after each forward "
+                    "pass, before the next; two passes wait"
+                )
+            self._pending.append(now)
+        return out
 
-    def _theta(self, examples: int) -> dict[str, Tensor]:
-        """By site draws ``(examples, n)`` in training mode, means ``(1, n)`` otherwise; 0 where pruned. All sites at once."""
+    def _drop_pending(self) -> None:
+        for p in self._pending:
+            p.close()
+        self._pending = []
+
+    def _examples(self, args: Any, kwargs: Any) -> int:
+        """How many examples the inputs of a call hold; 1 for a single one without an axis of its own."""
+        if self.plan.example is None:
+            return 1
+        which, ndim = self.plan.example
+        given = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
+        fitting = [x for x in given if x.dim() == ndim] if which >= len(given) or given[which].dim() != ndim else [given[which]]
+        found = fitting[0] if fitting else given[min(which, len(given) - 1)] if given else None
+        return 1 if found is None or found.dim() < ndim or not len(found) else len(found)
+
+    def _posterior(self) -> TruncatedLogNormal:
+        noises = [self.of(name) for name in self.sites]
+        return TruncatedLogNormal(*(torch.cat([getattr(n, key) for n in noises]) for key in ("mu", "log_sigma")))
+
+    def _theta(self, examples: int) -> Tensor:
+        """Draws ``(examples, n + 1)`` in training mode, means ``(1, n + 1)`` otherwise; 0 where pruned, and a 1 at the end."""
         noises = [self.of(name) for name in self.sites]
         if self.training:
             for noise in noises:
                 noise.keep_in_range()
-        posterior = TruncatedLogNormal(*(torch.cat([getattr(n, key) for n in noises]) for key in ("mu", "log_sigma")))
-        if self.training:
             few = examples if self.draws is None else min(self.draws, examples)
-            theta = posterior.sample(few)
+            theta = self._posterior().sample(few)
+            shared = self._places.shared[:-1]
+            if few > 1 and bool(shared.any()):
+                theta = torch.where(shared.to(theta.device), theta[:1], theta)
             if few < examples:
                 theta = theta.repeat(-(-examples // few), 1)[:examples]
         else:
-            theta = posterior.mean()[None]
+            theta = self._posterior().mean()[None]
         theta = theta * torch.cat([n.alive for n in noises])
-        return dict(zip(self.sites, theta.split([n.mu.numel() for n in noises], dim=1), strict=True))
+        return torch.cat([theta, theta.new_ones(len(theta), 1)], dim=1)
 
-    @contextmanager
-    def _hooked(self, theta: Mapping[str, Tensor]) -> Iterator[None]:
-        modules = dict(self.net.named_modules())
-        handles, scaled = [], []
-        try:
-            for site in self.sites.values():
-                mine = theta[site.name]
-                if site.kind != "heads":
-                    handles.append(modules[site.at].register_forward_hook(_multiply_output(site, mine)))
-                elif isinstance(modules[site.name], nn.MultiheadAttention):
-                    scaled.append(_scale_columns(modules[site.at], site, mine[0]))
-                else:
-                    handles.append(modules[site.at].register_forward_pre_hook(_multiply_input(site, mine)))
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
-            for module, weight in scaled:
-                module._parameters["weight"] = weight
+    @torch.no_grad()
+    def means(self) -> Tensor:
+        """E[theta] of all structures ``(n,)``, 0 where they are gone."""
+        return self._posterior().mean() * torch.cat([self.of(name).alive for name in self.sites])
 
     # --- training ------------------------------------------------------------------------------------------------------
     def kl(self) -> Tensor:
@@ -130,32 +191,71 @@ class NoisyModule(nn.Module):
         cross-entropy plus ``beta * kl() / N``. ``beta`` above 1 tempers the posterior: it prunes more, and evidence ratios are
         then those of a model that counts each example 1 / beta times.
         """
-        noises = [self.of(name) for name in self.sites]
-        posterior = TruncatedLogNormal(*(torch.cat([getattr(n, key) for n in noises]) for key in ("mu", "log_sigma")))
-        return (posterior.kl() * torch.cat([n.alive for n in noises])).sum()
+        kl = (self._posterior().kl() * torch.cat([self.of(name).alive for name in self.sites])).sum()
+        device = next(iter(self.net.parameters())).device
+        return kl.to(torch.float32).to(device) if device.type == "mps" else kl
 
     def parameter_groups(self, lr: float, noise_lr: float | None = None) -> list[dict[str, Any]]:
         """Groups for an optimiser: the network's parameters at ``lr``, the noise's at ``noise_lr`` (10 times that by default).
 
-        log sigma starts at -5 and has to travel far; with the network's learning rate it does not arrive.
+        log sigma starts at -5 and has to travel far; with the network's learning rate it does not arrive. Weight decay is for
+        weights: the noise's group has none, whatever the optimiser's is.
         """
-        noise = 10 * lr if noise_lr is None else noise_lr
-        return [{"params": list(self.net.parameters()), "lr": lr}, {"params": list(self.noise.parameters()), "lr": noise}]
+        noise = {"params": list(self.noise.parameters()), "lr": 10 * lr if noise_lr is None else noise_lr, "weight_decay": 0.0}
+        return [{"params": list(self.net.parameters()), "lr": lr}, noise]
 
     # --- structures ----------------------------------------------------------------------------------------------------
+    def alive(self, masks: Mapping[str, Tensor] | None = None) -> np.ndarray:
+        """By structure of all sites ``(n,)``, whether it is left; of sites in ``masks`` as they say."""
+        masks = masks or {}
+        found = [masks.get(name, self.of(name).alive).detach().cpu() for name in self.sites]
+        out: np.ndarray = torch.cat(found).numpy().astype(bool)
+        return out
+
+    def cost(self, of: str = "parameters", alive: Mapping[str, Tensor] | None = None) -> float:
+        """What `compact` leaves: "structures", "parameters" or "flops" (of a call with the example inputs).
+
+        Args:
+            alive: masks ``(n,)`` by site; by default those that there are.
+
+        Raises:
+            ValueError: if there is no such cost.
+        """
+        if of not in ("structures", "parameters", "flops"):
+            raise ValueError(f"of must be 'structures', 'parameters' or 'flops'; got {of!r}")
+        mine = self.alive(alive)
+        if of == "structures":
+            return float(mine.sum())
+        for site in self.sites.values():
+            if site.stays is not None:
+                mine[site.first : site.first + site.n] = True
+        return cost(self.plan, self.net, of, mine)
+
+    def cost_dense(self, of: str = "parameters") -> float:
+        """The same of the whole network."""
+        return self.cost(of, {name: torch.ones(site.n, dtype=torch.bool) for name, site in self.sites.items()})
+
     def scores(self, criterion: Criterion) -> dict[str, Tensor]:
         """Scores of a criterion by site ``(n,)``; -inf for structures that are gone."""
-        modules = dict(self.net.named_modules())
         out = {}
         with torch.no_grad():
-            for name, site in self.sites.items():
-                noise, layer = self.of(name), modules[name]
-                weights = (
-                    getattr(layer, "weight", None) if site.kind != "heads" else modules[site.at].weight.T.reshape(site.n, -1)
-                )
-                score = criterion.scores(noise.posterior, weights)
+            for name in self.sites:
+                noise = self.of(name)
+                score = criterion.scores(noise.posterior, self.rows(name))
                 out[name] = torch.where(noise.alive, score, torch.full_like(score, -torch.inf))
         return out
+
+    def rows(self, name: str) -> Tensor:
+        """Weights that write each structure of a site ``(n, n_weights)``."""
+        site, held, found = self.sites[name], dict(self.net.named_parameters()), []
+        for tensor, axis in site.rows:
+            weight = held[tensor].detach()
+            if weight.dim() < 2:
+                continue
+            order = torch.from_numpy(np.argsort(site.parts[tensor, axis], kind="stable"))
+            order = order[int((site.parts[tensor, axis] < 0).sum()) :].to(weight.device)
+            found.append(weight.index_select(axis, order).movedim(axis, 0).reshape(site.n, -1))
+        return torch.cat(found, dim=1)
 
     @torch.no_grad()
     def remove(self, dead: Mapping[str, Tensor]) -> dict[str, int]:
@@ -178,87 +278,143 @@ class NoisyModule(nn.Module):
         return lost
 
     def gone(self) -> dict[str, Tensor]:
-        """Structures that nothing passes through any more, by site ``(n,)``: in a residual group, those that all its sites have
-        lost.
-        """
-        alive = {name: self.of(name).alive for name in self.sites}
-        groups: dict[int, list[str]] = {}
-        for name, site in self.sites.items():
-            groups.setdefault(site.group if site.group >= 0 else -2 - len(groups), []).append(name)
-        return {name: ~torch.stack([alive[m] for m in members]).any(dim=0) for members in groups.values() for name in members}
+        """Structures that nothing passes through any more, by site ``(n,)``."""
+        return {name: ~self.of(name).alive for name in self.sites}
 
     @property
     def n_structures(self) -> int:
-        return sum(s.n for s in self.sites.values())
+        return self.plan.n
 
     @property
     def n_removed(self) -> int:
         return sum(int((~self.of(name).alive).sum()) for name in self.sites)
 
-
-def _key(site: Site) -> str:
-    return site.name.replace(".", "/")
-
-
-def _fitting(theta: Tensor, output: Tensor) -> Tensor:
-    """Draws for the examples on the first axis of an output; the first one for all if that axis holds something else."""
-    return theta if len(theta) in (1, len(output)) else theta[:1]
-
-
-def _multiply_output(site: Site, theta: Tensor) -> Any:
-    def hook(module: nn.Module, args: Any, output: Tensor) -> Tensor:
-        scale = _fitting(theta, output).to(output.dtype)
-        if site.kind == "channels":
-            return output * scale.reshape(*scale.shape, *[1] * (output.dim() - 2))
-        return output * scale.reshape(len(scale), *[1] * (output.dim() - 2), -1)
-
-    return hook
+    def extra_repr(self) -> str:
+        """What has noise, and what not and why."""
+        lines = [f"{self.n_structures - self.n_removed} of {self.n_structures} structures left"]
+        for name, site in self.sites.items():
+            more = f" (with {', '.join(n for n in site.layers if n != name)})" if set(site.layers) - {name} else ""
+            lines.append(f"{name}: {int(self.of(name).alive.sum())}/{site.n}{more}")
+            if site.stays is not None:
+                lines[-1] += f", only switched off: {site.stays}"
+        lines += [f"{name}: left out, {reason}" for name, reason in self.left_out.items()]
+        return "\n".join(lines)
 
 
-def _multiply_input(site: Site, theta: Tensor) -> Any:
-    def hook(module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        (x,) = args
-        scale = _fitting(theta, x).to(x.dtype).repeat_interleave(site.size, dim=1)
-        return (x * scale.reshape(len(scale), *[1] * (x.dim() - 2), -1),)
-
-    return hook
+def _key(name: str) -> str:
+    return name.replace(".", "/")
 
 
-def _scale_columns(module: nn.Module, site: Site, theta: Tensor) -> tuple[nn.Module, nn.Parameter]:
-    """``nn.MultiheadAttention`` reads the weight of its output layer itself: scale its columns for the time of a call, for all
-    examples by the first one's draw.
-    """
-    weight = module.weight
-    module._parameters["weight"] = weight * theta.to(weight.dtype).repeat_interleave(site.size)  # type: ignore[operator,union-attr,arg-type]
-    return module, weight  # type: ignore[return-value]
-
-
-def attach_noise(net: nn.Module, names: Iterable[str] | None = None, *, draws: int | None = 16) -> NoisyModule:
+def attach_noise(
+    net: nn.Module,
+    names: Iterable[str] | None = None,
+    example_inputs: Inputs | None = None,
+    exclude: Iterable[str] = (),
+    *,
+    draws: int | None = 16,
+) -> NoisyModule:
     """Put one noise variable on every structure of a network that can be removed (neurons, channels, attention heads).
+
+    Structures are found by running the network once on the example inputs and watching what every operation does to them; it
+    need not be traceable. Then they are removed from a copy, to see that they can be.
 
     Args:
         net: any module; it is wrapped, not changed.
-        names: layers to prune, by name; by default all that tracing finds. Needed for networks that cannot be traced.
+        names: layers whose structures are pruned, by name; by default all. Layers that write to the same structures (of a
+            residual stream, of an attention) are pruned together, whichever is named.
+        example_inputs: what the network may be called with, as for `compact`; two examples or more tell most. By default inputs
+            are guessed from the first layer.
+        exclude: layers whose structures stay, by name; modules stand for all layers in them.
         draws: how many draws of theta the examples of a batch share, None for one each.
 
     Raises:
-        TypeError: if ``net`` is no module.
-        ValueError: if it cannot be traced, has no structure that can be pruned, ties weights, uses a layer twice, or has no
-            layer of a given name.
+        TypeError: if ``net`` is no module, or the inputs are of another type.
+        ValueError: if no inputs could be guessed, the network does not take those given, nothing can be pruned, or a name is not
+            that of a layer with structures that can go; the message says why.
 
     Example:
-        >>> noisy = attach_noise(net)
+        >>> noisy = attach_noise(net, example_inputs=x[:2])
+        >>> print(noisy.left_out)
         >>> loss = F.cross_entropy(noisy(x), y) + noisy.kl() / n_examples
     """
     if not isinstance(net, nn.Module):
         raise TypeError(f"net must be a torch.nn.Module; got {type(net).__name__}")
-    if names is None:
-        return NoisyModule(net, find_sites(net), draws)
-    wanted = list(names)
-    if not wanted:
+    if isinstance(net, (nn.DataParallel, nn.parallel.DistributedDataParallel)) or hasattr(net, "_orig_mod"):
+        inner = "_orig_mod" if hasattr(net, "_orig_mod") else "module"
+        raise ValueError(f"net must be the network itself, not a wrapper; hand over net.{inner} of this {type(net).__name__}")
+    if draws is not None and (not isinstance(draws, int) or draws < 1):
+        raise ValueError(f"draws must be a whole number >= 1, or None for one for each example; got {draws!r}")
+    wanted = None if names is None else _module_names(net, names, "names")
+    without = _module_names(net, exclude, "exclude")
+    if wanted is not None and not wanted:
         raise ValueError("names must hold at least one module with structures, or be None for all; got none")
-    try:
-        found = {s.name: s for s in find_sites(net)}
-    except ValueError:
-        found = {}
-    return NoisyModule(net, [found[n] if n in found else sites_by_name(net, [n])[0] for n in wanted], draws)
+    if next(iter(net.parameters()), None) is None:
+        raise ValueError("net must have a structure that can be pruned: it has no parameters")
+    inputs = _inputs(net, example_inputs)
+    plan = _checked(net, inputs, plan_of(net, inputs, tuple(without)), wanted)
+    return NoisyModule(net, plan, draws)
+
+
+def _module_names(net: nn.Module, names: Iterable[str], what: str) -> list[str]:
+    if isinstance(names, str):
+        raise TypeError(f"{what} must be a list of names of modules; got the string {names!r}")
+    modules, found = dict(net.named_modules(remove_duplicate=False)), list(names)
+    for name in found:
+        if name not in modules:
+            near = next(iter(modules.keys() - {""}), "")
+            raise ValueError(f"{what} must be modules of net, such as {near!r}; got {name!r}")
+    return found
+
+
+def _inputs(net: nn.Module, example_inputs: Inputs | None) -> Inputs:
+    if example_inputs is not None:
+        check_inputs(example_inputs)
+        try:
+            outputs_of(net, [example_inputs])
+        except Exception as error:  # whatever user code raises
+            raise ValueError(
+                f"example_inputs must be what net can be called with; it raises {type(error).__name__}: {error}"
+            ) from error
+        return example_inputs
+    found = guessed(net)
+    if found is None:
+        raise ValueError(
+            "example_inputs must be given: net takes none of the usual inputs that could be guessed from its first layer"
+        )
+    return found
+
+
+def _checked(net: nn.Module, inputs: Inputs, plan: Plan, wanted: list[str] | None) -> Plan:
+    """The plan with the sites that are wanted, and of these, those that have been seen to go."""
+    if wanted is not None:
+        plan = restricted(plan, [s for s in plan.sites if any(_covers(plan.sites[s], n) for n in wanted)])
+        for name in wanted:
+            if not any(_covers(site, name) for site in plan.sites.values()):
+                reason = plan.left_out.get(name) or next(
+                    (r for n, r in plan.left_out.items() if n.startswith(f"{name}.")), "it writes no structures"
+                )
+                raise ValueError(f"names must be layers whose structures can go; {name!r} is left out: {reason}")
+    if not plan.sites:
+        raise ValueError(_nothing(plan))
+    with exactly():
+        bad = removable(net, plan, probes_of(inputs))
+    if not bad:
+        return plan
+    if wanted is not None:  # the user vouches for them: they are switched off, and stay in place
+        sites = {name: replace(site, stays=bad.get(name)) for name, site in plan.sites.items()}
+        return replace(plan, sites=sites)
+    reasons = {layer: reason for name, reason in bad.items() for layer in (name, *plan.sites[name].layers)}
+    plan = restricted(plan, [n for n in plan.sites if n not in bad], reasons)
+    if not plan.sites:
+        raise ValueError(_nothing(plan))
+    return plan
+
+
+def _covers(site: Site, name: str) -> bool:
+    """Whether a name is that of a site, or of a layer that writes it."""
+    return name in (site.name.partition(":")[0], site.name, *site.layers)
+
+
+def _nothing(plan: Plan) -> str:
+    told = "; ".join(f"{name}: {reason}" for name, reason in list(plan.left_out.items())[:6])
+    return f"net must have a structure that can be pruned, which something writes and another layer reads; it has none ({told})"

@@ -10,16 +10,18 @@ rank. Sources: Wright, Igel & Selvan (2024), arXiv 2406.01345, eq. 9 to 13; Sava
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+import zlib
+from dataclasses import dataclass, replace
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from activebmr.pruning.structures.noise import TruncatedLogNormal, log_mass, log_scaled_mass
 
 __all__ = ["BMRS_N", "BMRS_U", "Criterion", "L2Norm", "MeanBelow", "RandomRank", "ReducedNormal", "ReducedUniform", "SNRBelow"]
-__all__ += ["RELEASED_ODDS", "criterion_named", "log_evidence_ratio"]
+__all__ += ["RELEASED_ODDS", "criterion_for", "criterion_named", "log_evidence_ratio"]
 
 RELEASED_ODDS = 0.5 * math.log(2 * math.pi)
 """Log prior odds that make `BMRS_N` the rule of the authors' released code, which leaves 2 pi out of its normal density: 0.919
@@ -81,6 +83,9 @@ def log_evidence_ratio(posterior: TruncatedLogNormal, reduced: ReducedNormal | R
 
 class Criterion(Protocol):
     """How structures are judged.
+
+    A criterion that judges layers for other reasons than their noise and weights has a method ``for_layer(name)``, which
+    returns the criterion for the layer of that name; without one it is the same for all (see `criterion_for`).
 
     Attributes:
         name: as reports call it.
@@ -201,16 +206,29 @@ class L2Norm:
 
 @dataclass(frozen=True)
 class RandomRank:
-    """Baseline that only ranks: by chance, the same for the same seed."""
+    """Baseline that only ranks: by chance, the same for the same seed and layer, independent between layers."""
 
     seed: int = 0
     name: str = "random"
     decides: bool = False
+    layer: str = ""
+
+    def for_layer(self, name: str) -> RandomRank:
+        """The criterion whose random numbers are those of a layer."""
+        return replace(self, layer=name)
 
     def scores(self, posterior: TruncatedLogNormal, weights: Tensor | None = None) -> Tensor:
-        """Uniform random numbers below 0; see `Criterion.scores`."""
-        generator = torch.Generator().manual_seed(self.seed)
-        return -torch.rand(posterior.mu.shape, generator=generator, dtype=torch.float64)
+        """Uniform random numbers below 0, on the device of the posterior; see `Criterion.scores`."""
+        own = np.random.SeedSequence([self.seed, zlib.crc32(self.layer.encode())])
+        seed = int(own.generate_state(1)[0]) if self.layer else self.seed
+        numbers = torch.rand(posterior.mu.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        return -numbers.to(posterior.mu.device)
+
+
+def criterion_for(criterion: Criterion, layer: str) -> Criterion:
+    """What judges the layer of this name: the criterion, or what its ``for_layer`` says."""
+    own = getattr(criterion, "for_layer", None)
+    return criterion if own is None else own(layer)
 
 
 _NAMED: dict[str, Criterion] = {

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+from collections import OrderedDict
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from activebmr.pruning.structures.slimming import Inputs, Structure, make_room, slim, structure_of
+from activebmr.pruning.structures.cutting import Structure, cut, structure_of
+from activebmr.pruning.units.inputs import Inputs, call, evaluating
 
 __all__ = ["FORMAT_VERSION", "load_compact", "save_compact"]
 
-FORMAT_VERSION = 1
-"""Of ``structure.json``."""
+FORMAT_VERSION = 2
+"""Of ``structure.json``; 1 named structures of Torch-Pruning's, and is no longer read."""
 
 _WEIGHTS, _STRUCTURE = "weights.safetensors", "structure.json"
 
@@ -53,6 +55,7 @@ def save_compact(small: nn.Module, folder: str | Path) -> Path:
         "torch_version": str(torch.__version__),
         "network": type(small).__name__,
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
+        "state_metadata": {k: v for k, v in getattr(state, "_metadata", {}).items() if _plain(v)},
         "compactions": [asdict(s) for s in structures],
     }
     (folder / _WEIGHTS).write_bytes(weights)
@@ -60,13 +63,18 @@ def save_compact(small: nn.Module, folder: str | Path) -> Path:
     return folder
 
 
-def load_compact(net: nn.Module, folder: str | Path, example_inputs: Inputs) -> nn.Module:
+def _plain(metadata: Any) -> bool:
+    return isinstance(metadata, dict) and all(isinstance(v, (int, str, float, bool, type(None))) for v in metadata.values())
+
+
+def load_compact(net: nn.Module, folder: str | Path, example_inputs: Inputs | None = None) -> nn.Module:
     """Load a network that `save_compact` has saved.
 
     Args:
         net: a dense network as it was before `compact`, with any weights; it is not changed.
         folder: where the compacted one is.
-        example_inputs: what ``net`` may be called with, as for `compact`.
+        example_inputs: what ``net`` may be called with, as for `compact`; if given, the network is run on them once, so that
+            what does not fit is found now.
 
     Returns:
         the compacted network, in evaluation mode, on the device of ``net``.
@@ -74,7 +82,7 @@ def load_compact(net: nn.Module, folder: str | Path, example_inputs: Inputs) -> 
     Raises:
         TypeError: if ``net`` is no module.
         FileNotFoundError: if the folder lacks a file.
-        ValueError: if a file is damaged or of a newer format, or ``net`` has other layers or sizes.
+        ValueError: if a file is damaged or of another format, or ``net`` has other layers or sizes.
 
     Example:
         >>> small = load_compact(lenet5((1, 28, 28)), "folder", x[:1])
@@ -82,24 +90,20 @@ def load_compact(net: nn.Module, folder: str | Path, example_inputs: Inputs) -> 
     if not isinstance(net, nn.Module):
         raise TypeError(f"net must be a torch.nn.Module; got {type(net).__name__}")
     folder = Path(folder)
-    structures, digest = _read_structure(folder / _STRUCTURE)
+    structures, digest, metadata = _read_structure(folder / _STRUCTURE)
     state = _read_weights(folder / _WEIGHTS, digest)
     small = copy.deepcopy(net).eval()
     for structure in structures:
-        _check_names(small, structure)
-        make_room(small, structure)
-        slim(small, structure, example_inputs)
+        cut(small, structure)
     _check_state(small, state, folder)
-    small.load_state_dict(state)
+    held = OrderedDict(state)
+    held._metadata = OrderedDict(metadata)  # type: ignore[attr-defined]
+    small.load_state_dict(held)
     small._compactions = structures  # type: ignore[assignment]
+    if example_inputs is not None:
+        with torch.no_grad(), evaluating(small):
+            call(small, example_inputs)
     return small
-
-
-def _check_names(net: nn.Module, structure: Structure) -> None:
-    known = dict(net.named_modules())
-    for name in (*structure.scales, *structure.affine, *structure.biases):
-        if name not in known:
-            raise ValueError(f"net must have the layer {name!r}; it has not")
 
 
 def _check_state(small: nn.Module, state: dict[str, torch.Tensor], folder: Path) -> None:
@@ -130,7 +134,7 @@ def _read_weights(path: Path, digest: str) -> dict[str, torch.Tensor]:
         raise ValueError(f"{path} must be a safetensors file; it cannot be read ({error})") from error
 
 
-def _read_structure(path: Path) -> tuple[list[Structure], str]:
+def _read_structure(path: Path) -> tuple[list[Structure], str, dict[str, Any]]:
     if not path.is_file():
         raise FileNotFoundError(f"folder must hold {path.name}, as save_compact writes it; {path} is not there")
     try:
@@ -142,10 +146,15 @@ def _read_structure(path: Path) -> tuple[list[Structure], str]:
         raise ValueError(f"{path} must have a whole format_version >= 1; got {version!r}")
     if version > FORMAT_VERSION:
         raise ValueError(f"{path} must have a format_version up to {FORMAT_VERSION}; got {version}: a newer activebmr wrote it")
+    if version < FORMAT_VERSION:
+        raise ValueError(f"{path} must have format_version {FORMAT_VERSION}; got {version}: activebmr 0.1 wrote it, compact again")
     digest, found = about.get("weights_sha256"), about.get("compactions")
     if not isinstance(digest, str) or not isinstance(found, list):
         raise ValueError(f"{path} must have weights_sha256 and compactions, as save_compact writes them")
-    return [_structure(path, s) for s in found], digest
+    metadata = about.get("state_metadata", {})
+    if not isinstance(metadata, dict) or not all(_plain(v) for v in metadata.values()):
+        raise ValueError(f"{path} must have state_metadata of plain values, by module")
+    return [_structure(path, s) for s in found], digest, metadata
 
 
 def _structure(path: Path, data: Any) -> Structure:
@@ -155,21 +164,37 @@ def _structure(path: Path, data: Any) -> Structure:
             f"{path} must have compactions with {sorted(keys)}; got {data if not isinstance(data, dict) else list(data)}"
         )
     structure = Structure(**data)
-    for key, kind in (("layers", list), ("heads", dict), ("scales", dict), ("affine", list), ("biases", list), ("left", dict)):
-        if not isinstance(getattr(structure, key), kind):
-            raise ValueError(f"{path} must have {key} of the type {kind.__name__}; got {getattr(structure, key)!r}")
-    if not all(_is_size(x) for shape in structure.scales.values() for x in (shape if isinstance(shape, list) else [None])):
-        raise ValueError(f"{path} must have scales with shapes; got {structure.scales!r}")
-    if not all(isinstance(name, str) for name in (*structure.affine, *structure.biases)):
-        raise ValueError(f"{path} must have names of layers in affine and biases")
-    for step in (*structure.layers, *structure.heads.values()):
-        n, kept = (step.get("n"), step.get("kept")) if isinstance(step, dict) else (None, None)
-        good = _is_size(n) and isinstance(kept, list) and kept and all(type(i) is int and 0 <= i < n for i in kept)
-        if not good or kept != sorted(set(kept)):
-            raise ValueError(f"{path} must have kept indices in ascending order, at least one, from 0 to n - 1; got {step!r}")
-    if not all(isinstance(step.get("layer"), str) for step in structure.layers):
-        raise ValueError(f"{path} must have the name of a layer in each of layers")
+    for key in ("sites", "kept", "norms", "attention", "sizes", "left"):
+        value = getattr(structure, key)
+        if not isinstance(value, dict) or not all(isinstance(v, dict) for v in value.values()):
+            raise ValueError(f"{path} must have a mapping of mappings in {key}; got {value!r}")
+    for about in structure.attention.values():
+        if about and (about.keys() != {"fused", "out", "head_dim", "order", "causal"} or not _is_size(about["head_dim"])):
+            raise ValueError(f"{path} must have fused, out, head_dim, order and causal in attention; got {about!r}")
+    for axes in structure.kept.values():
+        for axis, kept in axes.items():
+            if not str(axis).isdecimal():
+                raise ValueError(f"{path} must have numbers of axes in kept; got {axis!r}")
+            _check_kept(path, kept, None)
+    for step in structure.sites.values():
+        _check_kept(path, step.get("kept"), step.get("n"))
+    for step in structure.norms.values():
+        if step.get("kind") not in ("layer", "rms", "group") or type(step.get("axis")) is not int:
+            raise ValueError(f"{path} must have kind and axis in norms; got {step!r}")
+        _check_kept(path, step.get("kept"), step.get("total"))
+    for attributes in structure.sizes.values():
+        for value in attributes.values():
+            if not (_is_size(value) or (isinstance(value, list) and all(type(v) is int for v in value))):
+                raise ValueError(f"{path} must have whole numbers in sizes; got {value!r}")
     return structure
+
+
+def _check_kept(path: Path, kept: Any, n: Any) -> None:
+    good = isinstance(kept, list) and kept and all(type(i) is int and i >= 0 for i in kept)
+    if n is not None:
+        good = good and _is_size(n) and kept[-1] < n
+    if not good or kept != sorted(set(kept)):
+        raise ValueError(f"{path} must have kept indices in ascending order, at least one, from 0 to n - 1; got {kept!r}, n {n!r}")
 
 
 def _is_size(x: Any) -> bool:

@@ -1,17 +1,35 @@
-"""Schedules: remove structures while training goes on, after it one after the other, or all at once; and report every step."""
+"""Schedules: remove structures while training goes on, after it one after the other, or all at once; and report every step.
+
+Which structures go first is always the criterion's word. How many go is its word too (`prune`, `prune_ranked`), or that of a
+share of what they cost: structures, parameters, floating-point operations or time (`prune_share`). Reports say what the second
+costs in evidence.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import copy
+import math
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from activebmr.pruning.data.batches import call, device_of
 from activebmr.pruning.structures.attach import NoisyModule
-from activebmr.pruning.structures.criteria import Criterion
+from activebmr.pruning.structures.compaction import compact
+from activebmr.pruning.structures.criteria import Criterion, criterion_for
 
-__all__ = ["Step", "compression", "prune", "prune_ranked", "prune_share"]
+__all__ = ["COSTS", "Step", "compression", "prune", "prune_ranked", "prune_share"]
+
+COSTS = ("structures", "parameters", "flops", "latency")
+"""What `prune_share` can be asked for a share of."""
+_SHORT = {"structure": "structures", "param": "parameters", "params": "parameters", "parameter": "parameters", "flop": "flops"}
+
+Masks = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -23,9 +41,14 @@ class Step:
         total: structures that there were, by site.
         removed: structures removed in this step, by site.
         evidence: mean score of the structures that are left, nats, by site (None without a criterion).
-        parameters: parameters of the network that are not connected to a removed structure.
-        compression: see `compression`.
-        accuracy: share of validation examples classified right, or None.
+        parameters: parameters of the network that are left when it is compacted.
+        compression: share of the network's parameters that goes with compacting it (`compression` counts otherwise).
+        against: structures that this step removed though their scores said that they should stay, and `kept`: those that stayed
+            though they should go; None unless the criterion decides.
+        beyond: nats of evidence that this gives up beside removing exactly what the scores say: the scores of both, summed
+            without their signs; None unless the criterion decides.
+        accuracy: share of validation targets got right, or None.
+        loss: nats per validation example by the user's own loss, or None.
         epoch: epoch (from 0) that it came after, or None.
     """
 
@@ -37,68 +60,37 @@ class Step:
     compression: float = 0.0
     accuracy: float | None = None
     epoch: int | None = None
+    loss: float | None = None
+    against: int | None = None
+    kept: int | None = None
+    beyond: float | None = None
 
     @classmethod
     def of(cls, noisy: NoisyModule) -> Step:
-        left = {name: int(noisy.of(name).alive.sum()) for name in noisy.sites}
-        share, useless = _zeroed(noisy)
-        total = sum(p.numel() for p in noisy.net.parameters())
+        parameters, whole = round(noisy.cost("parameters")), sum(p.numel() for p in noisy.net.parameters())
         return cls(
-            left=left,
+            left={name: int(noisy.of(name).alive.sum()) for name in noisy.sites},
             total={name: site.n for name, site in noisy.sites.items()},
-            parameters=total - useless,
-            compression=share,
+            parameters=parameters,
+            compression=1.0 - parameters / whole,
         )
 
     def __str__(self) -> str:
         layers = ", ".join(f"{name} {self.left[name]}/{self.total[name]}" for name in self.left)
         text = f"{layers or 'no noise'}; compression {self.compression:.1%}"
-        return text + (f", accuracy {self.accuracy:.2%}" if self.accuracy is not None else "")
+        text += f", accuracy {self.accuracy:.2%}" if self.accuracy is not None else ""
+        text += f", validation loss {self.loss:.4f}" if self.loss is not None else ""
+        if self.beyond:
+            text += f", {self.beyond:.1f} nats beyond the evidence ({self.against} removed and {self.kept} kept against it)"
+        return text
 
 
 def compression(noisy: NoisyModule) -> float:
-    """Share of all trainable parameters that pruning has made useless (Wright et al. 2024): weights into and out of removed
-    structures, their biases and normalisation, and the two parameters of their noise, of all parameters including the noise's.
+    """Share of all trainable parameters that pruning has made useless, as Wright et al. (2024) count it: the network's own that
+    go when it is compacted, and the two parameters of each removed structure's noise, of all parameters including the noise's.
     """
-    return _zeroed(noisy)[0]
-
-
-def _zeroed(noisy: NoisyModule) -> tuple[float, int]:
-    """Share of all trainable parameters that are useless, and how many of the network's own are."""
-    modules, gone = dict(noisy.net.named_modules()), noisy.gone()
-    useless = {name: torch.zeros(p.shape, dtype=torch.bool) for name, p in noisy.net.named_parameters()}
-
-    def mark(module: str, rows: Tensor | None = None, columns: Tensor | None = None) -> None:
-        for key, _ in modules[module].named_parameters(recurse=False):
-            mask = useless[f"{module}.{key}" if module else key]
-            if rows is not None:
-                mask[rows] = True
-            elif key == "weight" and columns is not None:
-                mask[:, columns] = True
-
-    for name, site in noisy.sites.items():
-        dead = ~noisy.of(name).alive.cpu()
-        if site.kind == "heads":
-            across = dead.repeat_interleave(site.size)
-            mark(site.at, columns=across)
-            for part in ("q", "k", "v"):
-                if isinstance(getattr(modules[name], part, None), nn.Linear):
-                    mark(f"{name}.{part}", rows=across)
-            if isinstance(modules[name], nn.MultiheadAttention):
-                for key, parameter in modules[name].named_parameters(recurse=False):
-                    if key in ("bias_k", "bias_v"):
-                        useless[f"{name}.{key}"][..., across] = True
-                    else:  # q, k and v one below the other, or each for itself
-                        useless[f"{name}.{key}"][across.repeat(len(parameter) // len(across))] = True
-            continue
-        mark(name, rows=dead)
-        if site.norm is not None:
-            mark(site.norm, rows=dead)
-        for reader, repeat in site.readers:
-            mark(reader, columns=gone[name].cpu().repeat_interleave(repeat))
-    n_useless = sum(int(m.sum()) for m in useless.values())
-    total = sum(p.numel() for p in noisy.parameters())
-    return (n_useless + 2 * noisy.n_removed) / total, n_useless
+    own, all_ = sum(p.numel() for p in noisy.net.parameters()), sum(p.numel() for p in noisy.parameters())
+    return (own - noisy.cost("parameters") + 2 * noisy.n_removed) / all_
 
 
 def prune(noisy: NoisyModule, criterion: Criterion) -> Step:
@@ -110,12 +102,30 @@ def prune(noisy: NoisyModule, criterion: Criterion) -> Step:
     if not criterion.decides:
         raise ValueError(f"criterion {criterion.name!r} only ranks: use prune_share")
     scores = _scores(noisy, criterion)
-    lost = noisy.remove({name: score >= 0 for name, score in scores.items()})
-    return replace(Step.of(noisy), removed=lost, evidence=_evidence(noisy, scores))
+    return _remove(noisy, criterion, scores, {name: score >= 0 for name, score in scores.items()})
+
+
+def _remove(noisy: NoisyModule, criterion: Criterion, scores: dict[str, Tensor], dead: Masks) -> Step:
+    """Remove structures, and report what that did to the evidence."""
+    before = {name: noisy.of(name).alive.clone() for name in scores}
+    lost = noisy.remove(dead)
+    against = kept = 0
+    beyond = 0.0
+    for name, score in scores.items():
+        after = noisy.of(name).alive
+        wrong, right = before[name] & ~after & (score < 0), after & (score >= 0)
+        against, kept = against + int(wrong.sum()), kept + int(right.sum())
+        beyond += float(score[right].sum()) - float(score[wrong].sum())
+    evidence = {name: float(score[noisy.of(name).alive].mean()) for name, score in scores.items()}
+    step = replace(Step.of(noisy), removed=lost, evidence=evidence)
+    return replace(step, against=against, kept=kept, beyond=beyond) if criterion.decides else step
 
 
 def _scores(noisy: NoisyModule, criterion: Criterion) -> dict[str, Tensor]:
-    scores = noisy.scores(criterion)
+    if hasattr(criterion, "for_layer"):
+        scores = {name: noisy.scores(criterion_for(criterion, name))[name] for name in noisy.sites}
+    else:
+        scores = noisy.scores(criterion)
     for name, score in scores.items():
         if not torch.isfinite(score[noisy.of(name).alive]).all():
             raise ValueError(f"scores of {criterion.name} must be finite; those of {name!r} are not (has training diverged?)")
@@ -131,29 +141,138 @@ def _may_go(noisy: NoisyModule, scores: dict[str, Tensor]) -> Tensor:
     return torch.cat(list(spared.values()))
 
 
-def _evidence(noisy: NoisyModule, scores: dict[str, Tensor]) -> dict[str, float]:
-    return {name: float(score[noisy.of(name).alive].mean()) for name, score in scores.items()}
+# --- a share -----------------------------------------------------------------------------------------------------------------
+def prune_share(
+    noisy: NoisyModule,
+    criterion: Criterion,
+    share: float,
+    of: str = "structures",
+    *,
+    multiple_of: int = 1,
+    example_inputs: Any = None,
+) -> Step:
+    """Remove the structures with the highest scores, whatever these are, until a share of the whole network's cost is saved.
+    The lowest of each layer stays, and others go in its place; the report says how much evidence is given up (`Step.beyond`).
 
-
-def prune_share(noisy: NoisyModule, criterion: Criterion, share: float) -> Step:
-    """Remove the share of all structures with the highest scores, whatever they are. The lowest of each layer stays, and others
-    go in its place.
+    Args:
+        noisy: a network; what has been removed before counts as gone.
+        criterion: what decides the order.
+        share: in [0, 1), of the whole network's cost, to be saved now.
+        of: ``"structures"``, ``"parameters"``, ``"flops"`` (of the example inputs that the noise was attached with), or
+            ``"latency"``, which compacts and times the network some ten times. ``"params"``, ``"param"``, ``"flop"`` and the
+            other singulars are accepted too.
+        multiple_of: >= 1; what is left of each layer that is pruned is a multiple of it (for heads: their width is). Numbers
+            are rounded up, and others go in the place of those that stay; a layer smaller than that stays whole.
+        example_inputs: for ``"latency"``: what the network is called with; more examples make times steadier.
 
     Raises:
-        ValueError: if the share lies outside [0, 1), or a score is not finite.
+        ValueError: if the share lies outside [0, 1), or cannot be reached with one structure (or one multiple) in each layer
+            (a share of structures goes as far as it can), ``of`` is unknown, ``multiple_of`` is no whole number >= 1, example
+            inputs are missing, or a score is not finite.
+
+    Example:
+        >>> step = prune_share(noisy, BMRS_N.released(), 0.5, of="flops", multiple_of=8)
+        >>> print(step.parameters, step.beyond)
     """
-    if not 0 <= share < 1:
+    if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share < 1:
         raise ValueError(f"share must lie in [0, 1); got {share}")
+    if isinstance(multiple_of, bool) or not isinstance(multiple_of, int) or multiple_of < 1:
+        raise ValueError(f"multiple_of must be a whole number >= 1; got {multiple_of!r}")
+    kind = _SHORT.get(of, of) if isinstance(of, str) else of
+    if kind not in COSTS:
+        raise ValueError(f"of must be one of {list(COSTS)}; got {of!r}")
+    if kind == "latency" and example_inputs is None:
+        raise ValueError("example_inputs must be given for a share of latency; got None")
     scores = _scores(noisy, criterion)
     flat = _may_go(noisy, scores)
-    best = flat.argsort(descending=True, stable=True)[: round(share * noisy.n_structures)]
-    chosen = torch.zeros_like(flat, dtype=torch.bool)
-    chosen[best] = flat[best] > -torch.inf
-    masks = dict(zip(scores, chosen.split([len(s) for s in scores.values()]), strict=True))
-    lost = noisy.remove(masks)
-    return replace(Step.of(noisy), removed=lost, evidence=_evidence(noisy, scores))
+    order = flat.argsort(descending=True, stable=True)[: int((flat > -torch.inf).sum())]
+
+    def left(count: int) -> dict[str, Tensor]:
+        """Masks of what is left when the first so many have gone."""
+        gone = torch.zeros_like(flat, dtype=torch.bool)
+        gone[order[:count]] = True
+        masks = dict(zip(scores, gone.split([len(s) for s in scores.values()]), strict=True))
+        return {name: _rounded(noisy, name, scores[name], ~mask, multiple_of) for name, mask in masks.items()}
+
+    if kind == "structures":
+        saved = round(share * noisy.n_structures)
+        count = min(saved, len(order)) if multiple_of == 1 else _fewest(left, len(order), _count, _count(left(0)) - saved)
+    else:
+        count = _fewest_that_save(noisy, kind, share, left, len(order), example_inputs)
+    return _remove(noisy, criterion, scores, {name: ~mask for name, mask in left(count).items()})
 
 
+def _count(masks: Masks) -> float:
+    return float(sum(int(mask.sum()) for mask in masks.values()))
+
+
+def _fewest(left: Callable[[int], Masks], most: int, cost: Callable[[Masks], float], goal: float) -> int:
+    """Fewest structures, in order, whose removal brings a cost to its goal; all if none does."""
+    low, high = 0, most
+    while low < high:
+        middle = (low + high) // 2
+        if cost(left(middle)) <= goal:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+def _fewest_that_save(noisy: NoisyModule, kind: str, share: float, left: Callable[[int], Masks], most: int, inputs: Any) -> int:
+    """Fewest structures, in order, whose removal saves a share of the whole network's cost."""
+
+    def cost(masks: Masks) -> float:
+        return _latency(noisy, masks, inputs) if kind == "latency" else noisy.cost(kind, masks)
+
+    everything = {name: torch.ones_like(noisy.of(name).alive) for name in noisy.sites}
+    whole, now = cost(everything), cost({name: noisy.of(name).alive for name in noisy.sites})
+    goal, least = now - share * whole, cost(left(most))
+    if least > goal:
+        raise ValueError(
+            f"share must be one that can be saved: with what may go, {(now - least) / whole:.1%} of the {kind} of the whole "
+            f"network are; got {share}"
+        )
+    return _fewest(left, most, cost, goal)
+
+
+def _rounded(noisy: NoisyModule, name: str, scores: Tensor, stays: Tensor, multiple: int) -> Tensor:
+    """Mask of what is left of a layer, a multiple in number: the next one above what would stay, if the layer has so many."""
+    alive = noisy.of(name).alive
+    multiple //= math.gcd(multiple, _width(noisy, name))
+    here, want = int(alive.sum()), int((alive & stays).sum())
+    if multiple == 1 or here < multiple or (want == here == len(alive)):
+        return alive & stays if multiple == 1 else alive.clone()
+    count = -(-want // multiple) * multiple
+    if count > here:  # the whole layer stays, or, if it has been pruned before, the next multiple below
+        count = here if here == len(alive) else here // multiple * multiple
+    best = torch.where(alive, scores, torch.full_like(scores, torch.inf)).argsort(stable=True)[:count]
+    return torch.zeros_like(alive).index_fill_(0, best, True)
+
+
+def _width(noisy: NoisyModule, name: str) -> int:
+    """Rows of the weights of a layer that a structure is made of: of a head as many as it has dimensions, else 1."""
+    site = noisy.sites[name]
+    return int((site.parts[site.rows[0]] == 0).sum()) if site.heads and site.rows else 1
+
+
+# --- costs -------------------------------------------------------------------------------------------------------------------
+def _latency(noisy: NoisyModule, masks: Masks, inputs: Any, repeats: int = 9) -> float:
+    """Median time of a call of the network that is compacted with these masks, ms."""
+    other = copy.deepcopy(noisy).eval()
+    for name, mask in masks.items():
+        other.of(name).alive.copy_(mask)
+    small, times = compact(other, inputs).eval(), []
+    with torch.no_grad():
+        for _ in range(repeats + 3):
+            start = time.perf_counter()
+            call(small, inputs)
+            if device_of(small).type == "cuda":
+                torch.cuda.synchronize()
+            times.append(1e3 * (time.perf_counter() - start))
+    return statistics.median(times[3:])
+
+
+# --- ranked -----------------------------------------------------------------------------------------------------------------
 def prune_ranked(
     noisy: NoisyModule,
     criterion: Criterion,
@@ -185,9 +304,11 @@ def prune_ranked(
         best = flat.argsort(descending=True, stable=True)[:few]
         chosen = torch.zeros_like(flat, dtype=torch.bool)
         chosen[best] = (flat[best] >= until) & (flat[best] > -torch.inf)
-        lost = noisy.remove(dict(zip(scores, chosen.split([len(s) for s in scores.values()]), strict=True)))
-        if not any(lost.values()):
+        if not chosen.any():
             return
+        dead = dict(zip(scores, chosen.split([len(s) for s in scores.values()]), strict=True))
+        step = _remove(noisy, criterion, scores, dead)
         retrain(noisy)
         found = None if judge is None else judge(noisy)
-        yield replace(Step.of(noisy), removed=lost, evidence=_evidence(noisy, scores), accuracy=found)
+        now = Step.of(noisy)  # fine-tuning may have pruned as well
+        yield replace(step, left=now.left, parameters=now.parameters, compression=now.compression, accuracy=found)

@@ -1,8 +1,9 @@
 """`fit`: train a noisy network, prune it as it learns, and go on from where it was interrupted.
 
-Loss: mean cross-entropy + weight x KL / N, N the number of training examples. With weight 1 it is the negative evidence lower
-bound per example; a larger weight prunes more (see `NoisyModule.kl`). The weight rises linearly from 0 over the first epochs,
-so that structures are not given up before they have learned anything.
+Loss: mean nats of an example + weight x KL / N, N the number of training examples. Nats are the cross-entropy, or what the
+user's own loss says (`activebmr.pruning.data.losses`). With weight 1 it is the negative evidence lower bound per example;
+a larger weight prunes more (see `NoisyModule.kl`). The weight rises linearly from 0 over the first epochs, so that structures
+are not given up before they have learned anything.
 """
 
 from __future__ import annotations
@@ -12,13 +13,17 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
+from activebmr.pruning.data.batches import Batches, Data, call, device_of, length_of_batch
 from activebmr.pruning.data.checkpoints import load_checkpoint, save_checkpoint
+from activebmr.pruning.data.losses import Loss, Objective, accuracy, batches_without_number, share_right
+from activebmr.pruning.data.modes import evaluating
 from activebmr.pruning.structures.attach import NoisyModule
 from activebmr.pruning.structures.criteria import Criterion
 from activebmr.pruning.structures.schedules import Step, prune
@@ -33,7 +38,7 @@ class Training:
     Attributes:
         epochs: epochs with noise.
         fine_tune: further epochs with masks as they are then, and with a weight of at most 1.
-        batch: examples per step.
+        batch: examples per step (a loader has its own).
         lr: learning rate of Adam for the network.
         noise_lr: learning rate for the noise.
         weight: of the KL divergence, >= 0; 1 is the evidence lower bound's.
@@ -89,48 +94,56 @@ class FitResult:
         return "\n".join(str(s) for s in self.steps)
 
 
-@torch.no_grad()
-def accuracy(model: nn.Module, x: Tensor, y: Tensor, batch: int = 1000) -> float:
-    """Share of examples that a model (in evaluation mode for the time) classifies right."""
-    was = model.training
-    model.eval()
-    right = sum(int((model(x[i : i + batch]).argmax(dim=1) == y[i : i + batch]).sum()) for i in range(0, len(x), batch))
-    model.train(was)
-    return right / len(x)
-
-
 def fit(
     model: NoisyModule | nn.Module,
-    data: tuple[Tensor, Tensor],
+    data: Data,
     settings: Training | None = None,
     *,
+    loss: Loss | None = None,
     criterion: Criterion | None = None,
-    validation: tuple[Tensor, Tensor] | None = None,
+    validation: Data | None = None,
+    batch_to: Callable[[Any], tuple[Any, Any]] | None = None,
+    n_examples: int | None = None,
     checkpoint: str | Path | None = None,
     progress: bool | Callable[[int, str], None] = False,
     watch: Callable[[int, NoisyModule | nn.Module], None] | None = None,
 ) -> FitResult:
-    """Train a classifier, and prune it every epoch if a criterion is given.
+    """Train a network, and prune it every epoch if a criterion is given.
+
+    Batches go to the device of the network. Parts of a network in training mode that are in evaluation mode when this is called
+    (a frozen BatchNorm, a dropout that is off) stay in it while it trains, also when it is called again; a network that is in
+    evaluation mode as a whole is trained as a whole. Afterwards all of it is in evaluation mode.
 
     Args:
         model: a noisy network, or any network (then there is no noise and nothing is pruned).
-        data: examples ``(n, ...)`` and labels ``(n,)``.
-        settings: see `Training`.
+        data: inputs ``(n, ...)`` and targets, or a `torch.utils.data.DataLoader` of such pairs; inputs may be a tuple, a list
+            or a dict of tensors. Targets are class numbers ``(n,)``, or ``(n, ...)``, one for each token or pixel (-100 does
+            not count), of logits ``(n, ..., classes)`` or ``(n, classes, ...)``; with a loss of your own anything.
+        settings: see `Training`. A loader has batches and an order of its own; where it has generators of its own, these follow
+            the seed too.
+        loss: of outputs and targets: a mean over the examples of a batch (a scalar), or nats of each example ``(n,)`` or
+            ``(n, ...)``, e.g. ``F.mse_loss``; by default the cross-entropy, summed over the targets of an example.
         criterion: what to remove after every epoch; masks only grow. None prunes nothing.
-        validation: examples and labels whose accuracy every step reports.
+        validation: inputs and targets, or a loader, of which every step reports the accuracy and, with a loss of your own, the
+            loss.
+        batch_to: makes pairs (inputs, targets) of batches of loaders, where these are dicts, triples or anything else.
+        n_examples: examples of an epoch, where a loader does not say it.
         checkpoint: file in which every finished epoch is kept. If it is there and made with the same settings, training goes on
-            from it, to the same result as without the interruption; it is left there.
+            from it, to the same result as without the interruption; it is left there. If it cannot be written, there is a
+            warning, and training goes on.
         progress: print a line per epoch to standard error, or call this with the epoch and the line.
         watch: called after every epoch with its number and the network.
 
     Raises:
-        TypeError: if examples or labels are no tensors.
+        TypeError: if data are no pairs of tensors, or outputs no tensor, or the loss returns none.
         ValueError: if they do not fit, the loss is no longer finite, or the checkpoint belongs to something else.
+
+    Example:
+        >>> fit(noisy, DataLoader(dataset, 128, shuffle=True), Training(epochs=30), criterion=BMRS_N.released())
     """
     settings = settings or Training()
-    x, y = _checked(data, "data")
-    trainer = _Trainer(model, x, y, settings, criterion, validation)
-    trainer.check_labels()
+    trainer = _Trainer(model, data, settings, Objective(loss), criterion, validation, batch_to, n_examples)
+    trainer.check()
     if checkpoint is not None:
         trainer.resume(Path(checkpoint))
     tell = progress if callable(progress) else _print if progress else None
@@ -157,19 +170,15 @@ def _print(epoch: int, line: str) -> None:
     print(line, file=sys.stderr)
 
 
-def _checked(data: Any, name: str) -> tuple[Tensor, Tensor]:
-    if not (isinstance(data, (tuple, list)) and len(data) == 2 and all(isinstance(t, Tensor) for t in data)):
-        raise TypeError(f"{name} must be a pair of tensors (examples, labels); got {type(data).__name__}")
-    x, y = data
-    if len(x) != len(y) or len(x) == 0 or y.dim() != 1:
-        raise ValueError(
-            f"{name} must hold as many labels (n,) as examples (n, ...); got {tuple(x.shape)} and {tuple(y.shape)}"
-        )
-    if y.dtype not in (torch.int64, torch.uint8) or int(y.min()) < 0:
-        raise ValueError(f"labels of {name} must be class numbers >= 0 (int64); got {y.dtype}, least {y.min().item()}")
-    if not torch.isfinite(x).all():
-        raise ValueError(f"examples of {name} must be finite; they hold nan or inf")
-    return x, y
+_FROZEN: WeakKeyDictionary[nn.Module, frozenset[str]] = WeakKeyDictionary()
+"""By network, parts that were in evaluation mode when `fit` last trained it: it leaves all of it in that mode."""
+
+
+def _frozen(model: nn.Module) -> frozenset[str]:
+    """Parts of a network that stay in evaluation mode while it trains. What wraps a network is no part of it."""
+    if (model.net if isinstance(model, NoisyModule) else model).training:
+        _FROZEN[model] = frozenset(name for name, part in model.named_modules() if not part.training)
+    return _FROZEN.get(model, frozenset())
 
 
 class _Trainer:
@@ -178,17 +187,28 @@ class _Trainer:
     def __init__(
         self,
         model: NoisyModule | nn.Module,
-        x: Tensor,
-        y: Tensor,
+        data: Any,
         settings: Training,
+        objective: Objective,
         criterion: Criterion | None,
-        validation: tuple[Tensor, Tensor] | None,
+        validation: Any,
+        batch_to: Callable[[Any], tuple[Any, Any]] | None,
+        n_examples: int | None,
     ) -> None:
-        self.model, self.x, self.y, self.settings = model, x, y, settings
+        self.model, self.settings, self.objective = model, settings, objective
         self.noisy = model if isinstance(model, NoisyModule) else None
         if criterion is not None and (self.noisy is None or not criterion.decides):
             raise ValueError("criterion must decide by itself (not only rank), and needs a network with noise")
-        self.criterion, self.validation = criterion, None if validation is None else _checked(validation, "validation")
+        self.criterion, self.frozen = criterion, _frozen(model)
+        device = device_of(model)
+        self._check_pair(data, "data")
+        own = batch_to if isinstance(data, DataLoader) or not isinstance(validation, DataLoader) else None
+        self.data = Batches(data, n_examples=n_examples, batch_to=own, device=device)
+        self.validation: Batches | None = None
+        if validation is not None:
+            self._check_pair(validation, "validation")
+            own = batch_to if isinstance(validation, DataLoader) else None
+            self.validation = batches_without_number(validation, own, device, "validation")
         groups = (
             [{"params": list(model.parameters()), "lr": settings.lr}]
             if self.noisy is None
@@ -199,59 +219,99 @@ class _Trainer:
         self.epoch = 0
         self.result = FitResult()
 
-    @torch.no_grad()
-    def check_labels(self) -> None:
-        """Whether the network has an output for every label."""
-        was = self.model.training
-        self.model.eval()
-        outputs = self.model(self.x[:1]).shape[-1]
-        self.model.train(was)
-        if int(self.y.max()) >= outputs:
+    def _check_pair(self, pair: Any, name: str) -> None:
+        """What can be said of two tensors before the network has seen them, in the words of classifiers."""
+        if self.objective.own is not None or not (isinstance(pair, (tuple, list)) and len(pair) == 2):
+            return
+        x, y = pair
+        if not (isinstance(x, Tensor) and isinstance(y, Tensor)):
+            return
+        if x.dim() == 0 or y.dim() == 0 or len(x) != len(y) or len(x) == 0:
             raise ValueError(
-                f"labels of data must lie in 0..{outputs - 1}, one for each output of the network; got {int(self.y.max())}"
+                f"{name} must hold as many labels (n,) as examples (n, ...); got {tuple(x.shape)} and {tuple(y.shape)}"
             )
+        self.objective.check_labels(y, name)
+        if x.is_floating_point() and not torch.isfinite(x).all():
+            raise ValueError(f"examples of {name} must be finite; they hold nan or inf")
+
+    @torch.no_grad()
+    def check(self) -> None:
+        """Whether the outputs of a first batch fit its targets, and all labels are classes of the network."""
+        for name, batches in (("validation", self.validation), ("data", self.data)):
+            if batches is None:
+                continue
+            inputs, targets = batches.first() if batches.loader is not None else next(batches.in_order(2))
+            with evaluating(self.model):
+                outputs = call(self.model, inputs)
+            self.objective.check(outputs, targets, name)
+            if batches.loader is None:
+                self.objective.check_labels(batches.y, name, self.objective.classes(outputs))
 
     def run_epoch(self, epoch: int) -> str:
         """One epoch, with its own random numbers, so that a run that goes on draws what it would have drawn."""
         s = self.settings
         start = time.perf_counter()
-        torch.manual_seed(int(np.random.SeedSequence([s.seed, epoch]).generate_state(1)[0]))
-        order = torch.randperm(len(self.x))
-        self.model.train()
-        total = 0.0
-        n_batches = -(-len(order) // s.batch)
-        for i in range(n_batches):
-            rows = order[i * s.batch : (i + 1) * s.batch]
-            self._set_rates((epoch + i / n_batches) / (s.epochs + s.fine_tune))
-            weight = s.weight * min(1.0, (epoch + (i + 1) / n_batches) / s.warm_up) if s.warm_up else s.weight
-            weight = min(weight, 1.0) if epoch >= s.epochs else weight
-            loss = F.cross_entropy(self.model(self.x[rows]), self.y[rows])
-            if self.noisy is not None and weight > 0:
-                loss = loss + weight * self.noisy.kl() / len(self.x)
-            self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            self.optimizer.step()
-            total += float(loss.detach()) * len(rows)
+        seed = int(np.random.SeedSequence([s.seed, epoch]).generate_state(1)[0])
+        torch.manual_seed(seed)  # of all devices
+        self.data.new_epoch(epoch, seed)
+        self._train_mode()
+        total, seen, n_batches = 0.0, 0, self.data.n_batches(s.batch)
+        for i, (inputs, targets) in enumerate(self.data.shuffled(s.batch)):
+            self._set_rates((epoch + min(i / n_batches, 1.0)) / (s.epochs + s.fine_tune))
+            count = length_of_batch(inputs, targets)
+            total += self._step_of(inputs, targets, self._weight(epoch, min((i + 1) / n_batches, 1.0))) * count
+            seen += count
         if not np.isfinite(total):
             raise ValueError(f"the loss must stay finite; it is {total} after epoch {epoch} (a smaller learning rate may help)")
         if self.noisy is not None:
             for name in self.noisy.sites:
                 self.noisy.of(name).keep_in_range()
         pruned = self.criterion if s.prune_from <= epoch < s.epochs else None
-        self.result.losses.append(total / len(self.x))
-        step = self._step(epoch, pruned)
+        self.result.losses.append(total / seen)
+        step = self._report(epoch, pruned)
         self.result.steps.append(step)
         self.result.seconds.append(time.perf_counter() - start)
         self.epoch = epoch + 1
         return f"epoch {epoch + 1}/{s.epochs + s.fine_tune}: loss {self.result.losses[-1]:.4f}, {step}"
 
-    def _step(self, epoch: int, criterion: Criterion | None) -> Step:
+    def _train_mode(self) -> None:
+        self.model.train()
+        for name, part in self.model.named_modules():
+            if name in self.frozen:
+                part.training = False
+
+    def _weight(self, epoch: int, done: float) -> float:
+        """Of the divergence, when so much of an epoch is done."""
+        s = self.settings
+        weight = s.weight * min(1.0, (epoch + done) / s.warm_up) if s.warm_up else s.weight
+        return min(weight, 1.0) if epoch >= s.epochs else weight
+
+    def _step_of(self, inputs: Any, targets: Any, weight: float) -> float:
+        """One step of the optimiser; the loss before it."""
+        outputs = call(self.model, inputs)
+        if self.data.loader is not None:
+            self.objective.check_labels(targets, "data", self.objective.classes(outputs))
+        loss = self.objective.nats(outputs, targets)
+        if self.noisy is not None and weight > 0:
+            loss = loss + weight * self.noisy.kl() / self.data.n
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        return float(loss.detach())
+
+    def _report(self, epoch: int, criterion: Criterion | None) -> Step:
         if self.noisy is not None:
             step = prune(self.noisy, criterion) if criterion is not None else Step.of(self.noisy)
         else:
             step = Step()
-        found = None if self.validation is None else accuracy(self.model, *self.validation)
-        return replace(step, accuracy=found, epoch=epoch)
+        right = loss = None
+        if self.validation is not None:
+            held = self.validation
+            if self.objective.classifies:
+                right = share_right(self.model, held, 1000)
+            if self.objective.own is not None:
+                loss = self.objective.mean(self.model, held)
+        return replace(step, accuracy=right, loss=loss, epoch=epoch)
 
     def _set_rates(self, done: float) -> None:
         s = self.settings
@@ -268,7 +328,9 @@ class _Trainer:
             "settings": asdict(self.settings),
             "criterion": None if self.criterion is None else repr(self.criterion),
             "shapes": shapes,
-            "data": [list(self.x.shape), float(self.x.double().sum()), int(self.y.sum())],
+            "data": self.data.identity(),
+            "loss": self.objective.name,
+            "frozen": sorted(self.frozen),
         }
 
     def save(self, path: Path) -> None:

@@ -1,0 +1,284 @@
+"""What a compaction takes out of a network (`Structure`), and how (`cut`): rows, columns and entries, by name.
+
+A `Structure` is plain data: it can be saved, and applied to another network of the same kind without running it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from activebmr.pruning.units.attention import SlimAttention, self_attention
+from activebmr.pruning.units.norms import slim_norm
+from activebmr.pruning.units.plan import Plan
+
+__all__ = ["Structure", "count_of", "cut", "others", "structure_for", "structure_of", "without_shortcuts"]
+
+
+@dataclass
+class Structure:
+    """One compaction of a network: all that is needed to do it again to a network of the same kind (`cut`).
+
+    Attributes:
+        sites: by site, ``{"n": structures before, "kept": their numbers, "layers": names of layers that write them}``.
+        kept: by parameter or buffer, by axis, indices that stay.
+        norms: normalisations that are replaced: ``{"kind", "axis", "total": units before, "kept": their indices}``.
+        attention: modules that become `SlimAttention` (``{}``) or `SlimSelfAttention`, and what it needs to know.
+        sizes: by module, attributes in its own code and their new values.
+        left: by site and reason, structures that are gone and had to stay in place, switched off.
+    """
+
+    sites: dict[str, dict[str, Any]] = field(default_factory=dict)
+    kept: dict[str, dict[str, list[int]]] = field(default_factory=dict)
+    norms: dict[str, dict[str, Any]] = field(default_factory=dict)
+    attention: dict[str, dict[str, Any]] = field(default_factory=dict)
+    sizes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    left: dict[str, dict[str, list[int]]] = field(default_factory=dict)
+
+
+def structure_of(small: nn.Module) -> list[Structure]:
+    """What compactions have made of a network, oldest first.
+
+    Raises:
+        ValueError: if it has not been made by `compact` or `activebmr.pruning.load_compact`.
+    """
+    structures = getattr(small, "_compactions", None)
+    if structures is None:
+        raise ValueError(f"small must be a network made by compact; this {type(small).__name__} is not")
+    return structures  # type: ignore[no-any-return]
+
+
+def others(step: Mapping[str, Any]) -> list[int]:
+    return sorted(set(range(step["n"])) - set(step["kept"]))
+
+
+def count_of(module: Any) -> int | None:
+    """Structures of a layer or attention."""
+    for key in ("num_heads", "out_features", "out_channels", "hidden_size"):
+        if isinstance(getattr(module, key, None), int):
+            return int(getattr(module, key))
+    return None
+
+
+# --- what to cut -----------------------------------------------------------------------------------------------------------
+def structure_for(net: nn.Module, plan: Plan, alive: np.ndarray, scaled: set[str], guess: int = 0) -> Structure:
+    """What has to be done to a network for structures to be gone.
+
+    Args:
+        alive: by structure of all sites, whether it stays.
+        scaled: normalisations that get a factor of each unit, whatever goes.
+        guess: which of several readings of the sizes in users' code to try, 0 or 1.
+    """
+    out = Structure()
+    for name, site in plan.sites.items():
+        mine = alive[site.first : site.first + site.n]
+        if not mine.all():
+            out.sites[name] = {"n": site.n, "kept": np.flatnonzero(mine).tolist(), "layers": list(site.layers)}
+    for (tensor, axis), units in plan.parts.items():
+        stays = (units < 0) | alive[units]
+        if not stays.all():
+            out.kept.setdefault(tensor, {})[str(axis)] = np.flatnonzero(stays).tolist()
+    for module, (kind, axis, units) in plan.norms.items():
+        stays = (units < 0) | alive[units]
+        if not stays.all() or module in scaled:
+            out.norms[module] = {"kind": kind, "axis": axis, "total": len(units), "kept": np.flatnonzero(stays).tolist()}
+    cut_in = {name.rpartition(".")[0] for name in out.kept}
+    for name, module in net.named_modules():
+        if isinstance(module, nn.MultiheadAttention) and (name in cut_in or f"{name}.out_proj" in cut_in):
+            out.attention[name] = {}
+    for name, about in plan.attention.items():
+        if {f"{name}.{about['fused']}", f"{name}.{about['out']}"} & cut_in:
+            out.attention[name] = about
+    out.sizes = {k: v for k, v in _sizes(net, plan, alive, guess).items() if k not in out.attention}
+    return out
+
+
+_KNOWN = (nn.Linear, nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase, nn.Embedding, nn.RNNBase, nn.MultiheadAttention)
+
+
+def _sizes(net: nn.Module, plan: Plan, alive: np.ndarray, guess: int) -> dict[str, dict[str, Any]]:
+    """New values of sizes that modules hold in attributes of their own: number of heads, width, sizes of parts."""
+    seen: dict[str, dict[int, set[int]]] = {}
+    for module, size, units in plan.sizes:
+        left = int(((units < 0) | alive[units]).any(axis=1).sum())
+        seen.setdefault(module, {}).setdefault(size, set()).add(left)
+    out: dict[str, dict[str, Any]] = {}
+    for name, sizes in seen.items():
+        module = net.get_submodule(name)
+        if isinstance(module, _KNOWN):
+            continue
+        for key, value in vars(module).items():
+            if key.startswith("_") or key == "training":
+                continue
+            new = _renewed(key, value, sizes, guess)
+            if new != value:
+                out.setdefault(name, {})[key] = new
+    return out
+
+
+def _renewed(key: str, value: Any, sizes: Mapping[int, set[int]], guess: int) -> Any:
+    if isinstance(value, (tuple, list)) and all(isinstance(v, int) for v in value) and value:
+        return [_renewed(key, v, sizes, guess) for v in value] if guess == 0 else value
+    if not isinstance(value, int) or isinstance(value, bool) or value not in sizes:
+        return value
+    counts_heads = re.search(r"head|group", key) is not None and re.search(r"dim|size|width|chan|feat", key) is None
+    left = sizes[value]
+    if guess == 1 and not counts_heads:
+        return value
+    if len(left) == 1:
+        return next(iter(left))
+    return min(left) if counts_heads else max(left)
+
+
+# --- cutting ---------------------------------------------------------------------------------------------------------------
+def cut(net: nn.Module, structure: Structure) -> None:
+    """Do, in place, what a structure says.
+
+    Raises:
+        ValueError: if the network has not the modules, parameters or sizes that the structure names, or an attention has what
+            `SlimAttention` has not.
+    """
+    kept = {name: {int(a): i for a, i in axes.items()} for name, axes in structure.kept.items()}
+    for name, about in structure.attention.items():
+        if about:
+            _replace(net, name, self_attention(_module(net, name), about))
+        else:
+            kept = _slim_attention(net, name, kept)
+    for name, step in structure.norms.items():
+        norm = slim_norm(_module(net, name), step["kind"], step["axis"], step["total"])
+        if len(norm.scale) != step["total"]:
+            raise ValueError(f"net must have {step['total']} units in {name!r}; it has {len(norm.scale)}")
+        _replace(net, name, norm)
+        which = torch.as_tensor(step["kept"], device=norm.scale.device)
+        norm.scale = norm.scale[which]
+        if step["kind"] == "group":
+            norm.groups = norm.groups[which]  # type: ignore[assignment]
+        kept |= {f"{name}.{key}": {0: step["kept"]} for key in ("weight", "bias") if getattr(norm, key) is not None}
+    without_shortcuts(net)
+    _take(net, kept)
+    for name, module in net.named_modules():
+        if isinstance(module, SlimAttention) or any(key.rpartition(".")[0] == name for key in kept):
+            _sync(module)
+    for name, attributes in structure.sizes.items():
+        module = _module(net, name)
+        for key, value in attributes.items():
+            old = getattr(module, key, None)
+            setattr(module, key, type(old)(value) if isinstance(old, (tuple, list)) else value)
+
+
+def _module(net: nn.Module, name: str) -> nn.Module:
+    found = dict(net.named_modules()).get(name)
+    if found is None:
+        raise ValueError(f"net must have the module {name!r}; it has not")
+    return found
+
+
+def _replace(net: nn.Module, name: str, module: nn.Module) -> None:
+    parent, _, key = name.rpartition(".")
+    setattr(net.get_submodule(parent), key, module)
+
+
+def _holders(net: nn.Module) -> Iterator[tuple[str, nn.Module, str, Tensor]]:
+    for name, module in net.named_modules():
+        for key, tensor in (*module._parameters.items(), *module._buffers.items()):
+            if tensor is not None:
+                yield (f"{name}.{key}" if name else key), module, key, tensor
+
+
+@torch.no_grad()
+def _take(net: nn.Module, kept: Mapping[str, Mapping[int, list[int]]]) -> None:
+    """Keep indices of parameters and buffers, wherever the same tensor is held."""
+    held = list(_holders(net))
+    by_name = {name: tensor for name, _, _, tensor in held}
+    for name, axes in kept.items():
+        old = by_name.get(name)
+        if old is None:
+            raise ValueError(f"net must have the parameter {name!r}; it has not")
+        new = old.detach()
+        for axis, which in axes.items():
+            if axis >= new.dim() or (which and which[-1] >= new.shape[axis]):
+                raise ValueError(f"net must have at least {which[-1] + 1} entries along axis {axis} of {name!r}")
+            new = new.index_select(axis, torch.as_tensor(which, device=new.device, dtype=torch.long))
+        made = nn.Parameter(new, requires_grad=old.requires_grad) if isinstance(old, nn.Parameter) else new.clone()
+        for _, module, key, tensor in held:
+            if tensor is old:
+                setattr(module, key, made)
+                if key in module._buffers:
+                    module._buffers[key] = made
+
+
+def _sync(module: Any) -> None:
+    """Sizes that a layer of torch's holds beside its weights."""
+    if isinstance(module, nn.Linear):
+        module.out_features, module.in_features = module.weight.shape
+    elif isinstance(module, nn.modules.conv._ConvNd):
+        w, transposed = module.weight, module.transposed
+        if module.groups > 1:
+            each = (module.in_channels if transposed else module.out_channels) // module.groups
+            module.groups = len(w) // each
+        module.in_channels, module.out_channels = (w.shape[0], w.shape[1]) if transposed else (w.shape[1], w.shape[0])
+        if transposed:
+            module.out_channels *= module.groups
+        else:
+            module.in_channels *= module.groups
+    elif isinstance(module, nn.modules.batchnorm._NormBase):
+        module.num_features = len(module.weight if module.weight is not None else module.running_mean)
+    elif isinstance(module, nn.Embedding):
+        module.num_embeddings, module.embedding_dim = module.weight.shape
+    elif isinstance(module, nn.PReLU):
+        module.num_parameters = len(module.weight)
+    elif isinstance(module, nn.RNNBase):
+        module.hidden_size, module.input_size = module.weight_hh_l0.shape[1], module.weight_ih_l0.shape[1]
+        module._init_flat_weights()
+    elif isinstance(module, SlimAttention):
+        module.num_heads = len(module.q.weight) // module.head_dim
+
+
+def _slim_attention(net: nn.Module, name: str, kept: dict[str, dict[int, list[int]]]) -> dict[str, dict[int, list[int]]]:
+    """Replace an attention by one whose queries, keys and values are layers of their own; returns what is kept, by new names."""
+    old = _module(net, name)
+    if isinstance(old, SlimAttention):
+        return kept
+    if not isinstance(old, nn.MultiheadAttention):
+        raise ValueError(f"net must have an nn.MultiheadAttention in {name!r}; it is a {type(old).__name__}")
+    if old.bias_k is not None or old.add_zero_attn:
+        raise ValueError(f"{name!r} has keys of its own (add_bias_kv or add_zero_attn), which heads cannot be cut from")
+    new = SlimAttention(old).train(old.training)
+    first = old.in_proj_weight if old._qkv_same_embed_dim else old.q_proj_weight
+    for layer in (new.q, new.k, new.v):
+        layer.requires_grad_(first.requires_grad)  # type: ignore[union-attr]
+    _replace(net, name, new)
+    d, out = old.embed_dim, dict(kept)
+    for key, layer in (("in_proj_weight", "weight"), ("in_proj_bias", "bias")):
+        axes = out.pop(f"{name}.{key}", None)
+        for i, part in enumerate("qkv"):
+            mine = {}
+            for axis, which in (axes or {}).items():
+                mine[axis] = which if axis else [w - i * d for w in which if i * d <= w < (i + 1) * d]
+            if mine:
+                out[f"{name}.{part}.{layer}"] = mine
+    for part in "qkv":
+        axes = out.pop(f"{name}.{part}_proj_weight", None)
+        if axes:
+            out[f"{name}.{part}.weight"] = axes
+    for key in ("weight", "bias"):
+        axes = out.pop(f"{name}.out_proj.{key}", None)
+        if axes:
+            out[f"{name}.proj.{key}"] = axes
+    return out
+
+
+def without_shortcuts(net: nn.Module) -> None:
+    """Layers of ``nn.TransformerEncoder`` have a fast path past the forwards of their parts: not where these are our own."""
+    for layer in net.modules():
+        if isinstance(layer, nn.TransformerEncoderLayer):
+            parts = (layer.self_attn, layer.norm1, layer.norm2)
+            if any(type(p).__module__.startswith("activebmr.") for p in parts):
+                layer.activation_relu_or_gelu = 0
+

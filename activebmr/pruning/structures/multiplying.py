@@ -1,0 +1,209 @@
+"""Noise in a forward pass: what modules are handed is multiplied with it, by hooks that are there for the time of the pass.
+
+Each example has a draw of its own wherever noise multiplies what a module is handed. Where weights are read in another way
+(``F.linear`` with the weight of a layer that is not called, heads of ``nn.MultiheadAttention``, the recurrent weights of an LSTM),
+the weights themselves are multiplied, with one draw for all examples of the pass.
+
+With activation checkpointing parts of a pass run again in the backward pass. The hooks then stay until that has happened, and
+multiply with the draws of the first run. Where this cannot be (the reentrant kind, which hides the part from gradients; weights
+that are multiplied themselves), it is refused in the first pass.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from activebmr.pruning.units.plan import Plan, Reading
+
+__all__ = ["Pass", "Places"]
+
+
+class Places:
+    """Where noise multiplies, made ready for many passes."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.ready = [(reading, *_index(reading, plan.n)) for reading in plan.readings]
+        self.shared = torch.zeros(plan.n + 1, dtype=torch.bool)  # structures with one draw for all examples
+        for units in plan.by_hand.values():
+            self.shared[torch.from_numpy(units[units >= 0])] = True
+        for reading in plan.readings:
+            if reading.example_axis is None and plan.example is not None:
+                self.shared[reading.units[reading.units >= 0]] = True
+        for site in plan.sites.values():
+            mine = slice(site.first, site.first + site.n)
+            self.shared[mine] = bool(self.shared[mine].any())
+
+
+def _index(reading: Reading, n: int) -> tuple[Any, tuple[int, ...]]:
+    """Numbers of structures, as a slice where they follow each other, and their shape; n stands for none."""
+    flat = reading.units.reshape(-1)
+    flat = torch.where(flat < 0, n, flat)
+    run = bool((flat == torch.arange(len(flat)) + flat[0]).all())
+    return slice(int(flat[0]), int(flat[-1]) + 1) if run else flat, tuple(reading.units.shape)
+
+
+class Pass:
+    """One forward pass.
+
+    Args:
+        theta: draws ``(n_examples, n + 1)`` or one for all ``(1, n + 1)``; the last is 1.
+        training: whether gradients of draws are wanted.
+    """
+
+    def __init__(self, net: nn.Module, places: Places, theta: Tensor, training: bool) -> None:
+        self.net, self.places, self.theta, self.training = net, places, theta, training
+        self._handles: list[RemovableHandle] = []
+        self._swapped: list[tuple[nn.Module, str, nn.Parameter]] = []
+        self._watched = training and torch.is_grad_enabled()
+        self._running = False
+        self.again = False  # whether a part will run again in the backward pass
+
+    def __enter__(self) -> Pass:
+        self._running = True
+        try:
+            modules = dict(self.net.named_modules())
+            by_module: dict[str, list[Any]] = {}
+            for ready in self.places.ready:
+                by_module.setdefault(ready[0].module, []).append(ready)
+            for name, mine in by_module.items():
+                self._handles.append(modules[name].register_forward_pre_hook(self._multiply(name, mine), with_kwargs=True))
+            if self.places.plan.by_hand:
+                self._swap(modules)
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._running = False
+        for module, key, parameter in self._swapped:
+            _set(module, key, parameter)
+        self._swapped = []
+        if error[0] is not None or not self.again:
+            self.close()
+        else:
+            self.theta.register_hook(lambda grad: self.close())
+
+    def close(self) -> None:
+        """Take the hooks away."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+        self.again = False
+
+    # --- what modules are handed -----------------------------------------------------------------------------------------
+    def _multiply(self, name: str, ready: list[Any]) -> Any:
+        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            if not self._running and torch._C._current_graph_task_id() == -1:
+                return None  # the network is called alone, before the backward pass
+            if self._watched and self._running:
+                self._look_for_checkpoint(name)
+            given: dict[Any, Any] = dict(enumerate(args)) | kwargs
+            done: dict[int, Tensor] = {}  # attention asks whether its arguments are the same tensor
+            new = dict(given)
+            for reading, index, shape in ready:
+                x = given.get(reading.place)
+                if not isinstance(x, Tensor):
+                    continue
+                if id(x) not in done:
+                    done[id(x)] = x * self._factor(x, reading, index, shape, name)
+                elif len(ready) > 1 and sum(r.place == reading.place for r, _, _ in ready) > 1:
+                    done[id(x)] = done[id(x)] * self._factor(x, reading, index, shape, name)
+                new[reading.place] = done[id(x)]
+            return tuple(new[i] for i in range(len(args))), {k: new[k] for k in kwargs}
+
+        return hook
+
+    def _factor(self, x: Tensor, reading: Reading, index: Any, shape: tuple[int, ...], name: str) -> Tensor:
+        if not isinstance(index, slice):
+            index = index.to(self.theta.device)
+        theta = self.theta[:, index]
+        missing = len(shape) - x.dim()
+        if missing > 0:
+            shape = shape[missing:]
+        if len(theta) == 1:
+            return theta.reshape(shape).to(x.device, x.dtype)
+        axis = reading.example_axis
+        if axis is None or missing > 0:
+            return theta[0].reshape(shape).to(x.device, x.dtype)
+        extra = -missing  # axes of x that were not there in the examples: in front, behind that of the examples
+        n = x.shape[axis]
+        if n % len(theta):
+            raise ValueError(
+                f"inputs must hold examples as example_inputs did: {name!r} is handed {n} rows for {len(theta)} examples"
+            )
+        if n > len(theta):
+            times = n // len(theta)
+            theta = theta.repeat(times, 1) if reading.inner else theta.repeat_interleave(times, 0)
+        inside = [m for a, m in enumerate(shape) if a != axis]
+        full = theta.reshape(n, *[1] * extra, *inside)
+        return full.movedim(0, axis).to(x.device, x.dtype) if axis else full.to(x.device, x.dtype)
+
+    # --- weights that are read by hand -----------------------------------------------------------------------------------
+    def _swap(self, modules: dict[str, nn.Module]) -> None:
+        n = self.places.plan.n
+        by_parameter: dict[str, Tensor] = {}
+        held = {name: p for name, p in self.net.named_parameters()}
+        for (tensor, axis), units in self.places.plan.by_hand.items():
+            weight = by_parameter.get(tensor, held[tensor])
+            index = torch.from_numpy(units).to(self.theta.device)
+            factor = self.theta[0, torch.where(index < 0, n, index)]
+            shape = [1] * weight.dim()
+            shape[axis] = -1
+            by_parameter[tensor] = weight * factor.reshape(shape).to(weight.device, weight.dtype)
+        for name, module in modules.items():
+            for key, parameter in list(module._parameters.items()):
+                for tensor, weight in by_parameter.items():
+                    if parameter is held[tensor] and parameter is not None:
+                        self._swapped.append((module, key, parameter))
+                        _set(module, key, weight)
+        for tensor in by_parameter:
+            owner = tensor.rpartition(".")[0]
+            for name in {owner, owner.rpartition(".")[0]} & set(modules):
+                if self._watched:
+                    self._handles.append(modules[name].register_forward_pre_hook(self._refuse_checkpoint(tensor)))
+
+    def _refuse_checkpoint(self, tensor: str) -> Any:
+        def hook(module: nn.Module, args: Any) -> None:
+            if self._running and _checkpoint() is not None:
+                raise RuntimeError(
+                    f"net must not have activation checkpointing around {tensor!r}, whose noise multiplies the weight itself "
+                    "(activebmr.pruning): switch checkpointing off there, or leave the layer out (exclude=[...])"
+                )
+
+        return hook
+
+    def _look_for_checkpoint(self, name: str) -> None:
+        kind = _checkpoint()
+        if kind is None:
+            return
+        if kind == "reentrant":
+            raise RuntimeError(
+                f"net must not have reentrant activation checkpointing around {name!r}: it hides noise from gradients "
+                "(activebmr.pruning); use torch.utils.checkpoint with use_reentrant=False"
+            )
+        self.again = True
+
+
+def _set(module: nn.Module, key: str, weight: Tensor) -> None:
+    module._parameters[key] = weight  # type: ignore[assignment]
+    names = getattr(module, "_flat_weights_names", None)
+    if names is not None and key in names:  # recurrent layers hold a list beside
+        module._flat_weights[names.index(key)] = weight  # type: ignore[operator,index,union-attr]
+
+
+def _checkpoint() -> str | None:
+    """Whether activation checkpointing has called what runs now: "reentrant", "other", or None."""
+    frame: Any = sys._getframe(1)
+    while frame is not None:
+        name = frame.f_code.co_filename
+        if name.endswith("checkpoint.py") and "torch" in name and "utils" in name:
+            return "other" if torch.is_grad_enabled() else "reentrant"
+        frame = frame.f_back
+    return None

@@ -1,0 +1,164 @@
+"""Trying out: whether a network with structures cut out computes what it computes with them switched off, and which cannot go."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map_only
+
+from activebmr.pruning.structures.cutting import Structure, cut, structure_for, without_shortcuts
+from activebmr.pruning.units.inputs import Inputs, call, evaluating
+from activebmr.pruning.units.norms import slim_norm
+from activebmr.pruning.units.plan import Plan
+
+__all__ = ["cut_down", "exactly", "fold", "removable"]
+
+GUESSES = 2  # ways to read sizes in users' code; see `structure_for`
+
+
+@contextmanager
+def exactly() -> Iterator[None]:
+    """No TF32, which would be taken for a difference."""
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    try:
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+
+
+# --- means into weights ------------------------------------------------------------------------------------------------------
+@torch.no_grad()
+def fold(net: nn.Module, plan: Plan, theta: Tensor) -> None:
+    """Multiply, in place, the weights that read structures with their noise.
+
+    Args:
+        theta: of all sites ``(n,)``.
+    """
+    factors = torch.cat([theta.double().cpu(), torch.ones(1, dtype=torch.float64)])
+    held = dict(net.named_parameters())
+    for tensor, axis in plan.columns:
+        weight = held[tensor]
+        factor = factors[torch.from_numpy(plan.parts[tensor, axis])].to(weight.device)
+        shape = [1] * weight.dim()
+        shape[axis] = -1
+        weight.copy_((weight.double() if weight.device.type != "mps" else weight) * factor.reshape(shape).to(weight.device))
+    for name, (kind, axis, units) in plan.norms.items():
+        factor = factors[torch.from_numpy(units)]
+        if bool((factor != 1).any()):
+            norm = slim_norm(net.get_submodule(name), kind, axis, len(units))
+            parent, _, key = name.rpartition(".")
+            setattr(net.get_submodule(parent), key, norm)
+            norm.scale.mul_(factor.to(norm.scale.device))
+    without_shortcuts(net)
+
+
+# --- cutting and comparing ---------------------------------------------------------------------------------------------------
+def probes_of(inputs: Inputs) -> list[Inputs]:
+    """Inputs as they are, and with noise."""
+    generator = torch.Generator().manual_seed(0)
+
+    def disturbed(x: Tensor) -> Tensor:
+        if not x.is_floating_point():
+            return x
+        noise = torch.randn(x.shape, generator=generator).to(x.device, x.dtype)
+        return x + noise * (x.std() if x.numel() > 1 and bool(x.std() > 0) else 1.0)
+
+    return [inputs, tree_map_only(Tensor, disturbed, inputs)]
+
+
+def outputs_of(net: nn.Module, probes: Sequence[Inputs]) -> list[Any]:
+    with torch.no_grad(), evaluating(net), exactly():
+        return [call(net, p) for p in probes]
+
+
+def agree(one: Any, other: Any) -> bool:
+    """Whether outputs are the same, to a precision that rounding leaves."""
+    a, b = tree_leaves(one), tree_leaves(other)
+    if len(a) != len(b):
+        return False
+    for x, y in zip(a, b, strict=True):
+        if isinstance(x, Tensor) and isinstance(y, Tensor):
+            if x.shape != y.shape or x.dtype != y.dtype:
+                return False
+            if not x.is_floating_point():
+                if float((x != y).double().mean()) > 1e-3:  # an argmax that rounding decides
+                    return False
+                continue
+            small = torch.finfo(x.dtype).eps ** 0.5 / 3  # 1e-4 in single precision, 5e-9 in double
+            scale = float(x[x.isfinite()].abs().max()) if bool(x.isfinite().any()) else 1.0
+            if not torch.allclose(x, y, rtol=small, atol=small * max(scale, 1e-30), equal_nan=True):
+                return False
+        elif type(x) is not type(y):
+            return False
+    return True
+
+
+def cut_down(
+    net: nn.Module, plan: Plan, alive: np.ndarray, probes: Sequence[Inputs], want: Sequence[Any]
+) -> tuple[nn.Module, Structure] | str:
+    """A copy of a folded network with structures cut out, and what was done; or why it cannot be."""
+    reason = ""
+    scaled = {name for name in plan.norms if hasattr(net.get_submodule(name), "total")}
+    for guess in range(GUESSES):
+        structure = structure_for(net, plan, alive, scaled, guess)
+        small = copy.deepcopy(net)
+        try:
+            cut(small, structure)
+            if agree(outputs_of(small, probes), list(want)):
+                return small, structure
+            reason = reason or "the network does not compute the same without them"
+        except Exception as error:  # a forward that counts on the sizes of its layers may raise anything
+            reason = reason or f"the network cannot be run without them ({type(error).__name__}: {str(error)[:150]})"
+        if not structure.sizes:
+            break
+    return reason
+
+
+def removable(net: nn.Module, plan: Plan, probes: Sequence[Inputs]) -> dict[str, str]:
+    """Sites that cannot be cut though nothing that was seen forbids it, and why.
+
+    All are tried at once, with shares that differ, so that nothing fits by chance; if that fails, halves of them, down to single
+    ones.
+    """
+    generator = np.random.default_rng(0)
+    alive = np.ones(plan.n, dtype=bool)
+    for site in plan.sites.values():
+        n_dead = int(generator.integers(1, max(2, site.n // 2 + 1)))
+        alive[site.first + generator.choice(site.n, n_dead, replace=False)] = False
+    bad: dict[str, str] = {}
+
+    def attempt(names: list[str]) -> str | None:
+        mine = np.ones(plan.n, dtype=bool)
+        for name in names:
+            site = plan.sites[name]
+            mine[site.first : site.first + site.n] = alive[site.first : site.first + site.n]
+        folded = copy.deepcopy(net)
+        fold(folded, plan, torch.from_numpy(mine).double())
+        found = cut_down(folded, plan, mine, probes, outputs_of(folded, probes))
+        return found if isinstance(found, str) else None
+
+    def search(names: list[str]) -> None:
+        reason = attempt(names) if names else None
+        if reason is None:
+            return
+        if len(names) == 1:
+            heads = "heads of an attention: " if plan.sites[names[0]].heads else ""
+            bad[names[0]] = heads + reason
+            return
+        search(names[: len(names) // 2])
+        search(names[len(names) // 2 :])
+
+    search(list(plan.sites))
+    good = [n for n in plan.sites if n not in bad]
+    if bad and good and attempt(good) is not None:  # each alone can go, and not together
+        reason = attempt(good) or ""
+        while good and (reason := attempt(good) or ""):
+            bad[good.pop()] = reason
+    return bad

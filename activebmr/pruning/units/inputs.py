@@ -1,0 +1,103 @@
+"""Example inputs of a network: calling it with them, how many examples they hold, and a guess where none are given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map_only
+
+__all__ = ["Inputs", "call", "check_inputs", "doubled", "evaluating", "examples_in", "guessed", "tensors"]
+
+Inputs = Tensor | tuple[Any, ...] | list[Any] | dict[str, Any]
+"""Example inputs: a tensor, a sequence of positional arguments, or a mapping of keyword arguments."""
+
+
+def check_inputs(example_inputs: Any) -> None:
+    if not isinstance(example_inputs, (Tensor, tuple, list, dict)):
+        raise TypeError(
+            f"example_inputs must be a tensor, a tuple of arguments or a dict of keyword arguments; got "
+            f"{type(example_inputs).__name__}"
+        )
+
+
+def call(net: nn.Module, inputs: Inputs) -> Any:
+    if isinstance(inputs, dict):
+        return net(**inputs)
+    return net(inputs) if isinstance(inputs, Tensor) else net(*inputs)
+
+
+def tensors(outputs: Any) -> list[Tensor]:
+    return [x for x in tree_leaves(outputs) if isinstance(x, Tensor)]
+
+
+@contextmanager
+def evaluating(net: nn.Module, mode: bool = False) -> Iterator[None]:
+    """Evaluation (or training) mode for the time; every module gets back the mode that it had."""
+    modes = {m: m.training for m in net.modules()}
+    try:
+        net.train(mode)
+        yield
+    finally:
+        for m, was in modes.items():
+            m.training = was
+
+
+def examples_in(inputs: Any, outputs: Any) -> int | None:
+    """How many examples inputs hold on the first axis: a length that inputs and outputs share; None for a single example."""
+    lengths = [len(x) for x in tensors(outputs) if x.dim()]
+    shared = [len(x) for x in tensors(inputs) if x.dim() and len(x) in lengths]
+    found = shared[0] if shared else None
+    flat = all(x.dim() <= 1 for x in tensors(inputs)) and all(x.dim() <= 1 for x in tensors(outputs))
+    return None if flat else found
+
+
+def doubled(inputs: Inputs, examples: int) -> Inputs:
+    """The same with every example twice."""
+    return tree_map_only(Tensor, lambda x: torch.cat([x, x]) if x.dim() and len(x) == examples else x, inputs)  # type: ignore[no-any-return]
+
+
+def _first_layer(net: nn.Module) -> nn.Module | None:
+    kinds = (nn.Linear, nn.modules.conv._ConvNd, nn.Embedding, nn.RNNBase, nn.MultiheadAttention, nn.modules.batchnorm._NormBase)
+    return next((m for m in net.modules() if isinstance(m, (*kinds, nn.LayerNorm))), None)
+
+
+def _candidates(net: nn.Module) -> Iterator[Tensor]:
+    layer = _first_layer(net)
+    like = next(net.parameters(), torch.zeros(()))
+    kind = {"device": like.device, "dtype": like.dtype}
+    if isinstance(layer, nn.Embedding):
+        few = min(layer.num_embeddings, 5)
+        for shape in ((2, 7), (2,), (2, 16), (7, 2)):
+            yield torch.randint(0, few, shape, device=like.device)
+    elif isinstance(layer, nn.modules.conv._ConvNd):
+        channels, k = layer.in_channels, len(layer.kernel_size)
+        for size in (32, 28, 64, 224, 8, 16, 10, 6, 5, 4, 12, 20, 96, 128, 256, 227, 299, 48, 40):
+            yield torch.randn(2, channels, *[size] * k, **kind)
+    elif layer is not None:
+        width = {"in_features": 0, "input_size": 0, "embed_dim": 0, "num_features": 0}
+        n = next((getattr(layer, key) for key in width if isinstance(getattr(layer, key, None), int)), None)
+        if n is None and isinstance(layer, nn.LayerNorm):
+            n = layer.normalized_shape[-1]
+        if n is not None:
+            yield torch.randn(2, n, **kind)
+            for length in (7, 2, 3, 4, 5, 8, 16):
+                yield torch.randn(2, length, n, **kind)
+            side = round(n**0.5)
+            yield torch.randn(2, 1, side, side, **kind)
+            yield torch.randn(2, 3, round((n / 3) ** 0.5), round((n / 3) ** 0.5), **kind)
+
+
+def guessed(net: nn.Module) -> Tensor | None:
+    """Inputs that a network takes, from the kind of its first layer; None if none of the usual ones will do."""
+    with evaluating(net), torch.no_grad():
+        for x in _candidates(net):
+            try:
+                net(x)
+            except Exception:  # whatever user code does with inputs that it does not expect
+                continue
+            return x
+    return None
