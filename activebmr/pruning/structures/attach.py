@@ -8,6 +8,7 @@ Structures that have been pruned are multiplied with 0.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -18,11 +19,12 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from activebmr.pruning.structures.criteria import Criterion
-from activebmr.pruning.units.inputs import Inputs, check_inputs, guessed
 from activebmr.pruning.structures.multiplying import Pass, Places
 from activebmr.pruning.structures.noise import TruncatedLogNormal
-from activebmr.pruning.units.plan import Plan, Site, cost, plan_of, restricted
-from activebmr.pruning.structures.trial import exactly, outputs_of, probes_of, removable
+from activebmr.pruning.structures.trial import agree, exactly, fold, probes_of, removable
+from activebmr.pruning.units.finding import plan_of
+from activebmr.pruning.units.inputs import Inputs, check_inputs, evaluating, guessed
+from activebmr.pruning.units.plan import Plan, Site, cost, restricted
 
 __all__ = ["Noise", "NoisyModule", "attach_noise"]
 
@@ -114,8 +116,6 @@ class NoisyModule(nn.Module):
         return {**self.__dict__, "_pending": []}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> NoisyModule:
-        import copy
-
         self._drop_pending()
         new = NoisyModule(copy.deepcopy(self.net, memo), self.plan, self.draws)
         new.noise = copy.deepcopy(self.noise, memo)
@@ -126,7 +126,10 @@ class NoisyModule(nn.Module):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the network returns, with noise on its structures."""
         self._pending = [p for p in self._pending if p.again]
-        theta = self._theta(self._examples(args, kwargs) if self.training else 1)
+        return self.with_theta(self._theta(self._examples(args, kwargs) if self.training else 1), *args, **kwargs)
+
+    def with_theta(self, theta: Tensor, *args: Any, **kwargs: Any) -> Any:
+        """What the network returns with these draws ``(n_examples or 1, n + 1)``, the last of them 1."""
         now = Pass(self.net, self._places, theta, self.training)
         with now:
             out = self.net(*args, **kwargs)
@@ -351,8 +354,48 @@ def attach_noise(
     if next(iter(net.parameters()), None) is None:
         raise ValueError("net must have a structure that can be pruned: it has no parameters")
     inputs = _inputs(net, example_inputs)
-    plan = _checked(net, inputs, plan_of(net, inputs, tuple(without)), wanted)
-    return NoisyModule(net, plan, draws)
+    try:
+        found = plan_of(net, inputs, tuple(without))
+    except Exception as error:  # whatever user code raises
+        if example_inputs is None:
+            raise
+        raise ValueError(
+            f"example_inputs must be what net can be called with; it raises {type(error).__name__}: {error}"
+        ) from error
+    plan = _checked(net, inputs, found, wanted)
+    return _multiplying(net, inputs, plan, draws)
+
+
+def call_with(noisy: NoisyModule, theta: Tensor, inputs: Inputs) -> Any:
+    """What a noisy module returns with these draws."""
+    if isinstance(inputs, dict):
+        return noisy.with_theta(theta, **inputs)
+    return noisy.with_theta(theta, *([inputs] if isinstance(inputs, Tensor) else inputs))
+
+
+@torch.no_grad()
+def _multiplying(net: nn.Module, inputs: Inputs, plan: Plan, draws: int | None) -> NoisyModule:
+    """The noisy module, after it has been seen to compute what it will compute with its noise in its weights.
+
+    Where a module does more with what it is handed than read it, noise multiplies its weights instead.
+    """
+    generator = np.random.default_rng(1)
+    theta = torch.from_numpy(generator.uniform(0.3, 1.0, plan.n) * (generator.random(plan.n) < 0.7))
+    folded = copy.deepcopy(net)
+    fold(folded, plan, theta)
+    probes, want = probes_of(folded, inputs)
+    for _ in range(2):
+        noisy = NoisyModule(net, plan, draws)
+        with evaluating(noisy), exactly():
+            if agree([call_with(noisy, torch.cat([theta, theta.new_ones(1)])[None], p) for p in probes], want):
+                return noisy
+        norms = set(plan.norms)
+        by_hand = {key: plan.parts[key] for key in plan.columns}
+        plan = replace(plan, readings=[r for r in plan.readings if r.module in norms], by_hand=by_hand)
+    raise ValueError(
+        "net must compute the same with noise on what its layers read as with noise in their weights; it does not (weights that "
+        "are used in several ways): name the layers (names=[...]) or leave some out (exclude=[...])"
+    )
 
 
 def _module_names(net: nn.Module, names: Iterable[str], what: str) -> list[str]:
@@ -369,12 +412,6 @@ def _module_names(net: nn.Module, names: Iterable[str], what: str) -> list[str]:
 def _inputs(net: nn.Module, example_inputs: Inputs | None) -> Inputs:
     if example_inputs is not None:
         check_inputs(example_inputs)
-        try:
-            outputs_of(net, [example_inputs])
-        except Exception as error:  # whatever user code raises
-            raise ValueError(
-                f"example_inputs must be what net can be called with; it raises {type(error).__name__}: {error}"
-            ) from error
         return example_inputs
     found = guessed(net)
     if found is None:
@@ -397,7 +434,7 @@ def _checked(net: nn.Module, inputs: Inputs, plan: Plan, wanted: list[str] | Non
     if not plan.sites:
         raise ValueError(_nothing(plan))
     with exactly():
-        bad = removable(net, plan, probes_of(inputs))
+        bad = removable(net, plan, probes_of(net, inputs)[0])
     if not bad:
         return plan
     if wanted is not None:  # the user vouches for them: they are switched off, and stay in place

@@ -9,16 +9,19 @@ without changing them, that site stays in place, switched off, and is told in th
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from torch import nn
 
 from activebmr.pruning.structures.attach import NoisyModule
 from activebmr.pruning.structures.cutting import Structure, structure_of
-from activebmr.pruning.units.inputs import Inputs, check_inputs
 from activebmr.pruning.structures.trial import agree, cut_down, fold, outputs_of, probes_of
+from activebmr.pruning.units.inputs import Inputs, check_inputs
+from activebmr.pruning.units.plan import Plan
 
-__all__ = ["Structure", "compact", "structure_of"]
+__all__ = ["Structure", "compact", "cut_out", "structure_of"]
 
 
 def compact(noisy: NoisyModule, example_inputs: Inputs) -> nn.Module:
@@ -44,55 +47,65 @@ def compact(noisy: NoisyModule, example_inputs: Inputs) -> nn.Module:
     if not isinstance(noisy, NoisyModule):
         raise TypeError(f"noisy must be a NoisyModule (see attach_noise); got {type(noisy).__name__}")
     check_inputs(example_inputs)
-    probes = probes_of(example_inputs)
-    want = outputs_of(noisy, probes)
+    probes, want = probes_of(noisy, example_inputs)
     net = copy.deepcopy(noisy.net).eval()
     fold(net, noisy.plan, noisy.means())
-    if not agree(outputs_of(net, probes), want):
-        raise RuntimeError(
-            "noisy cannot be made smaller: with the means of its noise in the weights it computes something else"
-        )
     alive = noisy.alive()
+    stay = [(name, site.stays) for name, site in noisy.sites.items() if site.stays is not None]
+    return cut_out(net, noisy.plan, alive, probes, want, stay)
+
+
+def cut_out(
+    net: nn.Module, plan: Plan, alive: np.ndarray, probes: list[Inputs], want: list[Any], stay: list[tuple[str, str]]
+) -> nn.Module:
+    """A network that computes ``want`` of the probes, from one in which what is gone has been switched off.
+
+    Args:
+        alive: by structure of all sites, whether it is left.
+        stay: sites that are only switched off, and why.
+    """
+    alive = alive.copy()
     left: dict[str, dict[str, list[int]]] = {}
 
     def leave(name: str, reason: str) -> None:
-        site = noisy.sites[name]
+        site = plan.sites[name]
         mine = slice(site.first, site.first + site.n)
         dead = np.flatnonzero(~alive[mine]).tolist()
         if dead:
             left[name] = {reason: dead}
             alive[mine] = True
 
-    for name, site in noisy.sites.items():
-        mine = slice(site.first, site.first + site.n)
-        if site.stays is not None:
-            leave(name, site.stays)
-        elif not alive[mine].any():  # only if masks have been set by hand
+    for name, reason in stay:
+        leave(name, reason)
+    for site in plan.sites.values():
+        if not alive[site.first : site.first + site.n].any():  # only if masks have been set by hand
             alive[site.first] = True
-    small, structure = _cut(net, noisy, alive, probes, want, leave)
+    found = cut_down(net, plan, alive, probes, want)
+    if isinstance(found, str) and not agree(outputs_of(net, probes), want):
+        raise RuntimeError(
+            "noisy cannot be made smaller: with the means of its noise in the weights it computes something else"
+        )
+    small, structure = _one_by_one(net, plan, alive, probes, want, leave) if isinstance(found, str) else found
     structure.left = left
-    small._compactions = [*getattr(noisy.net, "_compactions", []), structure]  # type: ignore[assignment]
+    small._compactions = [*getattr(net, "_compactions", []), structure]  # type: ignore[assignment]
     return small
 
 
-def _cut(net, noisy, alive, probes, want, leave):  # type: ignore[no-untyped-def]
-    """Cut all that is gone at once; if that changes outputs, site by site, without those that do."""
-    found = cut_down(net, noisy.plan, alive, probes, want)
-    if not isinstance(found, str):
-        return found
-    some = [n for n, s in noisy.sites.items() if not alive[s.first : s.first + s.n].all()]
+def _one_by_one(
+    net: nn.Module, plan: Plan, alive: np.ndarray, probes: list[Inputs], want: list[Any], leave: Callable[[str, str], None]
+) -> tuple[nn.Module, Structure]:
+    """Site by site, without those that change outputs."""
+    some = [n for n, s in plan.sites.items() if not alive[s.first : s.first + s.n].all()]
     stay = np.ones(len(alive), dtype=bool)
-    last = cut_down(net, noisy.plan, stay, probes, want)
+    last: tuple[nn.Module, Structure] = copy.deepcopy(net), Structure()
     for name in some:
-        site = noisy.sites[name]
+        site = plan.sites[name]
         mine = slice(site.first, site.first + site.n)
         trial = stay.copy()
         trial[mine] = alive[mine]
-        found = cut_down(net, noisy.plan, trial, probes, want)
+        found = cut_down(net, plan, trial, probes, want)
         if isinstance(found, str):
             leave(name, found)
         else:
             stay, last = trial, found
-    if isinstance(last, str):
-        return copy.deepcopy(net), Structure()
     return last

@@ -281,4 +281,3 @@ def without_shortcuts(net: nn.Module) -> None:
             parts = (layer.self_attn, layer.norm1, layer.norm2)
             if any(type(p).__module__.startswith("activebmr.") for p in parts):
                 layer.activation_relu_or_gelu = 0
-

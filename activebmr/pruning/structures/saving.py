@@ -147,7 +147,9 @@ def _read_structure(path: Path) -> tuple[list[Structure], str, dict[str, Any]]:
     if version > FORMAT_VERSION:
         raise ValueError(f"{path} must have a format_version up to {FORMAT_VERSION}; got {version}: a newer activebmr wrote it")
     if version < FORMAT_VERSION:
-        raise ValueError(f"{path} must have format_version {FORMAT_VERSION}; got {version}: activebmr 0.1 wrote it, compact again")
+        raise ValueError(
+            f"{path} must have format_version {FORMAT_VERSION}; got {version}: activebmr 0.1 wrote it, compact again"
+        )
     digest, found = about.get("weights_sha256"), about.get("compactions")
     if not isinstance(digest, str) or not isinstance(found, list):
         raise ValueError(f"{path} must have weights_sha256 and compactions, as save_compact writes them")
@@ -194,7 +196,9 @@ def _check_kept(path: Path, kept: Any, n: Any) -> None:
     if n is not None:
         good = good and _is_size(n) and kept[-1] < n
     if not good or kept != sorted(set(kept)):
-        raise ValueError(f"{path} must have kept indices in ascending order, at least one, from 0 to n - 1; got {kept!r}, n {n!r}")
+        raise ValueError(
+            f"{path} must have kept indices in ascending order, at least one, from 0 to n - 1; got {kept!r}, n {n!r}"
+        )
 
 
 def _is_size(x: Any) -> bool:

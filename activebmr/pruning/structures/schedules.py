@@ -250,9 +250,9 @@ def _rounded(noisy: NoisyModule, name: str, scores: Tensor, stays: Tensor, multi
 
 
 def _width(noisy: NoisyModule, name: str) -> int:
-    """Rows of the weights of a layer that a structure is made of: of a head as many as it has dimensions, else 1."""
-    site = noisy.sites[name]
-    return int((site.parts[site.rows[0]] == 0).sum()) if site.heads and site.rows else 1
+    """Rows or columns of a weight that belong to one structure of a layer: of a head as many as it has dimensions, else 1."""
+    counts = [int((ids == 0).sum()) for ids in noisy.sites[name].parts.values()]
+    return min((n for n in counts if n), default=1)
 
 
 # --- costs -------------------------------------------------------------------------------------------------------------------
@@ -311,4 +311,5 @@ def prune_ranked(
         retrain(noisy)
         found = None if judge is None else judge(noisy)
         now = Step.of(noisy)  # fine-tuning may have pruned as well
-        yield replace(step, left=now.left, parameters=now.parameters, compression=now.compression, accuracy=found)
+        step = replace(step, left=now.left, parameters=now.parameters, compression=now.compression, accuracy=found)
+        yield replace(step, against=None, kept=None, beyond=None) if step.kept else step  # the next rounds may take them

@@ -17,7 +17,7 @@ from activebmr.pruning.units.inputs import Inputs, call, evaluating
 from activebmr.pruning.units.norms import slim_norm
 from activebmr.pruning.units.plan import Plan
 
-__all__ = ["cut_down", "exactly", "fold", "removable"]
+__all__ = ["agree", "cut_down", "exactly", "fold", "outputs_of", "probes_of", "removable"]
 
 GUESSES = 2  # ways to read sizes in users' code; see `structure_for`
 
@@ -45,10 +45,11 @@ def fold(net: nn.Module, plan: Plan, theta: Tensor) -> None:
     held = dict(net.named_parameters())
     for tensor, axis in plan.columns:
         weight = held[tensor]
-        factor = factors[torch.from_numpy(plan.parts[tensor, axis])].to(weight.device)
+        factor = factors[torch.from_numpy(plan.parts[tensor, axis])]
         shape = [1] * weight.dim()
         shape[axis] = -1
-        weight.copy_((weight.double() if weight.device.type != "mps" else weight) * factor.reshape(shape).to(weight.device))
+        if bool((factor != 1).any()):
+            weight.mul_(factor.reshape(shape).to(weight.device, weight.dtype))
     for name, (kind, axis, units) in plan.norms.items():
         factor = factors[torch.from_numpy(units)]
         if bool((factor != 1).any()):
@@ -60,17 +61,28 @@ def fold(net: nn.Module, plan: Plan, theta: Tensor) -> None:
 
 
 # --- cutting and comparing ---------------------------------------------------------------------------------------------------
-def probes_of(inputs: Inputs) -> list[Inputs]:
-    """Inputs as they are, and with noise."""
+def probes_of(net: nn.Module, inputs: Inputs) -> tuple[list[Inputs], list[Any]]:
+    """Inputs to compare networks on, and what this one makes of them: the examples with noise added, which tells more than examples
+    that may all be alike, or as they are where the network makes no numbers of that.
+    """
     generator = torch.Generator().manual_seed(0)
 
     def disturbed(x: Tensor) -> Tensor:
-        if not x.is_floating_point():
+        if not x.is_floating_point() or not x.numel():
             return x
         noise = torch.randn(x.shape, generator=generator).to(x.device, x.dtype)
-        return x + noise * (x.std() if x.numel() > 1 and bool(x.std() > 0) else 1.0)
+        spread = x.std() if x.numel() > 1 else x.new_zeros(())
+        return x + noise * (spread if bool(spread > 0) else 1.0)
 
-    return [inputs, tree_map_only(Tensor, disturbed, inputs)]
+    probes = [tree_map_only(Tensor, disturbed, inputs)]
+    try:
+        found = outputs_of(net, probes)
+    except Exception:  # a network that takes some numbers alone
+        found = []
+    if not found or not all(bool(x.isfinite().all()) for x in tree_leaves(found) if isinstance(x, Tensor)):
+        probes = [inputs]
+        found = outputs_of(net, probes)
+    return probes, found
 
 
 def outputs_of(net: nn.Module, probes: Sequence[Inputs]) -> list[Any]:

@@ -19,65 +19,13 @@ from torch.nn.utils.parametrize import is_parametrized
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from activebmr.pruning.units.atoms import Atoms
 from activebmr.pruning.units.inputs import Inputs, call
 from activebmr.pruning.units.norms import kind_of_norm
-from activebmr.pruning.units.notes import Layer, Note, indices
+from activebmr.pruning.units.notes import Layer, NormRead, Note, Read, SizeSeen, View, Work, indices
 from activebmr.pruning.units.operations import apply_rule, count
-from activebmr.pruning.units.atoms import Atoms
 
-__all__ = ["Follower", "NormRead", "Read", "SizeSeen", "View", "Work", "follow"]
-
-
-@dataclass(frozen=True)
-class Read:
-    """A tensor that enters a module which reads it with its weights.
-
-    Attributes:
-        module: its name.
-        place: position of the tensor among the arguments, or its keyword.
-        ids: atoms of units along its axes (compact).
-        examples: number of the example along its axes (compact), or None.
-    """
-
-    module: str
-    place: int | str
-    ids: Tensor
-    examples: Tensor | None
-
-
-@dataclass(frozen=True)
-class NormRead:
-    """A normalisation over units that can be cut: its kind, and the atoms ``(n,)`` along the axis (from behind) it works on."""
-
-    module: str
-    kind: str
-    axis: int
-    ids: Tensor
-
-
-@dataclass(frozen=True)
-class View:
-    """Units spread over several axes ``ids`` by a view: what goes must leave a block."""
-
-    ids: Tensor
-    module: str
-
-
-@dataclass(frozen=True)
-class SizeSeen:
-    """A size that an operation in a module's own code was given or met, and the atoms ``(size, ...)`` that make it up."""
-
-    module: str
-    size: int
-    ids: Tensor
-
-
-@dataclass(frozen=True)
-class Work:
-    """Floating-point operations: a constant times sizes of axes, each with its atoms."""
-
-    constant: int
-    axes: tuple[Tensor, ...]
+__all__ = ["Follower", "follow"]
 
 
 @dataclass
@@ -256,6 +204,11 @@ class Follower(TorchDispatchMode):  # type: ignore[misc]
             flat = layer.ids.movedim(axis, -1).reshape(-1, layer.ids.shape[axis])[0]
             self.norms[made.name] = NormRead(made.name, kind, axis, flat)
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """torch would import its compiler (a second or more) to keep it away from a mode that it never sees."""
+        return False
+
     # --- operations ----------------------------------------------------------------------------------------------------
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -283,12 +236,15 @@ class Follower(TorchDispatchMode):  # type: ignore[misc]
             )
             handles.append(module.register_forward_hook(lambda m, args, output: self._leave(m, output)))
         fast, there = torch.backends.mha.get_fastpath_enabled(), torch._C._get_mkldnn_enabled()
+        recurrent = any(isinstance(m, nn.RNNBase) for m in self.net.modules())
         try:
             torch.backends.mha.set_fastpath_enabled(False)  # it runs a whole layer as one operation
-            torch.backends.mkldnn.set_flags(_enabled=False)  # and so do recurrent layers there
+            if recurrent:  # and so do recurrent layers there
+                torch.backends.mkldnn.set_flags(_enabled=False)
             yield
         finally:
-            torch.backends.mkldnn.set_flags(_enabled=there)
+            if recurrent:
+                torch.backends.mkldnn.set_flags(_enabled=there)
             torch.backends.mha.set_fastpath_enabled(fast)
             for handle in handles:
                 handle.remove()

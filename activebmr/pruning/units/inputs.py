@@ -61,7 +61,14 @@ def doubled(inputs: Inputs, examples: int) -> Inputs:
 
 
 def _first_layer(net: nn.Module) -> nn.Module | None:
-    kinds = (nn.Linear, nn.modules.conv._ConvNd, nn.Embedding, nn.RNNBase, nn.MultiheadAttention, nn.modules.batchnorm._NormBase)
+    kinds = (
+        nn.Linear,
+        nn.modules.conv._ConvNd,
+        nn.Embedding,
+        nn.RNNBase,
+        nn.MultiheadAttention,
+        nn.modules.batchnorm._NormBase,
+    )
     return next((m for m in net.modules() if isinstance(m, (*kinds, nn.LayerNorm))), None)
 
 

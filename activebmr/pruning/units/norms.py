@@ -194,4 +194,3 @@ def slim_norm(module: Any, kind: str, axis: int, n: int, eps: float | None = Non
         if new is not None and old is not None:
             new.requires_grad_(old.requires_grad)
     return made.train(module.training)
-

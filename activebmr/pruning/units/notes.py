@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Layer", "Note", "aligned", "compact", "moved"]
+__all__ = ["Layer", "NormRead", "Note", "Read", "SizeSeen", "View", "Work", "aligned", "compact", "indices", "moved"]
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,58 @@ class Note:
 
     def varying(self, axis: int) -> list[Layer]:
         return [x for x in self.layers if x.varies(axis)]
+
+
+@dataclass(frozen=True)
+class Read:
+    """A tensor that enters a module which reads it with its weights.
+
+    Attributes:
+        module: its name.
+        place: position of the tensor among the arguments, or its keyword.
+        ids: atoms of units along its axes (compact).
+        examples: number of the example along its axes (compact), or None.
+    """
+
+    module: str
+    place: int | str
+    ids: Tensor
+    examples: Tensor | None
+
+
+@dataclass(frozen=True)
+class NormRead:
+    """A normalisation over units that can be cut: its kind, and the atoms ``(n,)`` along the axis (from behind) it works on."""
+
+    module: str
+    kind: str
+    axis: int
+    ids: Tensor
+
+
+@dataclass(frozen=True)
+class View:
+    """Units spread over several axes ``ids`` by a view: what goes must leave a block."""
+
+    ids: Tensor
+    module: str
+
+
+@dataclass(frozen=True)
+class SizeSeen:
+    """A size that an operation in a module's own code was given or met, and the atoms ``(size, ...)`` that make it up."""
+
+    module: str
+    size: int
+    ids: Tensor
+
+
+@dataclass(frozen=True)
+class Work:
+    """Floating-point operations: a constant times sizes of axes, each with its atoms."""
+
+    constant: int
+    axes: tuple[Tensor, ...]
 
 
 def compact(ids: Tensor) -> Tensor:
