@@ -332,7 +332,8 @@ def attach_noise(
 
     Raises:
         TypeError: if ``net`` is no module, or the inputs are of another type.
-        ValueError: if no inputs could be guessed, the network does not take those given, nothing can be pruned, or a name is not
+        ValueError: if no inputs could be guessed, the network does not take those given, nothing can be pruned, or a name is
+        not
             that of a layer with structures that can go; the message says why.
 
     Example:
@@ -393,8 +394,8 @@ def _multiplying(net: nn.Module, inputs: Inputs, plan: Plan, draws: int | None) 
         by_hand = {key: plan.parts[key] for key in plan.columns}
         plan = replace(plan, readings=[r for r in plan.readings if r.module in norms], by_hand=by_hand)
     raise ValueError(
-        "net must compute the same with noise on what its layers read as with noise in their weights; it does not (weights that "
-        "are used in several ways): name the layers (names=[...]) or leave some out (exclude=[...])"
+        "net must compute the same with noise on what its layers read as with noise in their weights; it does not (weights "
+        "that are used in several ways): name the layers (names=[...]) or leave some out (exclude=[...])"
     )
 
 

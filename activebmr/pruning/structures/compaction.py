@@ -2,8 +2,8 @@
 
 First the means of the noise go into the weights that read structures (`fold`): into their columns or, of normalisations over
 structures, into a factor before them. Then rows, columns and entries of structures that are gone are cut out
-(`activebmr.pruning.structures.cutting`). Nothing is taken on trust: outputs are compared before and after; where a site cannot go
-without changing them, that site stays in place, switched off, and is told in the `Structure`.
+(`activebmr.pruning.structures.cutting`). Nothing is taken on trust: outputs are compared before and after; where a site cannot
+go without changing them, that site stays in place, switched off, and is told in the `Structure`.
 """
 
 from __future__ import annotations

@@ -111,7 +111,7 @@ def _sizes(net: nn.Module, plan: Plan, alive: np.ndarray, guess: int) -> dict[st
     out: dict[str, dict[str, Any]] = {}
     for name, sizes in seen.items():
         module = net.get_submodule(name)
-        if isinstance(module, _KNOWN):
+        if isinstance(module, _KNOWN) or name in plan.norms:
             continue
         for key, value in vars(module).items():
             if key.startswith("_") or key == "training":

@@ -1,8 +1,8 @@
 """Noise in a forward pass: what modules are handed is multiplied with it, by hooks that are there for the time of the pass.
 
 Each example has a draw of its own wherever noise multiplies what a module is handed. Where weights are read in another way
-(``F.linear`` with the weight of a layer that is not called, heads of ``nn.MultiheadAttention``, the recurrent weights of an LSTM),
-the weights themselves are multiplied, with one draw for all examples of the pass.
+(``F.linear`` with the weight of a layer that is not called, heads of ``nn.MultiheadAttention``, the recurrent weights of an
+LSTM), the weights themselves are multiplied, with one draw for all examples of the pass.
 
 With activation checkpointing parts of a pass run again in the backward pass. The hooks then stay until that has happened, and
 multiply with the draws of the first run. Where this cannot be (the reentrant kind, which hides the part from gradients; weights
@@ -157,7 +157,7 @@ class Pass:
             shape = [1] * weight.dim()
             shape[axis] = -1
             by_parameter[tensor] = weight * factor.reshape(shape).to(weight.device, weight.dtype)
-        for name, module in modules.items():
+        for module in modules.values():
             for key, parameter in list(module._parameters.items()):
                 for tensor, weight in by_parameter.items():
                     if parameter is held[tensor] and parameter is not None:

@@ -62,8 +62,8 @@ def fold(net: nn.Module, plan: Plan, theta: Tensor) -> None:
 
 # --- cutting and comparing ---------------------------------------------------------------------------------------------------
 def probes_of(net: nn.Module, inputs: Inputs) -> tuple[list[Inputs], list[Any]]:
-    """Inputs to compare networks on, and what this one makes of them: the examples with noise added, which tells more than examples
-    that may all be alike, or as they are where the network makes no numbers of that.
+    """Inputs to compare networks on, and what this one makes of them: the examples with noise added, which tells more than
+    examples that may all be alike, or as they are where the network makes no numbers of that.
     """
     generator = torch.Generator().manual_seed(0)
 
@@ -136,8 +136,8 @@ def cut_down(
 def removable(net: nn.Module, plan: Plan, probes: Sequence[Inputs]) -> dict[str, str]:
     """Sites that cannot be cut though nothing that was seen forbids it, and why.
 
-    All are tried at once, with shares that differ, so that nothing fits by chance; if that fails, halves of them, down to single
-    ones.
+    All are tried at once, with shares that differ, so that nothing fits by chance; if that fails, halves of them, down to
+    single ones.
     """
     generator = np.random.default_rng(0)
     alive = np.ones(plan.n, dtype=bool)

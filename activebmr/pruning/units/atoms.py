@@ -1,8 +1,8 @@
 """Which rows, columns and entries of a network's weights stand and fall together: classes of atoms, joined as a run shows it.
 
-An atom is one index along one axis of one parameter or buffer: a row of a weight, one of its columns, an entry of a bias. A unit
-(a neuron, a channel, a head) is a class of atoms: the row that writes it, the columns that read it, its entries in biases and
-normalisations. Who belongs together is found by `activebmr.pruning.units.following`; here it is only kept.
+An atom is one index along one axis of one parameter or buffer: a row of a weight, one of its columns, an entry of a bias. A
+unit (a neuron, a channel, a head) is a class of atoms: the row that writes it, the columns that read it, its entries in biases
+and normalisations. Who belongs together is found by `activebmr.pruning.units.following`; here it is only kept.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Attention with any number of heads, in the place of modules whose code counts on the number that there was.
 
-`SlimAttention` stands for ``nn.MultiheadAttention``, `SlimSelfAttention` for modules of one layer for queries, keys and values and
-one for the output, as most libraries write them: most compute sizes of heads from the width of the input.
+`SlimAttention` stands for ``nn.MultiheadAttention``, `SlimSelfAttention` for modules of one layer for queries, keys and values
+and one for the output, as most libraries write them: most compute sizes of heads from the width of the input.
 """
 
 from __future__ import annotations

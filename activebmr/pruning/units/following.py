@@ -8,9 +8,9 @@ values), is seen at the level at which torch executes it. Tensors carry notes of
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -154,11 +154,19 @@ class Follower(TorchDispatchMode):  # type: ignore[misc]
             for tensor in inputs.values():
                 known = self.note_of(tensor)
                 if known is not None:
-                    self.note(tensor, Note(known.layers, known.weight, known.examples, made.number))
+                    self.note(tensor, replace(known, entered=made.number))
+                    self.record_sizes(made.name, known, tensor.shape)
             made.norm = self._norm(module, inputs)
         self._calls.append(made)
         if made.norm is not None:
             self._paused += 1
+
+    def record_sizes(self, module: str, note: Note, shape: Sequence[int]) -> None:
+        """Sizes of axes along which units lie: a module may hold them in attributes of its own."""
+        for layer in note.layers:
+            for axis in layer.axes if not layer.own else ():
+                ids = layer.ids.movedim(axis, 0)
+                self.sizes.append(SizeSeen(module, int(shape[axis]), ids.reshape(len(ids), -1)))
 
     def _norm(self, module: nn.Module, inputs: dict[int | str, Tensor]) -> str | None:
         """The kind of a normalisation over units whose inside need not be followed."""
@@ -187,10 +195,12 @@ class Follower(TorchDispatchMode):  # type: ignore[misc]
 
     def _normalise(self, made: _Call, kind: str, axis: int, ndim: int, note: Note) -> None:
         """A normalisation along an axis (from behind) whose statistics can be corrected for units that go."""
-        along = [layer for layer in note.layers if layer.varies(axis) and not layer.own]
-        for layer in along:
-            for other in [a for a in layer.axes if a != axis % ndim]:
-                self.atoms.mix(layer.ids, other, f"normalisation in {made.name!r}")
+        along = []
+        for layer in [x for x in note.layers if x.varies(axis) and not x.own]:
+            if layer.axes == [axis % ndim]:
+                along.append(layer)
+            else:  # the same for several heads: its statistics are those of each
+                self.atoms.mix(layer.ids, axis % ndim, f"normalisation in {made.name!r} has statistics over them")
         for parameter in made.module._parameters.values():
             if parameter is None:
                 continue

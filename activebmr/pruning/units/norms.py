@@ -1,7 +1,7 @@
 """Normalisations over units: which modules are one, and smaller ones that go on as if units that have gone were there, at 0.
 
-The statistics of LayerNorm, RMSNorm and GroupNorm are means over units. A unit that has been removed counts in them as 0; when it
-is cut away, the sum stays and only the number of units that it is divided by must stay as well. So the smaller normalisation
+The statistics of LayerNorm, RMSNorm and GroupNorm are means over units. A unit that has been removed counts in them as 0; when
+it is cut away, the sum stays and only the number of units that it is divided by must stay as well. So the smaller normalisation
 divides by the number that there was, and nothing is approximated.
 """
 
@@ -16,7 +16,8 @@ __all__ = ["SlimGroupNorm", "SlimLayerNorm", "SlimRMSNorm", "kind_of_norm", "sli
 
 
 def kind_of_norm(module: nn.Module, x: Tensor) -> str | None:
-    """``"layer"``, ``"rms"`` or ``"group"`` and the axis of the units from behind, for a module that normalises ``x``; else None.
+    """``"layer"``, ``"rms"`` or ``"group"`` and the axis of the units from behind, for a module that normalises ``x``; else
+    None.
 
     torch's own are known; of any other module without children and with no weights but vectors it is tried on random numbers
     what it computes: most libraries write their own.

@@ -40,7 +40,8 @@ class Note:
         weight: whether it is made of parameters and buffers alone.
         examples: number of the example that each place belongs to (compact, as a layer), or None.
         entered: the call of a module that it entered as it is (moved at most), or None.
-        pending: mixtures of units (atoms, axis, reason) that it holds, which count once another tensor depends on it: numbers that
+        pending: mixtures of units (atoms, axis, reason) that it holds, which count once another tensor depends on it: numbers
+        that
             only Python looks at (``if x.mean() > 100``) join nothing.
     """
 

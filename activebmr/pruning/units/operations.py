@@ -39,7 +39,10 @@ def apply_rule(seen: Any, func: Any, args: tuple[Any, ...], kwargs: dict[str, An
             found = seen.entry(seen.note_of(x))
             if found is not None:
                 seen.impure.add(found.name)
-    does(seen, func, args, kwargs, out)
+    try:
+        does(seen, func, args, kwargs, out)
+    except Exception:  # a form of the operation that its rule does not know
+        unknown(seen, func, args, kwargs, out)
     if pending:
         for x in tree_leaves(out):
             made = seen.note_of(x)

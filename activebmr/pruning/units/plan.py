@@ -71,7 +71,8 @@ class Plan:
         sites: by name.
         left_out: by layer, why it has no noise.
         readings: where noise multiplies arguments.
-        by_hand: by parameter and axis ``(size,)``, structures whose noise multiplies the parameter itself, for all examples of a
+        by_hand: by parameter and axis ``(size,)``, structures whose noise multiplies the parameter itself, for all examples of
+        a
             call alike.
         norms: by module: kind, axis from behind, structures along it.
         parts: by tensor and axis, as in `Site`, for all sites together.

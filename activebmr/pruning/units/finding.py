@@ -1,0 +1,378 @@
+"""`plan_of`: the structures of a network, from what running it has shown, and why others are left out.
+
+A unit is a class of atoms (`activebmr.pruning.units.atoms`) that something writes and something reads; units that take the same
+of the same weights are one site, with one noise variable each: the channels of a residual stream are one site, whoever writes
+them, and so are the heads of an attention.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import takewhile
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from torch import Tensor, nn
+
+from activebmr.pruning.units.attention import SlimSelfAttention, fused_attention
+from activebmr.pruning.units.following import Follower, follow
+from activebmr.pruning.units.inputs import Inputs, call, doubled, evaluating, examples_in, tensors
+
+__all__ = ["plan_of"]
+
+_LAYERS = (
+    *(nn.Linear, nn.Bilinear, nn.modules.conv._ConvNd, nn.Embedding, nn.EmbeddingBag, nn.RNNBase, nn.RNNCellBase),
+    nn.MultiheadAttention,
+)
+"""What users expect to hear about when it has no noise."""
+
+
+from activebmr.pruning.units.plan import Plan, Reading, Site
+
+
+def plan_of(net: nn.Module, inputs: Inputs, exclude: tuple[str, ...] = ()) -> Plan:
+    """Find the structures of a network by running it, in evaluation mode and in training mode.
+
+    Raises:
+        whatever the network raises when it is called with the inputs.
+    """
+    inputs, examples, place = _examples(net, inputs)
+    with evaluating(net):
+        seen = follow(net, inputs, examples)
+    _follow_training(net, inputs, examples, seen)
+    return replace(_Planner(net, seen, examples, exclude).plan(place), attention=_attention(net, inputs))
+
+
+def _attention(net: nn.Module, inputs: Inputs) -> dict[str, dict[str, Any]]:
+    """Attention of users' own that can be replaced."""
+    given: dict[str, tuple[nn.Module, Tensor, Any]] = {}
+
+    def hook(name: str) -> Any:
+        def keep(module: nn.Module, args: Any, out: Any) -> None:
+            if args and isinstance(args[0], Tensor) and isinstance(out, Tensor):
+                given.setdefault(name, (module, args[0], out))
+
+        return keep
+
+    handles = [
+        m.register_forward_hook(hook(name))
+        for name, m in net.named_modules()
+        if any("head" in key for key in vars(m)) or isinstance(m, SlimSelfAttention)
+    ]
+    try:
+        with torch.no_grad(), evaluating(net):
+            if handles:
+                call(net, inputs)
+            for handle in handles:
+                handle.remove()
+            found = {name: fused_attention(*about) for name, about in given.items()}
+    finally:
+        for handle in handles:
+            handle.remove()
+    return {name: about for name, about in found.items() if about is not None}
+
+
+def _examples(net: nn.Module, inputs: Inputs) -> tuple[Inputs, int | None, tuple[int, int] | None]:
+    """Inputs with two examples or more, how many, and where they lie."""
+    with evaluating(net), torch.no_grad():
+        outputs = call(net, inputs)
+        n = examples_in(inputs, outputs)
+        if n == 1:
+            twice = doubled(inputs, 1)
+            try:
+                again = call(net, twice)
+            except Exception:  # whatever user code does with more examples than it expects
+                n = None
+            else:
+                inputs, n = (twice, 2) if examples_in(twice, again) == 2 else (inputs, None)
+    if n is None:
+        return inputs, None, None
+    which = next(i for i, x in enumerate(tensors(inputs)) if x.dim() and len(x) == n)
+    return inputs, n, (which, tensors(inputs)[which].dim())
+
+
+def _follow_training(net: nn.Module, inputs: Inputs, examples: int | None, seen: Follower) -> None:
+    """What only training shows: further heads, other branches. A network that cannot be run in training on so little says
+    nothing.
+    """
+    before = {name: b.clone() for name, b in net.named_buffers()}
+    devices = {p.device for p in net.parameters() if p.device.type == "cuda"}
+    try:
+        with torch.random.fork_rng(devices=list(devices)), evaluating(net, True):
+            other = follow(net, inputs, examples, seen.atoms)
+    except Exception:  # BatchNorm with one value for each channel, losses that need targets
+        return
+    finally:
+        with torch.no_grad():
+            for name, b in net.named_buffers():
+                b.copy_(before[name])
+    seen.by_hand |= other.by_hand
+    seen.impure |= other.impure
+    seen.views += other.views
+    seen.sizes += other.sizes
+    seen.norms = other.norms | seen.norms
+
+
+class _Planner:
+    def __init__(self, net: nn.Module, seen: Follower, examples: int | None, exclude: tuple[str, ...]) -> None:
+        self.net, self.seen, self.atoms, self.examples, self.exclude = net, seen, seen.atoms, examples, exclude
+        self._by_hand()
+        self.roots = _settled(seen)
+        self.kept = self.atoms.kept(self.roots)
+        self.mixed = self.atoms.mixed(self.roots)
+        self.module_of = {
+            t: m or t for t, m in seen.owners_by_name().items()
+        }  # parameters of the network itself: by their name
+
+    def _by_hand(self) -> None:
+        """Modules that do more with what they are handed than read it: their weights are multiplied instead."""
+        for module in self.seen.impure & set(self.seen.handed):
+            inner = self.net.get_submodule(module)
+            if isinstance(inner, (nn.MultiheadAttention, nn.RNNBase)):
+                continue
+            self.seen.by_hand |= self.seen.handed[module]
+        for module, weights in list(self.seen.handed.items()):  # read in both ways: by hand everywhere
+            if weights & self.seen.by_hand:
+                self.seen.by_hand |= weights
+                self.seen.reads.pop(module, None)
+
+    # --- sites ---------------------------------------------------------------------------------------------------------
+    def plan(self, example: tuple[int, int] | None) -> Plan:
+        good, why = self._classes()
+        sites = self._grouped(good)
+        number = np.full(self.atoms.n, -1)  # by atom, the structure
+        first = 0
+        made: dict[str, Site] = {}
+        for classes in sites:
+            for unit, atoms in enumerate(classes):
+                number[atoms] = first + unit
+            site = self._site(classes, first, set(made))
+            made[site.name] = site
+            first += site.n
+        parts, columns = self._parts(number)
+        by_hand = {key: parts[key] for key in self.seen.by_hand if key in parts}
+        readings = self._readings(number)
+        norms = {name: (r.kind, r.axis, _numbers(number, r.ids)) for name, r in self.seen.norms.items() if _any(number, r.ids)}
+        sizes = [(s.module, s.size, _numbers(number, s.ids)) for s in self.seen.sizes]
+        work = [(w.constant, [_numbers(number, ids) for ids in w.axes]) for w in self.seen.work]
+        return Plan(made, self._left_out(made, why), readings, by_hand, norms, parts, columns, sizes, work, example)
+
+    def _classes(self) -> tuple[list[np.ndarray], dict[int, str]]:
+        """Classes that can go; and why others cannot."""
+        good, why = [], {}
+        read_by_norms = np.zeros(self.atoms.n, dtype=bool)
+        for norm in self.seen.norms.values():
+            read_by_norms[norm.ids[norm.ids >= 0].numpy()] = True
+        for root, atoms in self.atoms.classes(self.roots):
+            written, read = self.atoms.written[atoms], self.atoms.read[atoms]
+            if not written.any():
+                continue
+            if root in self.kept:
+                why[root] = self.kept[root]
+            elif not read.any():
+                why[root] = "no layer reads them"
+            elif (both := self._tied(atoms[written], atoms[read])) is not None:
+                why[root] = f"{both} both writes and reads them (tied weights)"
+            else:
+                good.append(atoms)
+        return good, why
+
+    def _tied(self, written: np.ndarray, read: np.ndarray) -> str | None:
+        both = np.intersect1d(written, read)
+        return repr(self.atoms.axis_of(int(both[0])).tensor) if len(both) else None
+
+    def _grouped(self, classes: list[np.ndarray]) -> list[list[np.ndarray]]:
+        """Classes that take equally much of the same weights, in the order of what they are written by."""
+        groups: dict[Any, list[np.ndarray]] = {}
+        starts = np.array([a.first for a in self.atoms.axes])
+        for atoms in classes:
+            axes, counts = np.unique(np.searchsorted(starts, atoms, side="right") - 1, return_counts=True)
+            groups.setdefault((tuple(axes), tuple(counts)), []).append(atoms)
+        return [g for g in groups.values() if len(g) > 1 and not self._excluded(g)]
+
+    def _excluded(self, group: list[np.ndarray]) -> bool:
+        names = {self.module_of[self.atoms.axis_of(int(a)).tensor] for a in group[0] if self.atoms.written[a]}
+        return any(n == e or n.startswith(f"{e}.") for n in names for e in self.exclude)
+
+    def _site(self, classes: list[np.ndarray], first: int, taken: set[str]) -> Site:
+        axes: dict[tuple[str, int], np.ndarray] = {}
+        rows, layers, readers = [], [], []
+        for unit, atoms in enumerate(classes):
+            for atom in atoms:
+                axis = self.atoms.axis_of(int(atom))
+                key = axis.tensor, axis.axis
+                if key not in axes:
+                    axes[key] = np.full(axis.size, -1)
+                    if self.atoms.written[atom]:
+                        rows.append(key)
+                        layers.append(self.module_of[axis.tensor])
+                    if self.atoms.read[atom]:
+                        readers.append(self.module_of[axis.tensor])
+                axes[key][atom - axis.first] = unit
+        layers, readers = list(dict.fromkeys(layers)), list(dict.fromkeys(readers))
+        name = base = self._name(layers, readers)
+        k = 2
+        while name in taken:
+            name, k = f"{base}:{k}", k + 1
+        return Site(name, len(classes), first, tuple(layers), tuple(readers), axes, tuple(rows))
+
+    def _name(self, layers: list[str], readers: list[str]) -> str:
+        """The first layer's; if these are queries, keys and values, that of the attention."""
+        paths = [n.split(".") for n in (*layers, *readers)]
+        shared = list(takewhile(lambda parts: len(set(parts)) == 1, zip(*paths, strict=False)))
+        common = ".".join(parts[0] for parts in shared)
+        module = self.net.get_submodule(common)
+        heads = any("head" in key and isinstance(value, int) for key, value in vars(module).items())
+        return common if common and heads and common not in layers[:1] else layers[0] if layers[0] else common
+
+    # --- places --------------------------------------------------------------------------------------------------------
+    def _parts(self, number: np.ndarray) -> tuple[dict[tuple[str, int], np.ndarray], set[tuple[str, int]]]:
+        parts, columns = {}, set()
+        for axis in self.atoms.axes:
+            mine = number[axis.first : axis.first + axis.size]
+            if (mine >= 0).any():
+                parts[axis.tensor, axis.axis] = mine
+                if (self.atoms.read[axis.first : axis.first + axis.size] & (mine >= 0)).any():
+                    columns.add((axis.tensor, axis.axis))
+        return parts, columns
+
+    def _readings(self, number: np.ndarray) -> list[Reading]:
+        out = []
+        for module, reads in self.seen.reads.items():
+            by_place: dict[Any, list[Reading]] = {}
+            for read in reads:
+                units = torch.from_numpy(_numbers(number, read.ids))
+                if (units >= 0).any():
+                    axis, inner = _example_axis(read.examples, self.examples)
+                    found = Reading(module, read.place, units, axis, inner)
+                    known = by_place.setdefault(read.place, [])
+                    if not any(r.units.shape == units.shape and torch.equal(r.units, units) for r in known):
+                        known.append(found)
+            for found_ in by_place.values():
+                out += found_
+        return out
+
+    def _left_out(self, sites: dict[str, Site], why: dict[int, str]) -> dict[str, str]:
+        """By layer that writes units none of which is in a site, the reason."""
+        inside = {name for s in sites.values() for name in s.layers}
+        out: dict[str, str] = {}
+        for axis in self.atoms.axes:
+            module = self.module_of[axis.tensor]
+            mine = slice(axis.first, axis.first + axis.size)
+            if module in inside or not self.atoms.written[mine].any() or module in out:
+                continue
+            out[module] = self._reason(self.roots[mine], why, module)
+        for name, module in self.net.named_modules():
+            kinds = (
+                nn.Linear,
+                nn.modules.conv._ConvNd,
+                nn.Embedding,
+                nn.EmbeddingBag,
+                nn.RNNBase,
+                nn.MultiheadAttention,
+                nn.Bilinear,
+            )
+            if isinstance(module, kinds) and name not in inside | out.keys():
+                inner = any(n.startswith(f"{name}.") for n in inside | out.keys())
+                if not inner and not any(s == name for s in sites):
+                    out[name] = self._reason(np.array([], dtype=int), why, name)
+        return out
+
+    def _reason(self, roots: np.ndarray, why: dict[int, str], module: str) -> str:
+        if any(module == e or module.startswith(f"{e}.") for e in self.exclude):
+            return "it is excluded"
+        told = [why[r] for r in roots if r in why]
+        mixed = [self.mixed[r] for r in roots if r in self.mixed]
+        if len(roots) == 1:
+            return "it has one unit"
+        if len(set(roots)) == 1 and mixed:
+            return mixed[0]
+        if told:
+            return max(set(told), key=told.count)
+        if mixed:
+            return mixed[0]
+        if len(roots) == 0:
+            return self._unseen(module)
+        return "its units are joined to those of other layers that cannot go"
+
+    def _unseen(self, module: str) -> str:
+        """Why a layer writes nothing."""
+        mine = dict(self.net.get_submodule(module).named_parameters(recurse=False))
+        for parameter in mine.values():
+            first = self.seen.first_names[id(parameter)].rpartition(".")[0]
+            if first != module:
+                return f"its weights are those of {first!r}"
+        if any(getattr(self.net.get_submodule(module), key, 0) == 1 for key in ("out_features", "out_channels")):
+            return "it has one unit"
+        return "it was not called with the example inputs"
+
+
+def _any(number: np.ndarray, ids: Tensor) -> bool:
+    return bool((_numbers(number, ids) >= 0).any())
+
+
+def _numbers(number: np.ndarray, ids: Tensor) -> np.ndarray:
+    flat = ids.numpy()
+    return np.where(flat >= 0, number[np.maximum(flat, 0)], -1)
+
+
+def _example_axis(examples: Tensor | None, n: int | None) -> tuple[int | None, bool]:
+    """Along which axis examples lie, and whether they take turns there; None if some are left out or they lie in another way."""
+    if examples is None or n is None:
+        return None, False
+    axes = [a for a, n in enumerate(examples.shape) if n > 1]
+    if len(axes) != 1:
+        return None, False
+    flat = examples.reshape(-1)
+    if len(flat) % n:
+        return None, False
+    numbers, times = torch.arange(n), len(flat) // n
+    if torch.equal(flat, numbers.repeat_interleave(times)):
+        return axes[0], False
+    return (axes[0], True) if torch.equal(flat, numbers.repeat(times)) else (None, False)
+
+
+# --- units spread over several axes -------------------------------------------------------------------------------------------
+def _settled(seen: Follower) -> np.ndarray:
+    """Classes, after what a view spreads over several axes has been joined so that a block is left whatever goes."""
+    views = {(tuple(v.ids.shape), v.ids.numpy().tobytes()): v for v in seen.views}
+    for _ in range(len(views) + 2):
+        roots = seen.atoms.roots()
+        changed = False
+        for v in views.values():
+            axis = _to_join(roots, v.ids)
+            if axis is not None:
+                for other in range(v.ids.dim()):
+                    if other != axis:
+                        seen.atoms.join_along(v.ids, other)
+                changed = True
+                break
+        if not changed:
+            return roots
+    return seen.atoms.roots()
+
+
+def _to_join(roots: np.ndarray, ids: Tensor) -> int | None:
+    """The axis along which alone units may differ; None if they already do so along one axis at most."""
+    flat = ids.numpy()
+    found = np.where(flat >= 0, roots[np.maximum(flat, 0)], -1)
+    axes = [a for a, n in enumerate(found.shape) if n > 1]
+    varying = [a for a in axes if (found != found.take([0], axis=a)).any()]
+    if len(varying) < 2:
+        return None
+    return max(varying, key=lambda a: (_left(found, a), -a))
+
+
+def _left(found: np.ndarray, axis: int) -> int:
+    """How many classes there are if what has the same index along an axis is one."""
+    rows = np.moveaxis(found, axis, 0).reshape(found.shape[axis], -1)
+    which, place = np.unique(rows, return_inverse=True)
+    n = len(rows)
+    index = np.repeat(np.arange(n), rows.shape[1])
+    good = rows.reshape(-1) >= 0
+    edges = (np.ones(good.sum()), (index[good], n + place.reshape(-1)[good]))
+    size = n + len(which)
+    return int(connected_components(coo_array(edges, shape=(size, size)), directed=False)[0])
