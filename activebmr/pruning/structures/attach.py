@@ -356,7 +356,8 @@ def attach_noise(
         raise ValueError("net must have a structure that can be pruned: it has no parameters")
     inputs = _inputs(net, example_inputs)
     try:
-        found = plan_of(net, inputs, tuple(without))
+        with exactly():
+            found = plan_of(net, inputs, tuple(without))
     except Exception as error:  # whatever user code raises
         if example_inputs is None:
             raise

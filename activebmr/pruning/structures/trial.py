@@ -1,4 +1,5 @@
-"""Trying out: whether a network with structures cut out computes what it computes with them switched off, and which cannot go."""
+"""Trying out: whether a network with structures cut out computes what it computes with them switched off, and which cannot go.
+"""
 
 from __future__ import annotations
 
@@ -24,13 +25,17 @@ GUESSES = 2  # ways to read sizes in users' code; see `structure_for`
 
 @contextmanager
 def exactly() -> Iterator[None]:
-    """No TF32, which would be taken for a difference."""
-    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    """Neither TF32 nor autocast, which would be taken for a difference."""
+    backends = (torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn)
+    before = [b.fp32_precision for b in backends]  # the older switches raise where a user has set these
     try:
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-        yield
+        for b in backends:
+            b.fp32_precision = "ieee"
+        with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+            yield
     finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+        for b, was in zip(backends, before, strict=True):
+            b.fp32_precision = was
 
 
 # --- means into weights ------------------------------------------------------------------------------------------------------

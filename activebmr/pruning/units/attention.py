@@ -104,7 +104,7 @@ class SlimSelfAttention(nn.Module):
         Raises:
             ValueError: if it is given anything else, such as a mask.
         """
-        if any(a is not None for a in (*args, *kwargs.values())):
+        if any(a is not None and a is not False for a in (*args, *kwargs.values())):
             raise ValueError("attention that has lost heads must be called with its input alone; got further arguments")
         about, size = self.about, int(self.about["head_dim"])
         y = getattr(self, about["fused"])(x)

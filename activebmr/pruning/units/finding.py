@@ -320,7 +320,8 @@ def _numbers(number: np.ndarray, ids: Tensor) -> np.ndarray:
 
 
 def _example_axis(examples: Tensor | None, n: int | None) -> tuple[int | None, bool]:
-    """Along which axis examples lie, and whether they take turns there; None if some are left out or they lie in another way."""
+    """Along which axis examples lie, and whether they take turns there; None if some are left out or they lie in another way.
+    """
     if examples is None or n is None:
         return None, False
     axes = [a for a, n in enumerate(examples.shape) if n > 1]

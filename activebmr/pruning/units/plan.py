@@ -1,4 +1,5 @@
-"""Structures of a network (`Site`), where they lie and where their noise goes (`Plan`), and what is left without some of them."""
+"""Structures of a network (`Site`), where they lie and where their noise goes (`Plan`), and what is left without some of them.
+"""
 
 from __future__ import annotations
 
