@@ -7,6 +7,7 @@ them, and so are the heads of an attention.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from itertools import takewhile
 from typing import Any
@@ -16,10 +17,12 @@ import torch
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
 from activebmr.pruning.units.attention import SlimSelfAttention, fused_attention
 from activebmr.pruning.units.following import Follower, follow
 from activebmr.pruning.units.inputs import Inputs, call, doubled, evaluating, examples_in, tensors
+from activebmr.pruning.units.plan import Plan, Reading, Site
 
 __all__ = ["plan_of"]
 
@@ -30,15 +33,15 @@ _LAYERS = (
 """What users expect to hear about when it has no noise."""
 
 
-from activebmr.pruning.units.plan import Plan, Reading, Site
-
-
 def plan_of(net: nn.Module, inputs: Inputs, exclude: tuple[str, ...] = ()) -> Plan:
     """Find the structures of a network by running it, in evaluation mode and in training mode.
 
     Raises:
         whatever the network raises when it is called with the inputs.
     """
+    recurrent = any(isinstance(m, (nn.RNNBase, nn.RNNCellBase)) for m in net.modules())
+    if recurrent and any(p.device.type == "cuda" for p in net.parameters()):  # there they run as one operation
+        net, inputs = copy.deepcopy(net).cpu(), tree_map_only(Tensor, lambda x: x.cpu(), inputs)
     inputs, examples, place = _examples(net, inputs)
     with evaluating(net):
         seen = follow(net, inputs, examples)

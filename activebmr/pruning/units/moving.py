@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_map_only
 
 from activebmr.pruning.units.notes import Layer, Note, SizeSeen, View, aligned, moved
 from activebmr.pruning.units.rules import examples_of, is_weight, joined, merged, rule, unknown
@@ -222,7 +223,8 @@ def index(seen: Any, func: Any, args: Any, kwargs: Any, out: Tensor) -> None:
     keep_along(seen, note, axes, seen.said(func))
     if note.examples is not None and any(note.examples.shape[a] > 1 for a in axes):
         note = replace(note, examples=None)  # which of them are taken may depend on what they are
-    seen.note(out, moved(note, x.shape, lambda ids: func(ids.contiguous(), *args[1:], **kwargs)))
+    where = tree_map_only(Tensor, lambda i: i.cpu(), args[1:])  # atoms lie there, whatever the network's device
+    seen.note(out, moved(note, x.shape, lambda ids: func(ids.contiguous(), *where, **kwargs)))
 
 
 def _repeats(which: Tensor, n: int) -> bool:
