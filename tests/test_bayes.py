@@ -9,7 +9,6 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-import nets  # noqa: E402
 import torch.nn.functional as F  # noqa: E402, N812
 from torch import nn  # noqa: E402
 from torch.testing import assert_close  # noqa: E402
@@ -150,7 +149,7 @@ def test_every_weight_gets_a_gradient(kind, inference):
     bayes = attached(mlp(nn.Tanh) if kind == "mlp" else make(), inference).train()
     bayes(normal(20, *shape)).square().sum().backward()
     if inference == "ivon":
-        grads = [bayes.posterior.draw[0].grad]
+        grads = [bayes.posterior.location.grad, bayes.posterior.curvature.grad]
     else:
         grads = [bayes.posterior.location.grad, bayes.posterior.log_sd.grad]
     for grad in grads:
@@ -460,6 +459,101 @@ def test_masks_have_the_shapes_of_parameters():
     assert sum(int((~a).sum()) for a in alive.values()) == 3
 
 
+# --- modes and types ---------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("training", [True, False])
+def test_predictions_and_errors_in_them_leave_every_module_in_its_mode(training):
+    net = nn.Sequential(mlp(), nn.Dropout(0.5), nn.BatchNorm1d(2))
+    bayes, x = attached(net).train(training), normal(9, 3)
+    net[1].train(not training)
+    modes = [m.training for m in bayes.modules()]
+    assert torch.equal(bayes.predict(x, 3), bayes.predict(x, 3))  # without dropout
+    assert [m.training for m in bayes.modules()] == modes and net[2].num_batches_tracked == 0
+    with pytest.raises(RuntimeError):
+        bayes.predict(normal(9, 99), 3)
+    assert [m.training for m in bayes.modules()] == modes
+
+
+@pytest.mark.parametrize("inference", ["bbb-local", "bbb-global", "ivon"])
+def test_batch_normalisation_keeps_its_statistics_under_draws(inference):
+    net = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Tanh(), nn.Linear(4, 2))
+    bayes = attached(net, inference).train()
+    assert (bayes.posterior.split(bayes.posterior.prior_mean)["1.weight"] == 1).all()
+    for k in range(3):
+        bayes(normal(20, 3, seed=k))
+    assert net[1].num_batches_tracked == 3 and net[1].running_mean.any() and not net[1].running_mean.requires_grad
+    assert torch.equal(bayes.eval()(normal(5, 3)), bayes(normal(5, 3)))
+
+
+@pytest.mark.parametrize("late", [True, False], ids=["cast later", "cast before"])
+@pytest.mark.parametrize("inference", ["bbb-local", "bbb-global", "ivon"])
+def test_posteriors_of_half_precision_networks_are_kept_in_single_precision(inference, late):
+    """Steps of 1e-4 would be lost next to log deviations of -5 in bfloat16."""
+    net = mlp(nn.Tanh)
+    bayes = attached(net, inference).to(torch.bfloat16) if late else attached(net.to(torch.bfloat16), inference)
+    q, x = bayes.posterior, normal(8, 3).bfloat16()
+    assert {t.dtype for t in (*q.parameters(), *q.buffers()) if t.is_floating_point()} == {torch.float32}
+    assert all(p.dtype == torch.bfloat16 for p in bayes.net.parameters())
+    before = {name: p.detach().clone() for name, p in q.named_parameters()}
+    bayes.train()(x).square().sum().backward()
+    assert all(p.grad.dtype == torch.float32 for p in q.parameters())
+    bayes.optimizer(lr=1e-5).step()
+    for name, p in q.named_parameters():
+        assert (p != before[name]).float().mean() > (0.9 if name != "curvature" else -1)
+    assert bayes.eval()(x).dtype == bayes.predict(x, 2).dtype == torch.bfloat16
+    assert {p.dtype for p in bayes.write_means().parameters()} == {torch.bfloat16}
+    assert bayes.double().posterior.location.dtype == torch.float64
+
+
+# --- several inputs ----------------------------------------------------------------------------------------------------------
+class TwoInputs(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.a, self.b = nn.Linear(3, 2), nn.Linear(4, 2)
+
+    def forward(self, x, y):
+        return self.a(x) + self.b(y)
+
+
+def test_predictions_of_networks_with_several_inputs():
+    bayes, x, y = attached(TwoInputs()), normal(7, 3), normal(7, 4)
+    one = bayes.predict((x, y), 3)
+    assert one.shape == (3, 7, 2)
+    for other in ([x, y], {"x": x, "y": y}):
+        assert_close(bayes.predict(other, 3, batch=2), one)
+
+
+class Several(nn.Module):
+    def __init__(self, third):
+        super().__init__()
+        torch.manual_seed(0)
+        self.fc, self.third = nn.Linear(3, 2), third
+
+    def forward(self, x):
+        return {"logits": self.fc(x), "hidden": (x, x[:, 0]), "third": self.third(x)}
+
+
+def test_predictions_of_several_outputs_are_several():
+    bayes, x = attached(Several(torch.exp)), normal(7, 3)
+    found = bayes.predict(x, 3, batch=3)
+    assert found["logits"].shape == (3, 7, 2) and found["hidden"][1].shape == (3, 7)
+    assert_close(found["third"][2], x.exp())
+    assert_close(found["logits"], attached(bayes.net.fc).predict(x, 3))
+
+
+@pytest.mark.parametrize(
+    "third, match",
+    [
+        (lambda x: "text", "outputs of the network must be tensors; one is a str"),
+        (lambda x: x.sum(), r"a row for each of 7 examples; got \(\)"),
+        (lambda x: torch.ones(2, 3), r"a row for each of 7 examples; got \(2, 3\)"),
+    ],
+)
+def test_predictions_without_a_row_for_each_example_are_refused(third, match):
+    with pytest.raises(ValueError, match=match):
+        attached(Several(third)).predict(normal(7, 3), 2, batch=3)
+
+
 # --- predictions -------------------------------------------------------------------------------------------------------------
 @cases
 def test_predictions_repeat_whatever_the_batches_and_the_mode(kind, inference):
@@ -492,15 +586,18 @@ def test_no_predictions_are_refused(samples):
         attached(mlp()).predict(normal(2, 3), samples=samples)
 
 
-def test_other_optimisers_do_not_move_a_natural_posterior():
-    """Its draws are cut from its means."""
+def test_gradients_of_a_natural_posterior_lie_where_every_optimiser_looks():
+    """Removed weights have none, and the values of what is there for its gradient alone mean nothing."""
     bayes = attached(mlp(), "ivon")
-    bayes.remove(some(bayes))
-    before = bayes.posterior.location.detach().clone()
-    optimizer = torch.optim.Adam(bayes.posterior.parameters(), lr=1.0)
+    mask = some(bayes)
+    bayes.remove(mask)
     bayes.train()(normal(8, 3)).square().sum().backward()
-    optimizer.step()
-    assert torch.equal(bayes.posterior.location, before)
+    q = bayes.posterior
+    assert not q.location.grad[mask].any() and q.location.grad[~mask].any() and not q.curvature.grad[mask].any()
+    before = bayes.predict(normal(4, 3), 3)
+    with torch.no_grad():
+        q.curvature.fill_(7.0)
+    assert torch.equal(bayes.predict(normal(4, 3), 3), before) and "posterior.curvature" not in bayes.state_dict()
 
 
 def test_posteriors_from_elsewhere_can_be_used():
@@ -543,12 +640,60 @@ def tied():
     return net
 
 
+def overlapping():
+    """Two parameters on one memory, which no list of parameters tells."""
+    net = tied()
+    net[1].weight = nn.Parameter(net[0].weight.data.view(3, 3))
+    return net
+
+
+@pytest.mark.parametrize("inference", ["bbb-local", "bbb-global", "ivon"])
+def test_tied_weights_have_one_draw_and_stay_tied(inference):
+    bayes, x = attached(tied(), inference), normal(5, 3)
+    q = bayes.posterior
+    assert list(q.places) == ["0.weight", "0.bias", "1.bias"] and q.n == 15
+    bayes.train()(x).square().sum().backward()
+    assert torch.isfinite(q.location.grad).all() and q.location.grad.all()
+    net = copy.deepcopy(bayes.net)
+    with torch.no_grad():
+        q.location.add_(0.5)
+        for p in net.parameters():  # each once
+            p.add_(0.5)
+    assert_close(bayes.eval()(x), net.eval()(x))
+    bayes.remove(mask_of(bayes, _0_weight=(1, 2)))
+    assert bayes.write_means()[1].weight is bayes.net[0].weight and bayes.net[1].weight[1, 2] == 0
+    assert_close(bayes.net(x), bayes(x))
+    again = attached(bayes.net[1], inference)  # a part, under its own name
+    assert list(again.posterior.places) == ["weight", "bias"] and not bayes.net[0].weight.requires_grad
+
+
+def test_a_module_that_is_in_a_network_twice_is_left_as_it_was():
+    layer = nn.Linear(3, 3)
+    net, weight = nn.Sequential(layer, nn.Tanh(), layer), layer.weight
+    for inference in ("bbb-local", "ivon"):
+        bayes = attached(net, inference)
+        bayes.train()(normal(4, 3))
+        with pytest.raises(RuntimeError):
+            bayes(normal(4, 7))
+        assert layer.weight is weight and list(bayes.posterior.places) == ["0.weight", "0.bias"]
+
+
+@pytest.mark.parametrize("names", [["1.weight"], ["0.weight"], ["1.weight", "0.weight"]])
+def test_tied_weights_can_be_named_by_any_of_their_names(names):
+    assert list(attached(tied(), names=names).posterior.places) == ["0.weight"]
+    assert list(attached(tied(), names=["1.bias"]).posterior.places) == ["1.bias"]
+
+
+def test_what_shares_memory_with_weights_that_have_no_posterior_does_not_matter():
+    bayes = attached(nn.Sequential(overlapping(), nn.Linear(3, 2)), names=["1.weight"])
+    assert bayes.posterior.n == 6
+
+
 @pytest.mark.parametrize(
     "make, kwargs, match",
     [
         (mlp, dict(inference="bbb"), r"inference must be one of \['bbb-local', 'bbb-global', 'vbp', 'ivon'\]; got 'bbb'"),
-        (tied, {}, "parameters must not be tied"),
-        (lambda: nets.made("residual"), {}, "running statistics"),
+        (overlapping, {}, "parameters must be one tensor if they are tied; '1.weight' shares memory with '0.weight'"),
         (nn.ReLU, {}, "net must have parameters that learn"),
         (mlp, dict(names=["fc1"]), "names must be parameters that learn, of .*; got 'fc1'"),
         *((mlp, dict(sd=sd), "sd must be a finite number > 0; got") for sd in (0.0, -1.0, math.nan, math.inf)),

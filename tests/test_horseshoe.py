@@ -192,3 +192,32 @@ def test_larger_networks_are_taken():
 def test_wrong_settings_are_refused(wrong):
     with pytest.raises(ValueError, match="tau0, sd and slab must be > 0; got"):
         HorseshoeModule(nn.Linear(2, 2), **wrong)
+
+
+# --- types and modes ---------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("late", [True, False])
+def test_half_precision_networks_have_scales_in_single_precision(late):
+    bayes = made(two_layers()).to(torch.bfloat16) if late else made(two_layers().to(torch.bfloat16))
+    learned = [p for name, p in bayes.named_parameters() if not name.startswith("net.")]
+    assert {p.dtype for p in learned} == {torch.float32} and {p.dtype for p in bayes.net.parameters()} == {torch.bfloat16}
+    before, x = [p.detach().clone() for p in learned], normal(8, 3).bfloat16()
+    (bayes.train()(x).float().square().sum() + bayes.kl()).backward()
+    torch.optim.Adam(learned, lr=1e-5).step()
+    assert all((p != b).any() for p, b in zip(learned, before, strict=True))
+    assert bayes.eval()(x).dtype == bayes.predict(x, 2).dtype == torch.bfloat16
+
+
+def test_weights_that_are_used_twice_have_one_draw_and_one_scale():
+    layer = nn.Linear(3, 3)
+    bayes, x = made(nn.Sequential(layer, nn.Tanh(), layer), sd=0.3), normal(4, 3)
+    for p in bayes.scale_log_sd.values():
+        p.data.fill_(-1.0)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        passes = torch.stack([bayes.train()(x) for _ in range(3000)])
+    drawn = bayes.predict(x, samples=3000)
+    for moment in (torch.mean, torch.std):
+        error = drawn.std(dim=0) * math.sqrt(2 / 3000) * (1 if moment is torch.mean else 2)
+        assert ((moment(passes, dim=0) - moment(drawn, dim=0)).abs() < 5 * error).all()
+    one, other = (torch.corrcoef(t.flatten(1).T) for t in (passes, drawn))
+    assert (one - other).abs().max() < 0.15

@@ -57,6 +57,14 @@ def steps(bayes, optimizer, data, n, seed=0):
     return bayes
 
 
+def noise_to_come(n=INPUTS):
+    """What the next draw will be made with."""
+    state = torch.get_rng_state()
+    eps = torch.randn(n, dtype=torch.float64).numpy()
+    torch.set_rng_state(state)
+    return eps
+
+
 # --- the algorithm ---------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("clip", [math.inf, 0.3])
 def test_steps_are_those_of_the_paper(data, clip):
@@ -68,8 +76,8 @@ def test_steps_are_those_of_the_paper(data, clip):
     lam, delta = N, 1 / (N * 0.8)
     torch.manual_seed(0)
     for t in range(1, 6):
+        eps = noise_to_come()
         loss_of(bayes, *data).backward()
-        eps = q.draw[1].numpy().copy()
         optimizer.step()
         sigma = 1 / np.sqrt(lam * (h + delta))
         theta = m + sigma * eps
@@ -154,6 +162,206 @@ def test_removed_weights_stay_where_they_are(data):
     torch.manual_seed(0)
     outputs = bayes.with_weights(torch.where(mask, 0.0, before), x)
     assert torch.allclose(outputs, few.train(False)(x[:, ~mask]))
+
+
+# --- gradients ---------------------------------------------------------------------------------------------------------------
+def by_hand(bayes, data, parts):
+    """Gradient and estimate of the Hessian of a sum of losses ``(weight, rows)``, each with a draw of its own, in numpy."""
+    q, (x, y) = bayes.posterior, (t.numpy() for t in data)
+    m, sigma = q.location.detach().numpy(), q.raw_variance().sqrt().numpy()
+    state, g, h = torch.get_rng_state(), 0.0, 0.0
+    for weight, rows in parts:
+        eps = torch.randn(INPUTS, dtype=torch.float64).numpy()
+        mine = weight * x[rows].T @ (x[rows] @ (m + sigma * eps) - y[rows, 0]) / len(x[rows]) / NOISE**2
+        g, h = g + mine, h + mine * eps / sigma
+    torch.set_rng_state(state)
+    return g, h
+
+
+def halves(bayes, optimizer, data):
+    for rows in (slice(0, 20), slice(20, N)):
+        (len(data[0][rows]) / N * loss_of(bayes, *(t[rows] for t in data))).backward()
+
+
+def three_draws(bayes, optimizer, data):
+    (sum(loss_of(bayes, *data) for _ in range(3)) / 3).backward()
+
+
+def two_losses(bayes, optimizer, data):
+    one, two = loss_of(bayes, *data), loss_of(bayes, *(t[:7] for t in data))
+    (2 * two).backward()
+    one.backward()
+
+
+def backward_twice(bayes, optimizer, data):
+    loss = loss_of(bayes, *data)
+    loss.backward(retain_graph=True)
+    loss.backward()
+
+
+WAYS = {
+    "halves": (halves, [(1 / 3, slice(0, 20)), (2 / 3, slice(20, N))]),
+    "three draws": (three_draws, [(1 / 3, slice(None))] * 3),
+    "two losses": (two_losses, [(1.0, slice(None)), (2.0, slice(0, 7))]),
+    "twice": (backward_twice, [(2.0, slice(None))]),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_several_draws_before_a_step_add_up_to_gradient_and_hessian(data, way):
+    """Each draw has its own noise, which its gradient is multiplied by."""
+    backward, parts = WAYS[way]
+    bayes, beta2 = linear(), 0.9
+    optimizer, q = bayes.optimizer(lr=0.1, betas=(0.0, beta2)), bayes.posterior
+    torch.manual_seed(2)
+    for _ in range(3):  # a step leaves nothing behind
+        h, m, delta = q.hessian.clone(), q.location.detach().clone(), 1 / (N * 0.8)
+        g_hat, h_hat = (torch.from_numpy(t) for t in by_hand(bayes, data, parts))
+        backward(bayes, optimizer, data)
+        assert_allclose(q.location.grad, g_hat, rtol=1e-10)
+        optimizer.step()
+        h = beta2 * h + (1 - beta2) * h_hat + 0.5 * (1 - beta2) ** 2 * (h - h_hat) ** 2 / (h + delta)
+        assert_allclose(q.hessian, h, rtol=1e-9)
+        assert_allclose(q.location.detach(), m - 0.1 * (g_hat + delta * m) / (h + delta), rtol=1e-9)
+
+
+def test_accumulated_halves_come_to_the_same_posterior_as_whole_batches(data):
+    """Means of many steps: of the weights, and of their variances."""
+    found = []
+    for way in (None, halves, three_draws):
+        bayes = linear(hessian=1.0)
+        optimizer = bayes.optimizer(lr=0.03, betas=(0.9, 0.999))
+        torch.manual_seed(0)
+        means, hessians = [], []
+        for step in range(3000):
+            optimizer.zero_grad()
+            loss_of(bayes, *data).backward() if way is None else way(bayes, optimizer, data)
+            optimizer.step()
+            if step >= 1500:
+                means.append(bayes.posterior.mean.clone())
+                hessians.append(bayes.posterior.hessian.clone())
+        found.append((torch.stack(means).mean(0), torch.stack(hessians).mean(0)))
+    sd = (1 / (N * found[0][1] + 1 / 0.8)).sqrt()
+    for mean, hessian in found[1:]:
+        assert ((mean - found[0][0]).abs() < 0.15 * sd).all()
+        assert_allclose(hessian, found[0][1], rtol=0.12)
+
+
+def moved(data, use, beta2=0.5, **kwargs):
+    """How far one step moves means and Hessian."""
+    bayes = linear(**kwargs)
+    optimizer, q = bayes.optimizer(lr=1.0, betas=(0.0, beta2)), bayes.posterior
+    start = q.location.detach().clone()
+    torch.manual_seed(0)
+    use(bayes, optimizer)
+    return q.location.detach() - start, q.hessian.clone()
+
+
+def test_norms_of_gradients_are_those_of_the_draws_and_clipping_shortens_them(data):
+    norms = []
+
+    def clipped(most):
+        def use(bayes, optimizer):
+            loss_of(bayes, *data).backward()
+            g = bayes.posterior.location.grad.norm()
+            norms.append((float(torch.nn.utils.clip_grad_norm_(bayes.parameters(), most)), float(g)))
+            optimizer.step()
+
+        return use
+
+    def scaled(bayes, optimizer):
+        (1e-3 * loss_of(bayes, *data)).backward()
+        optimizer.step()
+
+    narrow = {"hessian": 1e6, "prior_variance": 1e6}
+    free, short = (moved(data, clipped(most), 1 - 1e-9, **narrow) for most in (1e9, 1.0))
+    assert norms[0] == norms[1] and norms[0][0] == pytest.approx(norms[0][1], rel=1e-4)
+    assert_allclose(short[0], free[0] / norms[0][0], rtol=1e-3)
+    # and what is clipped to a share is a step of that share of the loss, Hessian and all
+    small = moved(data, clipped(1e-3 * norms[0][0]), **narrow)
+    for a, b in zip(small, moved(data, scaled, **narrow), strict=True):
+        assert_allclose(a, b, rtol=1e-4)
+
+
+def test_values_of_gradients_are_clipped_too(data):
+    def use(bayes, optimizer):
+        loss_of(bayes, *data).backward()
+        torch.nn.utils.clip_grad_value_(bayes.parameters(), 1e-4)
+        assert bayes.posterior.location.grad.abs().max() <= 1e-4
+        optimizer.step()
+
+    assert 0 < moved(data, use, hessian=1e4, prior_variance=1e6)[0].abs().max() < 3e-8
+
+
+@pytest.mark.parametrize("unscaled", [True, False])
+def test_scaled_losses_move_it_as_unscaled_ones(data, unscaled):
+    def scaled(bayes, optimizer):
+        scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+        scaler.scale(loss_of(bayes, *data)).backward()
+        if unscaled:
+            scaler.unscale_(optimizer)
+        scaler.step(optimizer)
+        scaler.update()
+
+    def plain(bayes, optimizer):
+        loss_of(bayes, *data).backward()
+        optimizer.step()
+
+    for a, b in zip(moved(data, scaled), moved(data, plain), strict=True):
+        assert_allclose(a, b, rtol=1e-9)
+
+
+def test_a_scaler_passes_over_steps_with_infinite_gradients(data):
+    def use(bayes, optimizer):
+        scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+        scaler.scale(math.inf * loss_of(bayes, *data)).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        assert scaler.get_scale() == 512
+        optimizer.zero_grad()
+        scaler.scale(loss_of(bayes, *data)).backward()
+        scaler.step(optimizer)
+
+    change, hessian = moved(data, use)
+    assert torch.isfinite(change).all() and change.any() and torch.isfinite(hessian).all()
+
+
+@pytest.mark.parametrize("zero", ["optimizer", "module", "zeros"])
+def test_dropped_gradients_are_dropped_for_good(data, zero):
+    def use(dropped):
+        def run(bayes, optimizer):
+            if dropped:
+                state = torch.get_rng_state()
+                (50 * loss_of(bayes, *data)).backward()
+                optimizer.zero_grad(zero != "zeros") if zero != "module" else bayes.zero_grad()
+                torch.set_rng_state(state)
+            loss_of(bayes, *data).backward()
+            optimizer.step()
+
+        return run
+
+    for a, b in zip(moved(data, use(True)), moved(data, use(False)), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_gradients_of_gradients_reach_it(data):
+    """A penalty on the slope of outputs with respect to inputs."""
+    bayes, x = linear(), data[0][:5].clone().requires_grad_()
+    slope = torch.autograd.grad(bayes(x).square().sum(), x, create_graph=True)[0]
+    eps_free = bayes.posterior.location.grad
+    slope.square().sum().backward()
+    assert eps_free is None and bayes.posterior.location.grad.all() and bayes.posterior.curvature.grad.all()
+
+
+def test_weights_that_are_removed_between_a_draw_and_a_step_stay(data):
+    bayes = linear()
+    optimizer = bayes.optimizer()
+    loss_of(bayes, *data).backward()
+    mask = torch.tensor([True, False, False, True])
+    bayes.remove(mask, optimizer)
+    before = bayes.posterior.location.detach().clone()
+    optimizer.step()
+    assert torch.equal(bayes.posterior.location[mask], before[mask]) and (bayes.posterior.location != before)[~mask].all()
 
 
 # --- loops -----------------------------------------------------------------------------------------------------------------

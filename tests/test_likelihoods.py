@@ -201,6 +201,91 @@ def test_variances_of_zero_have_finite_slopes():
     assert torch.isfinite(logits.grad).all() and torch.isfinite(variance.grad).all()
 
 
+# --- a class for every place -------------------------------------------------------------------------------------------------
+PLACES = {
+    "tokens": ((3, 5, 4), (3, 5), -1),
+    "pixels": ((3, 4, 5, 6), (3, 5, 6), 1),
+    "patches": ((3, 5, 6, 4), (3, 5, 6), -1),
+    "series": ((3, 4, 7), (3, 7), 1),
+}
+
+
+@pytest.mark.parametrize("kind", PLACES)
+def test_loss_of_an_example_is_the_sum_over_its_places(rng, kind):
+    shape, places, axis = PLACES[kind]
+    logits, y = double(rng.normal(size=shape) * 2), torch.as_tensor(rng.integers(0, 4, places))
+    exact = -torch.log_softmax(logits, axis).gather(axis, y.unsqueeze(axis)).flatten(1).sum(dim=1)
+    likelihood = Categorical()
+    likelihood.check(y, logits)
+    assert_allclose(likelihood.nll(logits, y), exact, rtol=1e-10)
+    assert_allclose(Categorical(axis).nll(logits, y), exact, rtol=1e-10)
+    with pytest.raises(ValueError, match=rf"outputs must be logits .* got .* with classes on axis {-axis}"):
+        Categorical(-axis).nll(logits, y)
+    with pytest.raises(ValueError, match=r"targets must lie in 0\.\.3; got 0 to 4"):
+        likelihood.check(torch.full(places, 4).where(torch.arange(places[-1]) > 0, 0), logits)
+
+
+def test_places_that_do_not_count_add_nothing(rng):
+    logits, y = double(rng.normal(size=(3, 5, 4))), torch.as_tensor(rng.integers(0, 4, (3, 5)))
+    y[0, 2:], y[2] = -100, -100
+    likelihood = Categorical()
+    likelihood.check(y, logits)
+    whole = Categorical().nll(logits[:2], y[:2].clamp_min(0))
+    short = Categorical().nll(logits[:1, :2], y[:1, :2])
+    assert_allclose(likelihood.nll(logits, y), [short[0], whole[1], 0.0], rtol=1e-12)
+    with pytest.raises(ValueError, match=r"targets must lie in 0\.\.3; got -100 to"):
+        Categorical(ignore=None).check(y, logits)
+    with pytest.raises(ValueError, match=r"targets must lie in 0\.\.3; got -100 to"):  # examples always count
+        likelihood.check(y[:, 0], logits[:, 0])
+    other = torch.where(y < 0, 7, y)
+    Categorical(ignore=7).check(other, logits)
+    assert torch.equal(Categorical(ignore=7).nll(logits, other), likelihood.nll(logits, y))
+
+
+def test_classes_on_either_of_two_axes_must_be_told(rng):
+    """As many places as classes. What `check` has found holds for shapes that fit both ways later on."""
+    logits, y = double(rng.normal(size=(3, 4, 4))), torch.as_tensor(rng.integers(0, 4, (3, 4)))
+    for use in (Categorical().check, lambda y, logits: Categorical().nll(logits, y)):
+        with pytest.raises(ValueError, match=r"axis 1 or -1 for targets \(3, 4\): say it with Categorical\(axis=1\)"):
+            use(y, logits)
+    for axis in (1, -1):
+        exact = -torch.log_softmax(logits, axis).gather(axis, y.unsqueeze(axis)).flatten(1).sum(dim=1)
+        assert_allclose(Categorical(axis).nll(logits, y), exact)
+        found = Categorical()
+        found.check(y[:, :3], logits[:, :3] if axis == -1 else logits[:, :, :3])
+        assert_allclose(found.nll(logits, y), exact)
+
+
+@pytest.mark.parametrize("likelihood", [Categorical(), GaussianNoise(2, 3)], ids=["classes", "numbers"])
+@pytest.mark.parametrize(
+    "outputs, said", [({"logits": torch.zeros(3, 2)}, r"dict with the keys \['logits'\]"), ((1, 2), "tuple")]
+)
+def test_outputs_that_are_no_tensor_are_refused(likelihood, outputs, said):
+    y = torch.zeros(3, dtype=torch.int64) if isinstance(likelihood, Categorical) else torch.zeros(3, 2)
+    with pytest.raises(TypeError, match=f"outputs of the network must be a tensor; got a {said}.*wrap the network"):
+        likelihood.check(y, outputs)
+
+
+@pytest.mark.parametrize("y", [[0, 1], {"y": 1}, None])
+def test_targets_that_are_no_tensor_are_refused(y):
+    for likelihood in (Categorical(), GaussianNoise(2, 3)):
+        with pytest.raises(ValueError, match=f"targets must be .*got {type(y).__name__}"):
+            likelihood.check(y, torch.zeros(2, 2))
+
+
+@pytest.mark.parametrize(
+    "made, match",
+    [
+        *((dict(axis=v), f"axis must be 1, -1 or None; got {v}") for v in (0, 2, -2)),
+        *((dict(ignore=v), f"ignore must be a whole number or None; got {v}") for v in (1.0, True)),
+    ],
+    ids=str,
+)
+def test_wrong_axes_and_labels_are_refused(made, match):
+    with pytest.raises(ValueError, match=match):
+        Categorical(**made)
+
+
 # --- names and errors ------------------------------------------------------------------------------------------------------
 def test_likelihoods_have_names():
     assert isinstance(likelihood_named("categorical"), Categorical)

@@ -307,6 +307,18 @@ def tied():
     return net
 
 
+def overlapping():
+    net = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    net[1].weight = nn.Parameter(net[0].weight.data)
+    return net
+
+
+def part_of_another():
+    net = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 2))
+    net[1].bias = nn.Parameter(net[0].bias.data[1:])
+    return net
+
+
 def with_nan():
     net = small()
     net[3].bias.data[1] = math.nan
@@ -326,13 +338,9 @@ def mixed_types():
 @pytest.mark.parametrize(
     "make, names, match",
     [
-        (tied, None, r"parameters must not be tied; '1\.weight' is the same tensor as '0\.weight'"),
-        (lambda: nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)), None, r"running statistics.*'1' is a BatchNorm1d: fold"),
-        (
-            lambda: nn.Sequential(nn.Conv2d(1, 2, 1), nn.InstanceNorm2d(2, track_running_stats=True)),
-            None,
-            r"running statistics.*'1' is a InstanceNorm2d",
-        ),
+        (overlapping, None, r"one tensor if they are tied; '1\.weight' shares memory with '0\.weight' but is another tensor"),
+        (overlapping, ["0.weight"], r"'1\.weight' shares memory with '0\.weight'"),
+        (part_of_another, ["1.bias"], r"'1\.bias' shares memory with '0\.bias'"),
         (lambda: nn.Sequential(nn.ReLU()), None, "net must have parameters that learn; it has none"),
         (frozen, None, "net must have parameters that learn; it has none"),
         (small, [], "net must have parameters that learn; it has none"),
@@ -351,8 +359,47 @@ def test_what_is_no_network_is_refused():
         parameters_of([nn.Linear(2, 2)])
 
 
-def test_normalisation_without_running_statistics_is_taken():
+def test_normalisation_of_every_kind_is_taken():
+    """Running statistics are no parameters."""
     net = nn.Sequential(
         nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2, track_running_stats=False), nn.InstanceNorm2d(2), nn.GroupNorm(1, 2)
     )
     assert len(parameters_of(net)) == 6
+    net = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2), nn.InstanceNorm2d(2, track_running_stats=True))
+    assert list(parameters_of(net)) == ["0.weight", "0.bias", "1.weight", "1.bias"]
+
+
+def test_tied_parameters_are_one_by_any_of_their_names():
+    assert list(parameters_of(tied())) == ["0.weight", "0.bias", "1.bias"]
+    assert list(parameters_of(tied(), ["1.weight", "1.bias"])) == ["0.weight", "1.bias"]
+    flat = torch.randn(6)  # neighbours in one memory
+    net = nn.Linear(2, 2)
+    net.weight, net.bias = nn.Parameter(flat[:4].view(2, 2)), nn.Parameter(flat[4:])
+    assert len(parameters_of(net)) == 2
+
+
+@each_kind
+def test_numbers_stay_in_single_precision_when_the_rest_is_cast(make):
+    q = make().float()
+    mean = q.mean.clone()
+    q.to(torch.bfloat16)
+    assert q.mean.dtype == q.variance.dtype == q.prior_variance.dtype == torch.float32 and torch.equal(q.mean, mean)
+    half = type(q)({n: p.half() for n, p in weights().items()}, **({"n_examples": 5} if make is natural else {}))
+    assert half.mean.dtype == torch.float32 and half.kl().dtype == torch.float32
+
+
+@each_kind
+def test_standard_deviations_are_roots_of_variances(make):
+    q, mask = make(), some()
+    assert_close(q.sd, q.variance.sqrt())
+    q.remove(mask)
+    assert_close(q.sd**2, q.variance)
+    assert not q.sd[mask].any() and q.sd[~mask].all()
+
+
+def test_states_of_natural_posteriors_have_nothing_that_is_there_for_gradients_alone():
+    q, other = natural(), natural(seed=5)
+    assert set(q.state_dict()) == {"prior_mean", "prior_variance", "alive", "location", "hessian"}
+    state = q.state_dict()
+    other.load_state_dict(state)
+    assert torch.equal(other.location, q.location) and "curvature" not in state and not other.curvature.any()

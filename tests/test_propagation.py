@@ -405,3 +405,75 @@ def test_an_activation_used_twice_acts_twice():
     means = {name: torch.full_like(p, known[name]) for name, p in net.state_dict().items()}
     weights = {name: (mean, torch.zeros_like(mean)) for name, mean in means.items()}
     assert_allclose(propagate(net, weights, torch.ones(1, 1), 0.0)[0], 0.0, atol=1e-5)
+
+
+# --- modules that may compute anything ---------------------------------------------------------------------------------------
+class Scaled(nn.Linear):
+    def forward(self, x):
+        return nn.functional.linear(x, 0.1 * self.weight, self.bias)
+
+
+class Skip(nn.Sequential):
+    def forward(self, x):
+        return x + super().forward(x)
+
+
+class Twice(nn.ReLU):
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+class Named(nn.Linear):
+    """With a name of its own, and nothing else."""
+
+
+def patched():
+    layer = nn.Linear(3, 3)
+    layer.forward = lambda x: 2 * nn.functional.linear(x, layer.weight)
+    return layer
+
+
+def hooked(register):
+    layer = nn.Linear(3, 3)
+    getattr(layer, register)(lambda *args: None)
+    return layer
+
+
+@pytest.mark.parametrize(
+    "make, said",
+    [
+        (lambda: Scaled(3, 3), "is a Scaled with a forward of its own"),
+        (lambda: Skip(nn.Linear(3, 3)), "is a Skip with a forward of its own"),
+        (Twice, "is a Twice with a forward of its own"),
+        (patched, "is a Linear with a forward of its own"),
+        (lambda: hooked("register_forward_hook"), "is a Linear with hooks"),
+        (lambda: hooked("register_forward_pre_hook"), "is a Linear with hooks"),
+        (lambda: nn.utils.parametrizations.weight_norm(nn.Linear(3, 3)), "is a Linear with parametrised weights"),
+        (lambda: nn.utils.parametrizations.spectral_norm(Named(3, 3)), "is a Linear with parametrised weights"),
+        (lambda: nn.BatchNorm1d(3), "is a BatchNorm1d"),
+    ],
+)
+def test_modules_that_compute_something_else_are_refused_by_name(make, said):
+    net = nn.Sequential()
+    net.add_module("fine", nn.Linear(3, 3))
+    net.add_module("odd", make())
+    weights = {name: (p, torch.zeros_like(p)) for name, p in net.named_parameters()}
+    with pytest.raises(ValueError, match=f"'odd' {said}: use inference 'bbb-local', 'bbb-global' or 'ivon'"):
+        propagate(net, weights, torch.ones(2, 3))
+
+
+def test_subclasses_that_compute_the_same_are_gone_through():
+    net, plain = nn.Sequential(Named(3, 2), nn.ReLU()), nn.Sequential(nn.Linear(3, 2), nn.ReLU())
+    weights = {name: (p.detach(), 0.1 * p.detach() ** 2) for name, p in net.named_parameters()}
+    x = torch.tensor([[0.3, -1.0, 2.0]])
+    for a, b in zip(propagate(net, weights, x), propagate(plain, weights, x), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_weights_that_are_used_twice_are_refused_by_name():
+    layer = nn.Linear(3, 3)
+    for net in (nn.Sequential(layer, nn.ReLU(), layer), nn.Sequential(layer, nn.Linear(3, 3))):
+        net[-1].weight = layer.weight
+        weights = {name: (p, torch.zeros_like(p)) for name, p in net.named_parameters()}
+        with pytest.raises(ValueError, match=r"each is used once; '[12]\.weight' is '0\.weight' again"):
+            propagate(net, weights, torch.ones(2, 3))

@@ -14,15 +14,16 @@ torch = pytest.importorskip("torch")
 import nets  # noqa: E402
 from torch import nn  # noqa: E402
 from torch.testing import assert_close  # noqa: E402
-from torch.utils.data import DataLoader, TensorDataset  # noqa: E402
+from torch.utils.data import DataLoader, SubsetRandomSampler, TensorDataset  # noqa: E402
 
 from activebmr.pruning.networks.for_weights import mixer, small_vit, swish_mlp, tanh_lenet  # noqa: E402
 from activebmr.pruning.weights.bayes import attach_posterior  # noqa: E402
+from activebmr.pruning.weights.compacting import compact_weights  # noqa: E402
 from activebmr.pruning.weights.criteria import ByEvidence  # noqa: E402
+from activebmr.pruning.weights.likelihoods import Categorical  # noqa: E402
 from activebmr.pruning.weights.sparsify import (  # noqa: E402
     SPARSE_CRITERIA,
     Sparsified,
-    compact_weights,
     first_hessian,
     first_rate,
     sparse_training,
@@ -230,6 +231,142 @@ def test_wrong_arguments_are_refused(changes, match):
 def test_negative_prior_variances_are_refused_by_name():
     with pytest.raises(ValueError, match="prior_variance must be a finite number > 0"):
         sparsify(net(), blobs(40), inference="bbb-local", prior_variance=-1.0)
+
+
+# --- networks and data of every kind -----------------------------------------------------------------------------------------
+class Residual(nn.Module):
+    """Convolutions with batch normalisation and a sum."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(1, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8)
+        self.conv, self.norm2 = nn.Conv2d(8, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8)
+        self.head = nn.Linear(8 * 4, 4)
+
+    def forward(self, x):
+        x = torch.relu(self.norm(self.stem(x)))
+        x = torch.relu(x + self.norm2(self.conv(x)))
+        return self.head(nn.functional.adaptive_avg_pool2d(x, 2).flatten(1))
+
+
+class LanguageModel(nn.Module):
+    """Its output layer is its embedding."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.up, self.down = nn.Embedding(6, 8), nn.Linear(8, 24), nn.Linear(24, 8)
+        self.head = nn.Linear(8, 6, bias=False)
+        self.head.weight = self.embed.weight
+
+    def forward(self, tokens):
+        return self.head(self.down(nn.functional.gelu(self.up(self.embed(tokens)))))
+
+
+class Recurrent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.rnn, self.out = nn.LSTM(8, 12, batch_first=True), nn.Linear(8 * 12, 4)
+
+    def forward(self, x):
+        return self.out(self.rnn(x.squeeze(1))[0].flatten(1))
+
+
+class Segments(nn.Module):
+    """A class for every pixel: ``(n, classes, height, width)``."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.out = nn.Conv2d(1, 8, 3, padding=1), nn.ConvTranspose2d(8, 2, 3, padding=1)
+
+    def forward(self, x):
+        return self.out(torch.relu(self.conv(x)))
+
+
+KINDS = {
+    "batch normalisation": (Residual, blobs, {}),
+    "recurrent": (Recurrent, lambda: blobs(200), {"lr": 3.0}),
+    "a class for every token": (LanguageModel, lambda: (t := torch.randint(6, (80, 5), generator=seeded()), (t + 1) % 6), {}),
+    "a class for every pixel": (Segments, lambda: (x := images(60), (x[:, 0] > 0.3).long()), {}),
+}
+
+
+@pytest.mark.parametrize("inference", ["ivon", "bbb-local"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_networks_of_every_kind_are_trained_and_pruned(kind, inference):
+    make, data, options = KINDS[kind]
+    torch.manual_seed(0)
+    mine = make()
+    x, y = data()
+    options = options if inference == "ivon" else {"lr": 0.02}
+    found = sparsify(mine, (x, y), epochs=40, start=25, batch=20, inference=inference, **options)
+    with torch.no_grad():
+        outputs = found.net(x)
+    axis = 1 if kind.endswith("pixel") else -1
+    assert (outputs.argmax(axis) == y).double().mean() > 0.85
+    assert found.bayes.posterior.n_removed > 0 or kind == "a class for every pixel"  # which leaves no weight in doubt
+    assert not found.net.training and torch.equal(found.bayes.eval()(x), outputs)
+    if kind == "a class for every token":
+        assert mine.head.weight is mine.embed.weight and "head.weight" not in found.bayes.posterior.places
+
+
+def test_samples_that_are_really_shown_are_counted():
+    loader = DataLoader(TensorDataset(*blobs()), 10, sampler=SubsetRandomSampler(range(50)))
+    assert sparsify(net(), loader, epochs=1, start=1).bayes.posterior.n_examples == 50
+
+    def rows(batch):
+        return [{"image": x, "label": y} for x, y in batch]
+
+    loader = DataLoader(TensorDataset(*blobs(40)), 10, collate_fn=rows)
+    found = sparsify(
+        net(),
+        loader,
+        epochs=1,
+        start=1,
+        n_examples=40,
+        batch_to=lambda batch: (torch.stack([b["image"] for b in batch]), torch.stack([b["label"] for b in batch])),
+    )
+    assert found.bayes.posterior.n_examples == 40
+
+
+def test_likelihoods_may_be_given():
+    x = torch.randint(5, (40, 5), generator=seeded())  # as many places as classes
+    y = torch.where(x == 0, -100, (x + 1) % 5)
+    mine = nn.Sequential(nn.Embedding(5, 16), nn.Linear(16, 5))
+    with pytest.raises(ValueError, match=r"axis 1 or -1 .* Categorical\(axis=1\)"):
+        sparsify(mine, (x, y), epochs=2, start=1)
+    says = Categorical(axis=-1)
+    found = sparsify(mine, (x, y), says, epochs=60, start=40, batch=20)
+    assert found.likelihood is says and (found.net(x).argmax(-1) == y)[x > 0].double().mean() > 0.9
+
+
+class InADict(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(64, 4)
+
+    def forward(self, x):
+        return {"logits": self.fc(x.flatten(1))}
+
+
+@pytest.mark.parametrize("likelihood", ["categorical", "gaussian"])
+def test_outputs_in_a_dict_are_refused(likelihood):
+    with pytest.raises(TypeError, match=r"outputs of the network must be a tensor; got a dict with the keys \['logits'\]"):
+        sparsify(InADict(), blobs(40), likelihood, epochs=1, start=1)
+
+
+def test_numbers_without_an_axis_of_outputs_are_refused():
+    x = torch.randn(40, 3, generator=seeded())
+    with pytest.raises(ValueError, match=r"targets must be floats of shape \(n, 1\), as outputs; got torch.float32 \(40,\)"):
+        sparsify(nn.Linear(3, 1), (x, x[:, 0]), "gaussian", epochs=1, start=1)
+
+
+def test_parts_that_are_frozen_stay_frozen():
+    torch.manual_seed(0)
+    mine = Residual().train()
+    mine.norm.eval()
+    before = mine.norm.running_mean.clone()
+    found = sparsify(mine, blobs(80), epochs=2, start=1, batch=20)
+    assert torch.equal(found.net.norm.running_mean, before) and found.net.norm2.running_mean.any()
 
 
 # --- smaller networks --------------------------------------------------------------------------------------------------------

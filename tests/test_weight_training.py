@@ -15,13 +15,14 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 from torch.distributions import Gamma, Normal, kl_divergence  # noqa: E402
 from torch.optim.optimizer import register_optimizer_step_pre_hook  # noqa: E402
-from torch.utils.data import DataLoader, TensorDataset  # noqa: E402
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset  # noqa: E402
 
+from activebmr.pruning.data.batches import Batches  # noqa: E402
 from activebmr.pruning.weights.bayes import attach_posterior  # noqa: E402
 from activebmr.pruning.weights.criteria import ByEvidence  # noqa: E402
-from activebmr.pruning.weights.free_energies import free_energy, learn_scales  # noqa: E402
+from activebmr.pruning.weights.free_energies import free_energy, learn_scales, refresh_statistics  # noqa: E402
 from activebmr.pruning.weights.horseshoe import HorseshoeModule  # noqa: E402
-from activebmr.pruning.weights.likelihoods import Categorical, GaussianNoise  # noqa: E402
+from activebmr.pruning.weights.likelihoods import Categorical, GaussianNoise, Likelihood  # noqa: E402
 from activebmr.pruning.weights.settings import WeightFit, WeightTraining  # noqa: E402
 from activebmr.pruning.weights.training import prune_weights  # noqa: E402
 
@@ -556,6 +557,305 @@ def test_horseshoe_networks_are_trained_too():
     assert all(not torch.equal(bayes.get_parameter(name), p) for name, p in before.items())
 
 
+# --- data of every form ------------------------------------------------------------------------------------------------------
+class Rows(Dataset):
+    """Examples as dicts."""
+
+    def __init__(self, n=N):
+        self.x, self.y = numbers(n)
+
+    def __len__(self):
+        return len(self.x)
+
+    def __getitem__(self, i):
+        return {"x": self.x[i], "y": self.y[i], "index": i}
+
+
+class Stream(IterableDataset):
+    def __iter__(self):
+        yield from zip(*numbers(), strict=True)
+
+
+FEW = replace(SMALL, epochs=2, retrain=1, rounds=1)
+
+
+@pytest.mark.parametrize("inference", INFERENCES)
+def test_loaders_of_every_form_train_to_the_same_numbers(inference):
+    """The same batches, as pairs, as dicts of which a function makes pairs, and from a stream of so many examples."""
+    x, y = numbers()
+    forms = [
+        (DataLoader(TensorDataset(x, y), 10), {}),
+        (DataLoader(Rows(), 10), {"batch_to": lambda batch: (batch["x"], batch["y"])}),
+        (DataLoader(Stream(), 10), {"n_examples": N}),
+    ]
+    found = []
+    for data, options in forms:
+        bayes, likelihood = made(inference), GaussianNoise(1, N)
+        fit = prune_weights(bayes, likelihood, data, replace(FEW, schedule="constant"), criterion=Weakest(), **options)
+        found.append((fit, bayes.posterior.location.detach(), free_energy(bayes, likelihood, data, 3, **options)))
+    for fit, location, energy in found[1:]:
+        assert_same_fit(fit, found[0][0])
+        assert torch.equal(location, found[0][1]) and energy == found[0][2]
+
+
+def test_batches_that_are_no_pairs_are_refused_as_such():
+    with pytest.raises(TypeError, match=r"batches of data must be pairs .* got a dict with the keys \['x', 'y', 'index'\]"):
+        prune_weights(made(), GaussianNoise(1, N), DataLoader(Rows(), 10), FEW)
+    bayes = made()
+    with pytest.raises(ValueError, match="n_examples and batch_to are for tensors and loaders; data are Batches"):
+        free_energy(bayes, GaussianNoise(1, N), Batches(numbers()), n_examples=N)
+
+
+@pytest.mark.parametrize("inference", INFERENCES)
+def test_posteriors_and_likelihoods_for_another_number_of_examples_are_refused(inference):
+    if inference == "ivon":
+        with pytest.raises(ValueError, match="n_examples of the posterior must be that of the data, 44; got 1000"):
+            prune_weights(made(inference, n=1000), GaussianNoise(1, N), numbers(), FEW)
+    with pytest.raises(ValueError, match="n_examples of the likelihood must be that of the data, 44; got 50"):
+        prune_weights(made(inference), GaussianNoise(1, 50), numbers(), FEW)
+
+
+class Sum(nn.Module):
+    """A network with two inputs."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.a, self.b = nn.Linear(2, 3), nn.Linear(2, 3)
+        self.out = nn.Linear(3, 1)
+
+    def forward(self, left, right):
+        return self.out(torch.tanh(self.a(left) + self.b(right)))
+
+
+@pytest.mark.parametrize("inference", ["bbb-local", "bbb-global", "ivon"])
+@pytest.mark.parametrize("form", ["tuple", "dict"])
+def test_networks_with_several_inputs_are_trained(inference, form):
+    x, y = numbers()
+    parts = (x[:, :2], x[:, 2:])
+    inputs = parts if form == "tuple" else dict(zip(("left", "right"), parts, strict=True))
+    bayes = attach_posterior(Sum(), inference, sd=None if inference == "ivon" else 0.1, n_examples=N, hessian=2.0)
+    settings = replace(SMALL, epochs=40, lr=0.1, rounds=1)
+    fit = prune_weights(bayes, GaussianNoise(1, N), (inputs, y), settings, criterion=Weakest())
+    assert fit.losses[-1] < fit.losses[0] and bayes.predict(inputs, 5).shape == (5, N, 1)
+    assert math.isfinite(free_energy(bayes, GaussianNoise(1, N), (inputs, y), 3))
+
+
+class Laplace(Likelihood):
+    """A user's own, for outputs in a dict."""
+
+    def check(self, y, outputs):
+        if y.shape != outputs["mean"].shape:
+            raise ValueError("targets must have the shape of the mean")
+
+    def nll(self, outputs, y, variance=None):
+        return (y - outputs["mean"]).abs().sum(dim=1)
+
+
+class InADict(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.fc = nn.Linear(INPUTS, 1)
+
+    def forward(self, x):
+        return {"mean": self.fc(x)}
+
+
+def test_likelihoods_of_users_take_what_their_networks_give():
+    x, y = numbers()
+    bayes = attach_posterior(InADict(), "bbb-local", sd=0.1)
+    fit = prune_weights(bayes, Laplace(), (x, y), replace(SMALL, epochs=30, rounds=0))
+    assert fit.losses[-1] < fit.losses[0]
+    with pytest.raises(TypeError, match=r"outputs of the network must be a tensor; got a dict with the keys \['mean'\]"):
+        prune_weights(attach_posterior(InADict()), GaussianNoise(1, N), (x, y), FEW)
+    with pytest.raises(ValueError, match="targets must have the shape of the mean"):
+        prune_weights(bayes, Laplace(), (x, y[:, 0]), FEW)
+
+
+class Mean(Laplace):
+    def nll(self, outputs, y, variance=None):
+        return super().nll(outputs, y).mean()
+
+
+class First(nn.Module):
+    """Gives out one row, whatever the batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(INPUTS, 1)
+
+    def forward(self, x):
+        return self.fc(x)[:1]
+
+
+def test_losses_and_outputs_that_are_not_by_example_are_refused():
+    with pytest.raises(ValueError, match=r"nll of the likelihood must have one number for each example \(n,\); got \(\)"):
+        prune_weights(attach_posterior(InADict()), Mean(), numbers(), FEW)
+    with pytest.raises(ValueError, match=r"outputs must have a row for each of 2 examples; got \(1, 1\)"):
+        prune_weights(attach_posterior(First()), GaussianNoise(1, N), numbers(), FEW)
+
+
+@pytest.mark.parametrize("inference", ["bbb-local", "ivon"])
+def test_classes_for_every_place_are_learned(inference):
+    torch.manual_seed(0)
+    x = torch.randint(0, 5, (60, 4))
+    net = nn.Sequential(nn.Embedding(5, 8), nn.Linear(8, 5))
+    bayes = attach_posterior(net, inference, sd=None if inference == "ivon" else 0.05, n_examples=60, hessian=2.0)
+    settings = WeightTraining(epochs=40, rounds=0, batch=20, lr=0.3 if inference == "ivon" else 0.05, samples=4)
+    fit = prune_weights(bayes, Categorical(axis=-1), (x, (x + 1) % 5), settings)
+    assert (bayes(x).argmax(-1) == (x + 1) % 5).double().mean() > 0.9
+    assert fit.losses[0] == pytest.approx(4 * math.log(5), rel=0.6)  # of four places
+
+
+# --- modes and statistics ----------------------------------------------------------------------------------------------------
+class Watched(nn.Module):
+    """Notes in which mode it is called."""
+
+    def __init__(self, seen):
+        super().__init__()
+        self.seen = seen
+
+    def forward(self, x):
+        self.seen.append(self.training)
+        return x
+
+
+def watched(*modes):
+    """A network in training mode with parts in these modes, and what they note."""
+    torch.manual_seed(0)
+    seen = [[] for _ in modes]
+    net = nn.Sequential(nn.Linear(INPUTS, 6), *(Watched(s) for s in seen), nn.Linear(6, 1))
+    bayes = attach_posterior(net, "bbb-local", sd=0.1).train()
+    for module, mode in zip(net[1:-1], modes, strict=True):
+        module.train(mode)
+    return bayes, seen
+
+
+def test_parts_are_trained_in_the_modes_that_they_are_found_in():
+    bayes, (on, off) = watched(True, False)
+    prune_weights(bayes, GaussianNoise(1, N), numbers(), SMALL, criterion=Weakest())
+    assert any(on) and not any(off) and not any(m.training for m in bayes.modules())
+    on.clear()
+    prune_weights(bayes, GaussianNoise(1, N), numbers(), SMALL, criterion=Weakest())  # goes on as before
+    assert any(on) and not any(off)
+    bayes.train()
+    prune_weights(bayes, GaussianNoise(1, N), numbers(), FEW)  # by now all are on
+    assert any(off)
+
+
+def test_a_network_in_evaluation_mode_is_trained_in_training_mode():
+    for freeze in (lambda bayes: bayes.eval(), lambda bayes: bayes.net.eval()):
+        bayes, (one, other) = watched(True, True)
+        freeze(bayes)
+        modes = [m.training for m in bayes.modules()]
+        with pytest.raises(ValueError):
+            prune_weights(bayes, GaussianNoise(1, N), (X, Y / 0), FEW)
+        assert [m.training for m in bayes.modules()] == modes  # what is refused has changed nothing
+        prune_weights(bayes, GaussianNoise(1, N), numbers(), FEW)
+        assert any(one) and any(other)
+
+
+@pytest.mark.parametrize("inference", ["bbb-local", "bbb-global", "ivon"])
+def test_free_energy_is_without_dropout_and_leaves_modes_and_statistics(inference):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(INPUTS, 6), nn.BatchNorm1d(6), nn.Dropout(0.5), nn.Linear(6, 1))
+    bayes = attach_posterior(net, inference, sd=None if inference == "ivon" else 0.1, n_examples=N).train()
+    net[2].eval()
+    modes, state = [m.training for m in bayes.modules()], copy.deepcopy(bayes.state_dict())
+    one = free_energy(bayes, GaussianNoise(1, N), numbers(), 3)
+    assert [m.training for m in bayes.modules()] == modes
+    assert_identical(bayes.state_dict(), state)
+    bayes.eval()
+    net[2].train()
+    assert free_energy(bayes, GaussianNoise(1, N), numbers(), 3) == one
+    assert free_energy(bayes, GaussianNoise(1, N), numbers(), 3, batch=7) != one  # other draws for other batches
+    assert net[2].training and not net[1].training
+
+
+def normed(inference="ivon", seed=0):
+    torch.manual_seed(seed)
+    net = nn.Sequential(nn.Linear(INPUTS, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 1))
+    return attach_posterior(net, inference, sd=None if inference == "ivon" else 0.1, n_examples=N, hessian=2.0)
+
+
+@pytest.mark.parametrize("inference", ["bbb-local", "bbb-global", "ivon"])
+def test_running_statistics_are_those_of_the_means_at_the_end(inference):
+    bayes, (x, y) = normed(inference), numbers()
+    prune_weights(bayes, GaussianNoise(1, N), (x, y), replace(SMALL, epochs=20), criterion=Weakest())
+    norm, hidden = bayes.net[1], bayes.write_means()[0](x)
+    assert_allclose(norm.running_mean, hidden.mean(0).detach(), rtol=1e-4, atol=1e-5)
+    assert_allclose(norm.running_var, hidden.var(0).detach(), rtol=1e-4, atol=1e-6)
+    assert norm.momentum == 0.1 and not norm.training
+
+
+def test_statistics_that_are_frozen_stay():
+    bayes = normed().train()
+    bayes.net[1].eval()
+    before = bayes.net[1].running_mean.clone()
+    prune_weights(bayes, GaussianNoise(1, N), numbers(), SMALL, criterion=Weakest())
+    assert torch.equal(bayes.net[1].running_mean, before) and bayes.net[1].num_batches_tracked == 0
+    assert refresh_statistics(bayes, numbers()) == 0
+
+
+def test_statistics_are_means_over_batches_whatever_keeps_them():
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv1d(2, 3, 1), nn.BatchNorm1d(3, momentum=None), nn.InstanceNorm1d(3, affine=True, track_running_stats=True)
+    )
+    bayes, x = attach_posterior(net).train(), numbers(41)[0].view(41, 2, 2)
+    net.add_module("off", nn.Dropout())
+    modes, state = [m.training for m in bayes.modules()], torch.get_rng_state()
+    assert refresh_statistics(bayes, (x, torch.zeros(41)), batch=10) == 2
+    assert [m.training for m in bayes.modules()] == modes and torch.equal(torch.get_rng_state(), state)
+    assert net[1].momentum is None and net[2].momentum == 0.1 and net[1].num_batches_tracked == 4  # not that of one example
+    outputs = net[0](x)
+    assert_allclose(net[1].running_mean, outputs.mean((0, 2)).detach(), atol=0.08)
+    assert net[2].running_mean.abs().max() < 1e-6 and net[2].running_var.min() > 0.5
+
+
+@pytest.mark.parametrize("inference", ["bbb-local", "ivon"])
+def test_networks_with_statistics_are_resumed_to_the_same_bits(tmp_path, inference):
+    def run(stop=None, path=None, seed=0):
+        bayes, likelihood = normed(inference, seed), GaussianNoise(1, N)
+        fit = prune_weights(bayes, likelihood, numbers(), SMALL, criterion=Weakest(), checkpoint=path, watch=stop)
+        return everything(bayes, likelihood), fit
+
+    def stop(epoch, *_):
+        if epoch == 5:
+            raise KeyboardInterrupt
+
+    assert run(stop, tmp_path / "x.pt")[1].interrupted
+    (whole, fit), (parts, again) = run(), run(None, tmp_path / "x.pt", seed=4)
+    assert_identical(whole, parts)
+    assert_same_fit(fit, again)
+
+
+def test_shared_weights_are_resumed_to_the_same_bits(tmp_path):
+    """What local draws have learned of a network, they learn anew without a trace."""
+
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.out = nn.Linear(INPUTS, INPUTS), nn.Linear(INPUTS, 1)
+
+        def forward(self, x):
+            return self.out(torch.tanh(self.a(torch.tanh(self.a(x)))))
+
+    def run(stop=None, path=None, seed=0):
+        torch.manual_seed(seed)
+        bayes, likelihood = attach_posterior(Twice(), "bbb-local", sd=0.1), GaussianNoise(1, N)
+        prune_weights(bayes, likelihood, numbers(), SMALL, criterion=Weakest(), checkpoint=path, watch=stop)
+        return everything(bayes, likelihood)
+
+    def stop(epoch, *_):
+        if epoch == 5:
+            raise KeyboardInterrupt
+
+    run(stop, tmp_path / "x.pt")
+    assert_identical(run(), run(None, tmp_path / "x.pt", seed=4))
+
+
 # --- what is refused ---------------------------------------------------------------------------------------------------------
 X, Y = numbers()
 NAN = torch.where(torch.arange(N)[:, None] == 5, math.nan, X)
@@ -643,7 +943,7 @@ def test_free_energy_repeats_and_leaves_everything_as_it_was(inference):
     bayes.eval()
     assert free_energy(bayes, likelihood, data, samples=4, seed=1) == one and not bayes.training
     assert_identical(everything(bayes, likelihood), before)
-    assert getattr(bayes.posterior, "draw", None) is None
+    assert all(p.grad is None for p in bayes.parameters())
     other = free_energy(bayes, likelihood, data, samples=4, seed=2)
     assert (other == one) == (inference == "vbp")
     if inference == "vbp":

@@ -3,9 +3,11 @@
 Structures: begin with `attach_noise`, train with ``noisy.kl()`` in the loss or with `fit`, `prune`, and `compact`. Single
 weights: `sparsify` does it all; or begin with `attach_posterior`, and go on with `prune_weights` and `compact_weights`.
 
-Packages, each importing only from those before it: ``data``, ``networks``, ``units``, ``structures``, ``weights``, ``experiments``.
+Packages, each importing only from those before it: ``data``, ``networks``, ``units``, ``structures``, ``weights``,
+``experiments``.
 """
 
+from activebmr.pruning.data.holding import hold_weights, release_weights
 from activebmr.pruning.data.images import ImageData, load_images
 from activebmr.pruning.data.tables import RegressionData, load_regression, standardise_targets
 from activebmr.pruning.experiments.measuring import (
@@ -38,15 +40,16 @@ from activebmr.pruning.structures.saving import load_compact, save_compact
 from activebmr.pruning.structures.schedules import Step, compression, prune, prune_ranked, prune_share
 from activebmr.pruning.structures.training import FitResult, Training, accuracy, fit
 from activebmr.pruning.weights.bayes import BayesianModule, attach_posterior
+from activebmr.pruning.weights.compacting import compact_weights
 from activebmr.pruning.weights.criteria import ByEvidence, ByRank, Horseshoe, SpikeAndSlab
-from activebmr.pruning.weights.free_energies import free_energy
+from activebmr.pruning.weights.free_energies import free_energy, refresh_statistics
 from activebmr.pruning.weights.gaussian import DenseGaussian, Gaussian, reduce_gaussian, removal_evidence, remove_block
 from activebmr.pruning.weights.horseshoe import HorseshoeModule
 from activebmr.pruning.weights.ivon import IVON
-from activebmr.pruning.weights.likelihoods import Categorical, GaussianNoise
+from activebmr.pruning.weights.likelihoods import Categorical, GaussianNoise, Likelihood
 from activebmr.pruning.weights.posterior import MeanField, NaturalGaussian, WeightPosterior
 from activebmr.pruning.weights.settings import WeightFit, WeightTraining
-from activebmr.pruning.weights.sparsify import Sparsified, compact_weights, sparsify
+from activebmr.pruning.weights.sparsify import Sparsified, sparsify
 from activebmr.pruning.weights.training import prune_weights
 
 __all__ = [
@@ -68,6 +71,7 @@ __all__ = [
     "HorseshoeModule",
     "ImageData",
     "L2Norm",
+    "Likelihood",
     "MeanBelow",
     "MeanField",
     "Measurement",
@@ -99,6 +103,7 @@ __all__ = [
     "criterion_named",
     "fit",
     "free_energy",
+    "hold_weights",
     "load_compact",
     "load_images",
     "load_regression",
@@ -112,6 +117,8 @@ __all__ = [
     "prune_weights",
     "reduce_gaussian",
     "regression_metrics",
+    "refresh_statistics",
+    "release_weights",
     "removal_evidence",
     "remove_block",
     "save_compact",

@@ -2,20 +2,56 @@
 
 from __future__ import annotations
 
+import io
+import os
+import secrets
+import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
 
-__all__ = ["load_checkpoint", "save_checkpoint"]
+__all__ = ["load_checkpoint", "remove_parts", "save_checkpoint", "write_whole"]
 
 
-def save_checkpoint(path: Path, identity: dict[str, Any], state: dict[str, Any]) -> None:
-    """Write tensors and plain values in one move."""
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file in one move, so that it is never there in part; whoever writes it at the same time does not matter.
+
+    Raises:
+        OSError: if it cannot be written. What there was before is then still there, and no part of the new one.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    torch.save({"identity": identity} | state, part)
-    part.replace(path)
+    part = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
+    try:
+        part.write_bytes(content)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove what writers that were killed have left in a folder and all below it. Nobody else may be writing there."""
+    for part in folder.rglob(".*.part"):
+        part.unlink(missing_ok=True)
+
+
+def save_checkpoint(path: Path, identity: dict[str, Any], state: dict[str, Any]) -> bool:
+    """Write tensors and plain values in one move.
+
+    Returns:
+        whether that could be done. If not (a full disk, a folder that cannot be written), there is a warning, and an older
+        checkpoint is still there: training is worth more than its checkpoint.
+    """
+    buffer = io.BytesIO()  # torch's own errors about files do not say which
+    torch.save({"identity": identity} | state, buffer)
+    try:
+        write_whole(path, buffer.getvalue())
+    except OSError as error:
+        warnings.warn(
+            f"checkpoint {path} could not be written ({error.strerror or error}): the run goes on without it", stacklevel=2
+        )
+        return False
+    return True
 
 
 def load_checkpoint(path: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
@@ -27,7 +63,7 @@ def load_checkpoint(path: Path, identity: dict[str, Any]) -> dict[str, Any] | No
     if not path.exists():
         return None
     try:
-        held = torch.load(path, weights_only=True)
+        held = torch.load(path, map_location="cpu", weights_only=True)  # whoever loads it knows where tensors go
     except Exception as error:  # whatever a damaged archive raises
         raise ValueError(f"checkpoint {path} cannot be read: truncated or damaged ({type(error).__name__})") from error
     if not isinstance(held, dict) or held.get("identity") != identity:

@@ -9,8 +9,7 @@ fine-tuning in between. `L2Norm` and `RandomRank` only rank: they remove as many
 from __future__ import annotations
 
 import copy
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,8 +20,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from activebmr.pruning.data.images import ImageData, load_images
+from activebmr.pruning.experiments.keeping import keep_json, kept_json
 from activebmr.pruning.experiments.measuring import compare
-from activebmr.pruning.experiments.runs import run_all, write_json
+from activebmr.pruning.experiments.runs import Tell, epoch_seconds, run_all, saying
 from activebmr.pruning.networks.for_structures import network_named
 from activebmr.pruning.structures.attach import NoisyModule, attach_noise
 from activebmr.pruning.structures.compaction import compact
@@ -85,7 +85,7 @@ class Experiment:
 
 
 def run_seed(
-    experiment: Experiment, seed: int, folder: Path | None = None, tell: Callable[[str], None] | None = None
+    experiment: Experiment, seed: int, folder: Path | None = None, tell: Tell | None = None, data: ImageData | None = None
 ) -> tuple[list[dict[str, Any]], dict[str, NDArray[Any]]]:
     """Rows of the report for one seed, and what its figures need.
 
@@ -94,14 +94,18 @@ def run_seed(
         seed: of the split, of weights, batches and noise.
         folder: where epochs are kept, so that an interrupted run goes on; None keeps nothing.
         tell: called with a line after every epoch.
+        data: images; by default they are read.
     """
-    data = load_images(experiment.data, experiment.data_dir, seed=seed)
-    run = _Run(experiment, seed, data, folder, tell)
+    run = _Run(experiment, seed, _load(experiment, seed) if data is None else data, folder, tell)
     rows = []
     for name in _with_rates_first(experiment.criteria):
         rows.append(run.dense_row() if name == "none" else run.row(name))
     order = {name: i for i, name in enumerate(experiment.criteria)}
     return sorted(rows, key=lambda r: order[r["criterion"]]), run.kept
+
+
+def _load(experiment: Experiment, seed: int) -> ImageData:
+    return load_images(experiment.data, experiment.data_dir, seed=seed)
 
 
 def _with_rates_first(criteria: Sequence[str]) -> list[str]:
@@ -112,9 +116,7 @@ def _with_rates_first(criteria: Sequence[str]) -> list[str]:
 class _Run:
     """One seed of an experiment."""
 
-    def __init__(
-        self, experiment: Experiment, seed: int, data: ImageData, folder: Path | None, tell: Callable[[str], None] | None
-    ) -> None:
+    def __init__(self, experiment: Experiment, seed: int, data: ImageData, folder: Path | None, tell: Tell | None) -> None:
         self.experiment, self.seed, self.data, self.folder, self.tell = experiment, seed, data, folder, tell
         self.training = replace(experiment.training, seed=seed)
         self.kept: dict[str, NDArray[Any]] = {}
@@ -123,7 +125,7 @@ class _Run:
         self.dense_seconds = self._fit(self.dense, "dense", self.training)
         self.accuracy_dense = accuracy(self.dense, data.x_test, data.y_test)
         self._noisy: NoisyModule | None = None
-        self._noisy_seconds = 0.0
+        self._noisy_seconds: float | None = None
         self._tuned: dict[bytes, NoisyModule] = {}
 
     def _network(self) -> nn.Module:
@@ -132,24 +134,22 @@ class _Run:
 
     def _fit(
         self, net: NoisyModule | nn.Module, name: str, training: Training, criterion: Criterion | None = None, watch: Any = None
-    ) -> float:
+    ) -> float | None:
         """Train; median seconds of an epoch."""
         checkpoint = None if self.folder is None else self.folder / f"{name}.pt"
-        say = None if self.tell is None else lambda epoch, line: self.tell(f"seed {self.seed}, {name}, {line}")  # type: ignore[misc]
-        pairs = (self.data.x_train, self.data.y_train), (self.data.x_val, self.data.y_val)
         result = fit(
             net,
-            pairs[0],
+            (self.data.x_train, self.data.y_train),
             training,
             criterion=criterion,
-            validation=pairs[1],
+            validation=(self.data.x_val, self.data.y_val),
             checkpoint=checkpoint,
-            progress=say or False,
+            progress=saying(self.tell, f"seed {self.seed}", name),
             watch=watch,
         )
         if result.interrupted:
             raise KeyboardInterrupt
-        return float(np.median(result.seconds)) if result.seconds else float("nan")
+        return epoch_seconds(result.seconds)
 
     @property
     def noisy(self) -> NoisyModule:
@@ -157,13 +157,13 @@ class _Run:
         if self._noisy is None:
             self._noisy = attach_noise(self._network())
             path = None if self.folder is None else self.folder / "noisy-left.json"
-            known = json.loads(path.read_text(encoding="utf-8")) if path is not None and path.is_file() else {}
+            known = {} if path is None else kept_json(path)
             rule = criterion_named("bmrs-u4")
 
             def watch(epoch: int, net: Any) -> None:
                 known[str(epoch)] = [int((score < 0).sum()) for score in net.scores(rule).values()]
                 if path is not None:
-                    write_json(path, known)
+                    keep_json(path, known)
 
             self._noisy_seconds = self._fit(self._noisy, "noisy", replace(self.training, fine_tune=0), watch=watch)
             epochs = [str(epoch) for epoch in range(self.training.epochs)]
@@ -205,7 +205,7 @@ class _Run:
             "structures_left": {n: int(noisy.of(n).alive.sum()) for n in noisy.sites},
         }
 
-    def _pruned_after(self, criterion: Criterion) -> tuple[NoisyModule, float]:
+    def _pruned_after(self, criterion: Criterion) -> tuple[NoisyModule, float | None]:
         noisy = copy.deepcopy(self.noisy)
         name = criterion.name
         tuning = replace(self.training, epochs=1, weight=min(1.0, self.training.weight), warm_up=0)
@@ -232,7 +232,9 @@ class _Run:
         scores = self.noisy.scores(criterion_named("bmrs-n")).values()
         return sum(min(int((score >= 0).sum()), len(score) - 1) for score in scores) / self.noisy.n_structures
 
-    def _row(self, criterion: str, right: float, removed: float, share: float, measured: Any, seconds: float) -> dict[str, Any]:
+    def _row(
+        self, criterion: str, right: float, removed: float, share: float, measured: Any, seconds: float | None
+    ) -> dict[str, Any]:
         return {
             "criterion": criterion,
             "seed": self.seed,
@@ -253,7 +255,7 @@ def run_experiment(
     folder: Path | None = None,
     *,
     jobs: int = 1,
-    tell: Callable[[str], None] | None = None,
+    tell: Tell | None = None,
 ) -> tuple[list[dict[str, Any]], list[dict[str, NDArray[Any]]]]:
     """All seeds: rows of the report, and by seed what its figures need.
 
@@ -266,4 +268,4 @@ def run_experiment(
         tell: called with a line after every epoch (with one job).
     """
     runs = [(f"seed-{seed}", seed) for seed in range(seeds)]
-    return run_all(run_seed, experiment, "criteria", "criterion", runs, folder, jobs=jobs, tell=tell)
+    return run_all(run_seed, experiment, "criteria", "criterion", runs, folder, load=_load, jobs=jobs, tell=tell)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from torch import nn
 
 from activebmr.pruning.data.tables import WAVES, RegressionData, load_regression, standardise_targets
 from activebmr.pruning.experiments.metrics import regression_metrics, removable_structures, student_t_log_density
-from activebmr.pruning.experiments.runs import run_all
+from activebmr.pruning.experiments.runs import Tell, epoch_seconds, run_all, saying
 from activebmr.pruning.networks.for_weights import gru_network, regression_mlp
 from activebmr.pruning.weights.bayes import INFERENCES, BayesianModule, attach_posterior
 from activebmr.pruning.weights.criteria import ByEvidence, ByRank, WeightCriterion, rank_scores
@@ -127,7 +126,7 @@ def run_bnn(
     folder: Path | None = None,
     *,
     jobs: int = 1,
-    tell: Callable[[str], None] | None = None,
+    tell: Tell | None = None,
 ) -> tuple[list[dict[str, Any]], list[dict[str, NDArray[Any]]]]:
     """All runs, each a pair of split (None with all rows) and seed: rows of the report, and by run what figures need.
 
@@ -144,7 +143,15 @@ def run_bnn(
     )  # whatever is wrong with the data is found before any work
     names = [f"{'all' if split is None else f'split-{split}'}-seed-{seed}" for split, seed in runs]
     return run_all(
-        run_bnn_seed, experiment, "methods", "method", list(zip(names, runs, strict=True)), folder, jobs=jobs, tell=tell
+        run_bnn_seed,
+        experiment,
+        "methods",
+        "method",
+        list(zip(names, runs, strict=True)),
+        folder,
+        load=_load,
+        jobs=jobs,
+        tell=tell,
     )
 
 
@@ -152,12 +159,17 @@ def run_bnn_seed(
     experiment: BNNExperiment,
     run: tuple[int | None, int],
     folder: Path | None = None,
-    tell: Callable[[str], None] | None = None,
+    tell: Tell | None = None,
+    data: RegressionData | None = None,
 ) -> tuple[list[dict[str, Any]], dict[str, NDArray[Any]]]:
-    """Rows and arrays of one split and seed; see `run_bnn`."""
-    one = _OneRun(experiment, *run, folder, tell)
+    """Rows and arrays of one split and seed; see `run_bnn`. Data are read by default."""
+    one = _OneRun(experiment, *run, folder, tell, data)
     rows = {name: one.row(name) for name in sorted(experiment.methods, key=_order)}
     return [rows[name] for name in experiment.methods], one.arrays()
+
+
+def _load(experiment: BNNExperiment, run: tuple[int | None, int]) -> RegressionData:
+    return load_regression(experiment.data, experiment.data_dir, split=run[0], seed=run[1])
 
 
 class _OneRun:
@@ -169,10 +181,11 @@ class _OneRun:
         split: int | None,
         seed: int,
         folder: Path | None,
-        tell: Callable[[str], None] | None,
+        tell: Tell | None,
+        data: RegressionData | None = None,
     ) -> None:
         self.experiment, self.split, self.seed, self.folder, self.tell = experiment, split, seed, folder, tell
-        data = load_regression(experiment.data, experiment.data_dir, split=split, seed=seed)
+        data = _load(experiment, (split, seed)) if data is None else data
         raw = experiment.targets == "raw" or (experiment.targets is None and (experiment.all_rows or data.is_sequence))
         self.data = data if raw else standardise_targets(data)
         self.shift = len(data.x_train) * float(self.data.y_sd.double().log().sum())
@@ -235,10 +248,10 @@ class _OneRun:
         name: str,
     ) -> WeightFit:
         where = "all rows" if self.split is None else f"split {self.split}"
-        say = None if self.tell is None else lambda epoch, line: self.tell(f"{where}, seed {self.seed}, {name}: {line}")  # type: ignore[misc]
+        say = saying(self.tell, where, f"seed {self.seed}", name)
         path = None if self.folder is None else self.folder / f"{name}.pt"
         pair = self.data.x_train, self.data.y_train
-        found = prune_weights(bayes, noise, pair, settings, criterion=criterion, checkpoint=path, progress=say or False)
+        found = prune_weights(bayes, noise, pair, settings, criterion=criterion, checkpoint=path, progress=say)
         if found.interrupted:
             raise KeyboardInterrupt
         return found
@@ -268,7 +281,7 @@ class _OneRun:
             "idle_units": idle_units(bayes),
             "parameters": int(alive.sum()),
             "outcome": fit.outcome,
-            "epoch_seconds": float(np.median(fit.seconds)) if fit.seconds else None,
+            "epoch_seconds": epoch_seconds(fit.seconds),
         }
 
     def arrays(self) -> dict[str, NDArray[Any]]:

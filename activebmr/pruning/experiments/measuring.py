@@ -11,8 +11,10 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from activebmr.pruning.data.modes import evaluating
 from activebmr.pruning.structures.attach import NoisyModule
-from activebmr.pruning.structures.slimming import Inputs, call, check_inputs, count_of, evaluating, structure_of
+from activebmr.pruning.structures.compaction import structure_of
+from activebmr.pruning.units.inputs import Inputs, call, check_inputs
 
 __all__ = ["CompactionReport", "Comparison", "Measurement", "compaction_report", "compare", "measure"]
 
@@ -136,10 +138,10 @@ def compaction_report(noisy: NoisyModule, small: nn.Module, example_inputs: Inpu
     """
     if not isinstance(noisy, NoisyModule):
         raise TypeError(f"noisy must be a NoisyModule (see attach_noise); got {type(noisy).__name__}")
-    left = structure_of(small)[-1].left
+    last = structure_of(small)[-1]
     found = compare(noisy.net, small, example_inputs, repeats)
     structures = {
-        name: (site.n, int(noisy.of(name).alive.sum()), count_of(small.get_submodule(name)) or 0)
+        name: (site.n, int(noisy.of(name).alive.sum()), len(last.sites[name]["kept"]) if name in last.sites else site.n)
         for name, site in noisy.sites.items()
     }
-    return CompactionReport(found.before, found.after, found.latency_ratio, structures, left)
+    return CompactionReport(found.before, found.after, found.latency_ratio, structures, last.left)

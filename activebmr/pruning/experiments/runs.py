@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import threading
+import time
+import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-__all__ = ["run_all", "write_json"]
+from activebmr.pruning.data.digests import digest
+from activebmr.pruning.experiments.keeping import Arrays, Rows, alone_in, keep_run, kept_run, one_line, write_json
 
-Rows = list[dict[str, Any]]
-Arrays = dict[str, NDArray[Any]]
+__all__ = ["FORMAT", "Tell", "epoch_seconds", "run_all", "saying", "write_json"]
+
+FORMAT = 2
+"""Of what is kept; another one is not read."""
+Tell = Callable[[str], None]
 
 
 def run_all(
@@ -27,62 +36,103 @@ def run_all(
     runs: list[tuple[str, Any]],
     folder: Path | None,
     *,
+    load: Callable[[Any, Any], Any] | None = None,
     jobs: int = 1,
-    tell: Callable[[str], None] | None = None,
+    tell: Tell | None = None,
 ) -> tuple[Rows, list[Arrays]]:
     """Make all runs of an experiment, or read those that are finished.
 
+    A run is read only if its settings, its data, and the versions of this package, of torch and of the format are those that it
+    was made with; a file of it that is damaged is named in a warning, and the run is made again.
+
     Args:
-        one: makes one: called with the experiment, what the run is, its folder and ``tell``.
+        one: makes one: called with the experiment, what the run is, its folder and ``tell``, and, with ``load``, its data.
         experiment: a dataclass; runs that differ only in ``column`` share a folder, and with it what they trained.
         column: attribute of the experiment that lists what rows are about.
         key: of a row that says which of those it is about.
         runs: name and description of each.
-        folder: where they are kept; None keeps nothing.
-        jobs: processes; numbers do not depend on it.
+        folder: where they are kept; None keeps nothing. Only one process may be at work there.
+        load: reads the data of a run, a dataclass of tensors and plain values: called with the experiment and what the run is.
+        jobs: processes; numbers do not depend on it. They end with this one.
         tell: called with lines of progress (with one job).
-    """
-    alike = {k: v for k, v in asdict(experiment).items() if k != column}
-    digest = hashlib.sha256(json.dumps(alike, sort_keys=True).encode()).hexdigest()[:16]
-    todo = [(one, experiment, column, key, what, None if folder is None else folder / digest / name) for name, what in runs]
-    if jobs == 1 or len(runs) == 1:
-        done = [_kept_or_run(*arguments, tell) for arguments in todo]
-    else:
-        from joblib import Parallel, delayed
 
-        done = Parallel(n_jobs=min(jobs, len(runs)))(delayed(_kept_or_run)(*arguments) for arguments in todo)
+    Raises:
+        BlockingIOError: if another process is at work in the folder.
+    """
+    with nullcontext() if folder is None else alone_in(folder):
+        todo = [(one, load, experiment, column, key, name, what, folder) for name, what in runs]
+        if jobs == 1 or len(runs) == 1:
+            done = [_kept_or_run(*arguments, tell=tell) for arguments in todo]
+        else:
+            from joblib import Parallel, delayed
+
+            me = os.getpid()
+            done = Parallel(n_jobs=min(jobs, len(runs)))(delayed(_kept_or_run)(*arguments, parent=me) for arguments in todo)
     return [row for rows, _ in done for row in rows], [kept for _, kept in done]
 
 
 def _kept_or_run(
     one: Callable[..., tuple[Rows, Arrays]],
+    load: Callable[[Any, Any], Any] | None,
     experiment: Any,
     column: str,
     key: str,
+    name: str,
     what: Any,
-    folder: Path | None,
-    tell: Callable[[str], None] | None = None,
+    root: Path | None,
+    tell: Tell | None = None,
+    parent: int | None = None,
 ) -> tuple[Rows, Arrays]:
+    if parent is not None:
+        warnings.formatwarning = one_line
+        _end_with(parent)
     torch.set_num_threads(1)  # more threads add up in another order
     wanted = getattr(experiment, column)
-    if folder is not None and (folder / "rows.json").is_file():
-        rows = {r[key]: r for r in json.loads((folder / "rows.json").read_text(encoding="utf-8"))["rows"]}
+    data = () if load is None else (load(experiment, what),)
+    folder = None if root is None else root / _digest_of(experiment, column, data) / name
+    found = None if folder is None else kept_run(folder)
+    if found is not None:
+        rows = {r[key]: r for r in found[0]}
         if set(wanted) <= set(rows):
-            with np.load(folder / "kept.npz", allow_pickle=False) as kept:
-                return [rows[name] for name in wanted], {name: kept[name] for name in kept.files}
-    rows_, arrays = one(experiment, what, folder, tell)
+            return [rows[name] for name in wanted], found[1]
+    made, arrays = one(experiment, what, folder, tell, *data)
     if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-        part = folder / ".kept.part.npz"
-        np.savez_compressed(part, **arrays)  # type: ignore[arg-type]
-        part.replace(folder / "kept.npz")
-        write_json(folder / "rows.json", {"rows": rows_})
-    return rows_, arrays
+        keep_run(folder, made, arrays)
+    return made, arrays
 
 
-def write_json(path: Path, content: dict[str, Any], indent: int | None = None) -> None:
-    """Write a file in one move, so that it is never there in part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(json.dumps(content, indent=indent) + "\n", encoding="utf-8")
-    part.replace(path)
+def _digest_of(experiment: Any, column: str, data: tuple[Any, ...]) -> str:
+    """What tells runs apart whose numbers may differ. Where data lie does not matter, but what they are."""
+    alike = {k: v for k, v in asdict(experiment).items() if k not in (column, "data_dir")}
+    try:
+        own = version("activebmr")
+    except PackageNotFoundError:
+        own = "unknown"
+    alike |= {"versions": [own, torch.__version__, FORMAT], "data_digest": [digest(vars(d)) for d in data]}
+    return hashlib.sha256(json.dumps(alike, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _end_with(parent: int) -> None:
+    """End this process when its parent has gone, however it went: nobody waits for what it does."""
+    if os.name != "posix" or os.getppid() != parent or any(t.name == "ends-with-parent" for t in threading.enumerate()):
+        return
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="ends-with-parent", daemon=True).start()
+
+
+# --- what experiments share --------------------------------------------------------------------------------------------------
+def saying(tell: Tell | None, *words: str) -> Callable[[int, str], None] | bool:
+    """What `fit` and `prune_weights` take as ``progress``: lines that say first what they are about; False without ``tell``."""
+    if tell is None:
+        return False
+    return lambda epoch, line: tell(f"{', '.join(words)}: {line}")
+
+
+def epoch_seconds(seconds: list[float]) -> float | None:
+    """Median time of an epoch; None where nothing was trained."""
+    return float(np.median(seconds)) if seconds else None

@@ -8,8 +8,6 @@ found by natural gradients, or by those of samples as in the paper (``inference=
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,16 +18,19 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from activebmr.pruning.data.images import IMAGE_SHAPES, ImageData, load_images
+from activebmr.pruning.data.modes import evaluating
+from activebmr.pruning.experiments.keeping import keep_json, kept_json
 from activebmr.pruning.experiments.metrics import classification_metrics, removable_structures, sparsity_by_layer
-from activebmr.pruning.experiments.runs import run_all, write_json
+from activebmr.pruning.experiments.runs import Tell, epoch_seconds, run_all, saying
 from activebmr.pruning.networks.for_weights import DENSE_NETWORKS, dense_network_named
 from activebmr.pruning.structures.training import Training, fit
 from activebmr.pruning.weights.bayes import INFERENCES, BayesianModule, attach_posterior
+from activebmr.pruning.weights.compacting import compact_weights
 from activebmr.pruning.weights.criteria import WeightCriterion
 from activebmr.pruning.weights.horseshoe import HorseshoeModule
 from activebmr.pruning.weights.likelihoods import Categorical
 from activebmr.pruning.weights.settings import WeightFit, WeightTraining
-from activebmr.pruning.weights.sparsify import SPARSE_CRITERIA, compact_weights, first_hessian, first_rate, sparse_training
+from activebmr.pruning.weights.sparsify import SPARSE_CRITERIA, first_hessian, first_rate, sparse_training
 from activebmr.pruning.weights.training import prune_weights
 
 __all__ = ["SPARSE_METHODS", "SparseExperiment", "run_sparse", "run_sparse_seed", "sparse_preset"]
@@ -119,24 +120,32 @@ def run_sparse(
     folder: Path | None = None,
     *,
     jobs: int = 1,
-    tell: Callable[[str], None] | None = None,
+    tell: Tell | None = None,
 ) -> tuple[list[dict[str, Any]], list[dict[str, NDArray[Any]]]]:
     """All seeds: rows of the report, and by seed what figures need; arguments as for `run_experiment`."""
     runs = [(f"seed-{seed}", seed) for seed in range(seeds)]
-    return run_all(run_sparse_seed, experiment, "methods", "method", runs, folder, jobs=jobs, tell=tell)
+    return run_all(run_sparse_seed, experiment, "methods", "method", runs, folder, load=_load, jobs=jobs, tell=tell)
 
 
 def run_sparse_seed(
-    experiment: SparseExperiment, seed: int, folder: Path | None = None, tell: Callable[[str], None] | None = None
+    experiment: SparseExperiment,
+    seed: int,
+    folder: Path | None = None,
+    tell: Tell | None = None,
+    data: ImageData | None = None,
 ) -> tuple[list[dict[str, Any]], dict[str, NDArray[Any]]]:
-    """Rows and arrays of one seed."""
-    data = load_images(experiment.data, experiment.data_dir, validation=0.0, seed=seed)
+    """Rows and arrays of one seed. Data are read by default."""
+    data = _load(experiment, seed) if data is None else data
     rows, arrays = [], {}
     for name in experiment.methods:
         one = _OneMethod(experiment, name, seed, data, folder, tell)
         rows.append(one.row())
         arrays |= {f"{name}_{k}": np.array(v) for k, v in one.trace_arrays().items()}
     return rows, arrays
+
+
+def _load(experiment: SparseExperiment, seed: int) -> ImageData:
+    return load_images(experiment.data, experiment.data_dir, validation=0.0, seed=seed)
 
 
 class _OneMethod:
@@ -149,14 +158,12 @@ class _OneMethod:
         seed: int,
         data: ImageData,
         folder: Path | None,
-        tell: Callable[[str], None] | None,
+        tell: Tell | None,
     ) -> None:
         self.experiment, self.name, self.seed, self.data, self.folder, self.tell = experiment, name, seed, data, folder, tell
         self.settings = experiment.settings
         path = self._path("trace.json")
-        self.trace: dict[str, dict[str, float]] = {}
-        if path is not None and path.is_file():
-            self.trace = json.loads(path.read_text(encoding="utf-8"))
+        self.trace: dict[str, dict[str, float]] = {} if path is None else kept_json(path)
 
     def _path(self, kind: str) -> Path | None:
         return None if self.folder is None else self.folder / f"{self.name}-{kind}"
@@ -166,9 +173,7 @@ class _OneMethod:
         return dense_network_named(self.experiment.model, self.data, dropout)
 
     def _say(self) -> Any:
-        if self.tell is None:
-            return False
-        return lambda epoch, line: self.tell(f"seed {self.seed}, {self.name}: {line}")  # type: ignore[misc]
+        return saying(self.tell, f"seed {self.seed}", self.name)
 
     # --- training --------------------------------------------------------------------------------------------------------
     def row(self) -> dict[str, Any]:
@@ -261,7 +266,7 @@ class _OneMethod:
         self.trace[str(epoch)] = scores | {"removed": removed}
         path = self._path("trace.json")
         if path is not None:
-            write_json(path, self.trace)
+            keep_json(path, self.trace)
 
     def trace_arrays(self) -> dict[str, list[float]]:
         epochs = sorted(map(int, self.trace))
@@ -273,13 +278,10 @@ class _OneMethod:
     def _row(self, scores: dict[str, float], seconds: list[float]) -> dict[str, Any]:
         inference = {"map": "adam", "horseshoe": "bbb-local"}.get(self.name, self.experiment.inference)
         row = {"method": self.name, "seed": self.seed, "inference": inference, **scores}
-        return row | {"epoch_seconds": float(np.median(seconds)) if seconds else None}
+        return row | {"epoch_seconds": epoch_seconds(seconds)}
 
 
 @torch.no_grad()
 def _log_probabilities(net: nn.Module, x: Tensor) -> Tensor:
-    was = net.training
-    net.eval()
-    out = torch.cat([net(x[i : i + 2000]) for i in range(0, len(x), 2000)]).double().log_softmax(dim=-1)
-    net.train(was)
-    return out
+    with evaluating(net):
+        return torch.cat([net(x[i : i + 2000]) for i in range(0, len(x), 2000)]).double().log_softmax(dim=-1)

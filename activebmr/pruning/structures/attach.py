@@ -18,12 +18,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from activebmr.pruning.data.modes import evaluating
 from activebmr.pruning.structures.criteria import Criterion
 from activebmr.pruning.structures.multiplying import Pass, Places
 from activebmr.pruning.structures.noise import TruncatedLogNormal
-from activebmr.pruning.structures.trial import agree, exactly, fold, probes_of, removable
+from activebmr.pruning.structures.trial import agree, copied, exactly, fold, probes_of, removable
 from activebmr.pruning.units.finding import plan_of
-from activebmr.pruning.units.inputs import Inputs, check_inputs, evaluating, guessed
+from activebmr.pruning.units.inputs import Inputs, check_inputs, guessed
 from activebmr.pruning.units.plan import Plan, Site, cost, restricted
 
 __all__ = ["Noise", "NoisyModule", "attach_noise"]
@@ -383,7 +384,7 @@ def _multiplying(net: nn.Module, inputs: Inputs, plan: Plan, draws: int | None) 
     """
     generator = np.random.default_rng(1)
     theta = torch.from_numpy(generator.uniform(0.3, 1.0, plan.n) * (generator.random(plan.n) < 0.7))
-    folded = copy.deepcopy(net)
+    folded = copied(net)
     fold(folded, plan, theta)
     probes, want = probes_of(folded, inputs)
     for _ in range(2):

@@ -17,7 +17,7 @@ from torch import nn
 
 from activebmr.pruning.structures.attach import NoisyModule
 from activebmr.pruning.structures.cutting import Structure, structure_of
-from activebmr.pruning.structures.trial import agree, cut_down, fold, outputs_of, probes_of
+from activebmr.pruning.structures.trial import agree, copied, cut_down, fold, outputs_of, probes_of
 from activebmr.pruning.units.inputs import Inputs, check_inputs
 from activebmr.pruning.units.plan import Plan
 
@@ -48,7 +48,7 @@ def compact(noisy: NoisyModule, example_inputs: Inputs) -> nn.Module:
         raise TypeError(f"noisy must be a NoisyModule (see attach_noise); got {type(noisy).__name__}")
     check_inputs(example_inputs)
     probes, want = probes_of(noisy, example_inputs)
-    net = copy.deepcopy(noisy.net).eval()
+    net = copied(noisy.net).eval()
     fold(net, noisy.plan, noisy.means())
     alive = noisy.alive()
     stay = [(name, site.stays) for name, site in noisy.sites.items() if site.stays is not None]

@@ -241,7 +241,7 @@ def _sync(module: Any) -> None:
 
 
 def _slim_attention(net: nn.Module, name: str, kept: dict[str, dict[int, list[int]]]) -> dict[str, dict[int, list[int]]]:
-    """Replace an attention by one whose queries, keys and values are layers of their own; returns what is kept, by new names."""
+    """Replace an attention by one with layers of their own for queries, keys and values; returns what is kept, by new names."""
     old = _module(net, name)
     if isinstance(old, SlimAttention):
         return kept

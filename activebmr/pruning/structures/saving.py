@@ -17,8 +17,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from activebmr.pruning.data.modes import evaluating
 from activebmr.pruning.structures.cutting import Structure, cut, structure_of
-from activebmr.pruning.units.inputs import Inputs, call, evaluating
+from activebmr.pruning.units.inputs import Inputs, call
 
 __all__ = ["FORMAT_VERSION", "load_compact", "save_compact"]
 

@@ -174,7 +174,7 @@ def prune_share(
         >>> step = prune_share(noisy, BMRS_N.released(), 0.5, of="flops", multiple_of=8)
         >>> print(step.parameters, step.beyond)
     """
-    if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share < 1:
+    if not 0 <= share < 1:
         raise ValueError(f"share must lie in [0, 1); got {share}")
     if isinstance(multiple_of, bool) or not isinstance(multiple_of, int) or multiple_of < 1:
         raise ValueError(f"multiple_of must be a whole number >= 1; got {multiple_of!r}")
@@ -227,10 +227,13 @@ def _fewest_that_save(noisy: NoisyModule, kind: str, share: float, left: Callabl
     everything = {name: torch.ones_like(noisy.of(name).alive) for name in noisy.sites}
     whole, now = cost(everything), cost({name: noisy.of(name).alive for name in noisy.sites})
     goal, least = now - share * whole, cost(left(most))
+    if share == 0:  # times are never quite the same twice
+        return 0
     if least > goal:
+        most_saved = max(now - least, 0.0) / whole
         raise ValueError(
-            f"share must be one that can be saved: with what may go, {(now - least) / whole:.1%} of the {kind} of the whole "
-            f"network are; got {share}"
+            f"share must be one that can be saved: with what may go, {most_saved:.1%} of the {kind} of the whole network are; "
+            f"got {share}"
         )
     return _fewest(left, most, cost, goal)
 

@@ -1,5 +1,4 @@
-"""Trying out: whether a network with structures cut out computes what it computes with them switched off, and which cannot go.
-"""
+"""Trying out: whether a network with structures cut out computes what it does with them switched off, and which cannot go."""
 
 from __future__ import annotations
 
@@ -13,12 +12,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from activebmr.pruning.data.holding import release_weights
+from activebmr.pruning.data.modes import evaluating
 from activebmr.pruning.structures.cutting import Structure, cut, structure_for, without_shortcuts
-from activebmr.pruning.units.inputs import Inputs, call, evaluating
+from activebmr.pruning.units.inputs import Inputs, call
 from activebmr.pruning.units.norms import slim_norm
 from activebmr.pruning.units.plan import Plan
 
-__all__ = ["agree", "cut_down", "exactly", "fold", "outputs_of", "probes_of", "removable"]
+__all__ = ["agree", "copied", "cut_down", "exactly", "fold", "outputs_of", "probes_of", "removable"]
 
 GUESSES = 2  # ways to read sizes in users' code; see `structure_for`
 
@@ -36,6 +37,13 @@ def exactly() -> Iterator[None]:
     finally:
         for b, was in zip(backends, before, strict=True):
             b.fp32_precision = was
+
+
+def copied(net: nn.Module) -> nn.Module:
+    """A copy of a network that holds no weights at what they are, so that it may be cut."""
+    new = copy.deepcopy(net)
+    release_weights(new)
+    return new
 
 
 # --- means into weights ------------------------------------------------------------------------------------------------------
@@ -156,7 +164,7 @@ def removable(net: nn.Module, plan: Plan, probes: Sequence[Inputs]) -> dict[str,
         for name in names:
             site = plan.sites[name]
             mine[site.first : site.first + site.n] = alive[site.first : site.first + site.n]
-        folded = copy.deepcopy(net)
+        folded = copied(net)
         fold(folded, plan, torch.from_numpy(mine).double())
         found = cut_down(folded, plan, mine, probes, outputs_of(folded, probes))
         return found if isinstance(found, str) else None

@@ -19,9 +19,10 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
+from activebmr.pruning.data.modes import evaluating
 from activebmr.pruning.units.attention import SlimSelfAttention, fused_attention
 from activebmr.pruning.units.following import Follower, follow
-from activebmr.pruning.units.inputs import Inputs, call, doubled, evaluating, examples_in, tensors
+from activebmr.pruning.units.inputs import Inputs, call, doubled, examples_in, tensors
 from activebmr.pruning.units.plan import Plan, Reading, Site
 
 __all__ = ["plan_of"]
@@ -323,8 +324,7 @@ def _numbers(number: np.ndarray, ids: Tensor) -> np.ndarray:
 
 
 def _example_axis(examples: Tensor | None, n: int | None) -> tuple[int | None, bool]:
-    """Along which axis examples lie, and whether they take turns there; None if some are left out or they lie in another way.
-    """
+    """Along which axis examples lie, and whether they take turns there; None if they lie in another way, or not all."""
     if examples is None or n is None:
         return None, False
     axes = [a for a, n in enumerate(examples.shape) if n > 1]

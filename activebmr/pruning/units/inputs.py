@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-__all__ = ["Inputs", "call", "check_inputs", "doubled", "evaluating", "examples_in", "guessed", "tensors"]
+from activebmr.pruning.data.modes import evaluating
+
+__all__ = ["Inputs", "call", "check_inputs", "doubled", "examples_in", "guessed", "tensors"]
 
 Inputs = Tensor | tuple[Any, ...] | list[Any] | dict[str, Any]
 """Example inputs: a tensor, a sequence of positional arguments, or a mapping of keyword arguments."""
@@ -32,18 +33,6 @@ def call(net: nn.Module, inputs: Inputs) -> Any:
 
 def tensors(outputs: Any) -> list[Tensor]:
     return [x for x in tree_leaves(outputs) if isinstance(x, Tensor)]
-
-
-@contextmanager
-def evaluating(net: nn.Module, mode: bool = False) -> Iterator[None]:
-    """Evaluation (or training) mode for the time; every module gets back the mode that it had."""
-    modes = {m: m.training for m in net.modules()}
-    try:
-        net.train(mode)
-        yield
-    finally:
-        for m, was in modes.items():
-            m.training = was
 
 
 def examples_in(inputs: Any, outputs: Any) -> int | None:

@@ -1,5 +1,4 @@
-"""Structures of a network (`Site`), where they lie and where their noise goes (`Plan`), and what is left without some of them.
-"""
+"""Structures of a network (`Site`), where they lie and where noise goes (`Plan`), and what is left without some of them."""
 
 from __future__ import annotations
 

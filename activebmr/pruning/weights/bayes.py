@@ -1,36 +1,38 @@
 """`attach_posterior`: a Gaussian posterior over the weights of any network, without touching it.
 
 Four ways to the posterior, one interface. ``"bbb-global"``: one draw of the weights a batch (Blundell et al. 2015);
-``"bbb-local"``: linear and convolutional layers draw their outputs instead, one by one, which makes gradients less noisy
-(Kingma, Salimans & Welling 2015); ``"vbp"``: closed-form moments (`activebmr.pruning.weights.propagation`); ``"ivon"``: natural
-gradients (`activebmr.pruning.weights.ivon`). In evaluation mode the network has the means as its weights.
+``"bbb-local"``: where a weight is used once, in a linear map or a convolution, its outputs are drawn instead, one by one, which
+makes gradients less noisy (Kingma, Salimans & Welling 2015; see `activebmr.pruning.weights.uses`); ``"vbp"``: closed-form
+moments (`activebmr.pruning.weights.propagation`); ``"ivon"``: natural gradients (`activebmr.pruning.weights.ivon`). In
+evaluation mode the network has the means as its weights.
+
+Statistics of batch normalisation are updated in training, under draws of the weights. `prune_weights` takes them anew at its
+end, with the means (`activebmr.pruning.weights.free_energies.refresh_statistics`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
-from torch.func import functional_call
+from torch.utils._pytree import tree_leaves, tree_map
 
+from activebmr.pruning.data.batches import Inputs, call, length_of_batch, to_device
+from activebmr.pruning.data.holding import held_weights, hold_weights, release_weights
+from activebmr.pruning.data.modes import Modes, evaluating
 from activebmr.pruning.weights.ivon import IVON
 from activebmr.pruning.weights.posterior import MeanField, NaturalGaussian, WeightPosterior, parameters_of, set_frozen
 from activebmr.pruning.weights.propagation import propagate
+from activebmr.pruning.weights.uses import LocalDraws, call_with
 
-__all__ = ["INFERENCES", "BayesianModule", "attach_posterior"]
+__all__ = ["INFERENCES", "BayesianModule", "attach_posterior", "rows_of"]
 
 INFERENCES = ("bbb-local", "bbb-global", "vbp", "ivon")
-_LOCAL = (nn.Linear, nn.Conv1d, nn.Conv2d)
 _TINY = 1e-16
-"""Added to variances before their root, which has no gradient at 0, where all weights of a unit are removed."""
-
-
-def _tiny(x: Tensor) -> float:
-    return max(_TINY, torch.finfo(x.dtype).tiny)
+"""Added to variances of outputs before their root, which has no gradient at 0."""
 
 
 class BayesianModule(nn.Module):
@@ -43,6 +45,7 @@ class BayesianModule(nn.Module):
         net: the network; its own parameters stay as they are until `write_means`.
         posterior: over its weights.
         inference: one of `INFERENCES`.
+        trained_in: modes of all modules in the last training by `prune_weights`, if there was one.
     """
 
     def __init__(self, net: nn.Module, posterior: WeightPosterior, inference: str) -> None:
@@ -51,25 +54,38 @@ class BayesianModule(nn.Module):
             raise ValueError(f"inference must be one of {list(INFERENCES)}; got {inference!r}")
         self.net, self.posterior, self.inference = net, posterior, inference
         set_frozen(net, posterior.places, True)  # until `write_means`
-        inside_attention = {
-            id(m) for a in net.modules() if isinstance(a, nn.MultiheadAttention) for m in a.modules()
-        }  # it calls no layer of its own: its weights are drawn
-        self._local = {
-            name: module
-            for name, module in net.named_modules()
-            if isinstance(module, _LOCAL)
-            and id(module) not in inside_attention
-            and f"{name}.weight".lstrip(".") in posterior.places
-        }
+        self._take_over_held()
+        self.trained_in: Modes | None = None
+        self._shared: set[str] = set()  # parameters that were seen to be used more than once in a pass
+
+    def _take_over_held(self) -> None:
+        """Weights that the network holds are removed ones; the posterior sees to them from now on."""
+        held = {name: gone for name, (gone, _) in held_weights(self.net).items() if name in self.posterior.places}
+        if held:
+            mask = torch.zeros_like(self.posterior.alive)
+            for name, part in self.posterior.split(mask).items():
+                part.copy_(held.get(name, part))
+            self.posterior.remove(mask)
+            release_weights(self.net, held)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        if not self.training:
-            return self.with_weights(self.mean_weights(), *args, **kwargs)
+        if self.training:
+            return self.sampled(*args, **kwargs)
+        return self.with_weights(self.mean_weights(), *args, **kwargs)
+
+    def sampled(self, *args: Any, **kwargs: Any) -> Any:
+        """Outputs of the network under draws from the posterior, in whatever mode it is.
+
+        Raises:
+            ValueError: if gradients are wanted and weights are used under activation checkpointing; if inference is ``"vbp"``
+                and the network has modules that it does not go through.
+        """
         if self.inference == "bbb-local":
             return self._with_local_noise(*args, **kwargs)
         if self.inference == "vbp":
-            mean, variance = self.moments(*args)
-            return mean + (variance + _tiny(mean)).sqrt() * torch.randn_like(mean)
+            mean, variance = self.moments(*args, **kwargs)
+            tiny = max(_TINY, torch.finfo(mean.dtype).tiny)
+            return mean + (variance + tiny).sqrt() * torch.randn_like(mean)
         return self.with_weights(self._draw(), *args, **kwargs)
 
     def mean_weights(self) -> Tensor:
@@ -77,52 +93,41 @@ class BayesianModule(nn.Module):
         return self.posterior.mean
 
     def with_weights(self, flat: Tensor, *args: Any, **kwargs: Any) -> Any:
-        """Outputs of the network with these weights ``(n,)``."""
-        return functional_call(self.net, self.posterior.split(flat), args, kwargs)
+        """Outputs of the network with these weights ``(n,)``, in the type of its own."""
+        return call_with(self.net, self.posterior.split(flat.to(self._type())), args, kwargs)
+
+    def _type(self) -> torch.dtype:
+        owner, _, key = next(iter(self.posterior.places)).rpartition(".")
+        p = self.net.get_submodule(owner)._parameters[key]
+        assert p is not None
+        return p.dtype
 
     def _draw(self) -> Tensor:
         q = self.posterior
         if isinstance(q, NaturalGaussian):
-            noise = torch.randn_like(q.location)
-            with torch.no_grad():
-                weights = (q.n_examples * q.precision()).rsqrt_().mul_(noise).add_(q.location)
-                if not q.is_whole:
-                    weights = torch.where(q.alive, weights, q.prior_mean)
-            q.draw = weights.requires_grad_(), noise
-            return weights
+            return q.drawn()
         if isinstance(q, MeanField):
             drawn = torch.addcmul(q.location, q.log_sd.exp(), torch.randn_like(q.location))
             return drawn if q.is_whole else torch.where(q.alive, drawn, q.prior_mean)
         return q.sample()
 
     # --- local reparameterisation ----------------------------------------------------------------------------------------
-    def _local_moments(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Means and variances of the weights by parameter name."""
-        return self.posterior.split(self.posterior.mean), self.posterior.split(self.posterior.variance)
+    def _moments_of_weights(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Means and standard deviations of the weights by parameter name."""
+        kind = self._type()
+        return self.posterior.split(self.posterior.mean.to(kind)), self.posterior.split(self.posterior.sd.to(kind))
 
     def _with_local_noise(self, *args: Any, **kwargs: Any) -> Any:
-        means, variances = self._local_moments()
-        drawn = {}
-        for name, mean in means.items():
-            module, _, kind = name.rpartition(".")
-            if module not in self._local or kind not in ("weight", "bias"):
-                mean = mean + (variances[name] + _tiny(mean)).sqrt() * torch.randn_like(mean)
-            drawn[name] = mean
-        with self._noisy_layers(variances):
-            return functional_call(self.net, drawn, args, kwargs)
-
-    @contextmanager
-    def _noisy_layers(self, variances: Mapping[str, Tensor]) -> Iterator[None]:
-        handles = []
-        try:
-            for name, module in self._local.items():
-                at = f"{name}." if name else ""
-                noise = _add_noise(variances[at + "weight"], variances.get(at + "bias"))
-                handles.append(module.register_forward_hook(noise, with_kwargs=True))
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
+        means, sds = self._moments_of_weights()
+        held = _Held(self.net, self.posterior.alive.device)
+        while True:
+            drawn = {name: torch.addcmul(mean, sds[name], torch.randn_like(mean)) for name, mean in means.items()}
+            uses = LocalDraws(drawn, means, sds, self._shared)
+            outputs = call_with(self.net, drawn, args, kwargs, uses)
+            if not uses.again:
+                return outputs
+            self._shared |= uses.again  # from now on they have one draw a pass; this pass begins anew, once and for all
+            held.restore()
 
     # --- what else is known of the outputs -------------------------------------------------------------------------------
     def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -131,25 +136,37 @@ class BayesianModule(nn.Module):
         Raises:
             ValueError: if the network has modules that it does not go through.
         """
-        q = self.posterior
-        means, variances = q.split(q.mean), q.split(q.variance)
+        means, sds = self._moments_of_weights()
         weights = {n: (p, torch.zeros_like(p)) for n, p in self.net.named_parameters() if n not in means}
-        return propagate(self.net, weights | {n: (means[n], variances[n]) for n in means}, x)
+        return propagate(self.net, weights | {n: (means[n], sds[n].square()) for n in means}, x)
 
     @torch.no_grad()
-    def predict(self, x: Tensor, samples: int = 100, seed: int = 0, batch: int = 2000) -> Tensor:
-        """Outputs ``(samples, n, ...)`` under draws of all weights from the posterior, the same for the same seed."""
-        if samples < 1:
-            raise ValueError(f"samples must be 1 or more; got {samples}")
-        was = self.training
-        self.eval()
+    def predict(self, x: Inputs, samples: int = 100, seed: int = 0, batch: int = 2000) -> Any:
+        """Outputs ``(samples, n, ...)`` under draws of all weights from the posterior, the same for the same seed.
+
+        Args:
+            x: inputs of n examples: a tensor, or several (a tuple, a list, a dict; see `activebmr.pruning.data.batches.call`).
+            samples: draws, >= 1.
+            seed: of the draws.
+            batch: examples at a time.
+
+        Returns:
+            a tensor; where the network gives out several, in a tuple or a dict, as many in the same order.
+
+        Raises:
+            ValueError: if ``samples`` or ``batch`` is below 1, or outputs are not tensors with a row for each example.
+        """
+        for name, value in (("samples", samples), ("batch", batch)):
+            if value < 1:
+                raise ValueError(f"{name} must be 1 or more; got {value}")
         generator = torch.Generator(device=self.posterior.alive.device).manual_seed(seed)
-        out = []
-        for _ in range(samples):
-            weights = self.draw_weights(generator)
-            out.append(torch.cat([self.with_weights(weights, x[i : i + batch]) for i in range(0, len(x), batch)]))
-        self.train(was)
-        return torch.stack(out)
+        out, n = [], length_of_batch(x)
+        x = to_device(x, self.posterior.alive.device)
+        with evaluating(self):
+            for _ in range(samples):
+                net: Any = partial(self.with_weights, self.draw_weights(generator))
+                out.append(_joined([call(net, rows_of(x, n, slice(i, i + batch))) for i in range(0, max(n, 1), batch)], n))
+        return tree_map(lambda *draws: torch.stack(draws), *out)
 
     def draw_weights(self, generator: torch.Generator | None = None) -> Tensor:
         """One draw of all weights ``(n,)`` from the posterior."""
@@ -186,25 +203,67 @@ class BayesianModule(nn.Module):
         return self.posterior.split(self.posterior.alive)
 
     @torch.no_grad()
-    def write_means(self) -> nn.Module:
-        """Write the means (0 where weights are removed) into the network's own parameters, which learn again, and return it."""
+    def write_means(self, hold: bool | None = None) -> nn.Module:
+        """Write the means (0 where weights are removed) into the network's own parameters, which learn again, and return it.
+
+        Args:
+            hold: whether removed weights stay what they are while the network is trained further, with any optimiser of torch
+                (see `activebmr.pruning.data.holding`). ``write_means(hold=False)`` or `release_weights` lets them go again;
+                None holds them if the network does so already.
+        """
         parameters = dict(self.net.named_parameters())
         for name, mean in self.posterior.split(self.mean_weights()).items():
             parameters[name].copy_(mean)
         set_frozen(self.net, self.posterior.places, False)
+        if hold is None:
+            hold = not self.posterior.places.keys().isdisjoint(held_weights(self.net))
+        release_weights(self.net, self.posterior.places)
+        if hold:
+            at = self.posterior.split(self.posterior.prior_mean)
+            hold_weights(self.net, {name: (~alive, at[name]) for name, alive in self.alive().items()})
         return self.net
 
 
-def _add_noise(weight: Tensor, bias: Tensor | None) -> Any:
-    def hook(module: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], output: Tensor) -> Tensor:
-        squares = (args[0] if args else kwargs["input"]).square()
-        if isinstance(module, nn.Linear):
-            variance = F.linear(squares, weight, bias)
-        else:
-            variance = module._conv_forward(squares, weight, bias)  # type: ignore[operator]
-        return torch.addcmul(output, variance.add_(_tiny(variance)).sqrt(), torch.randn_like(output))
+def rows_of(inputs: Any, n: int, rows: slice) -> Any:
+    """Some of n examples: these rows of all tensors that have one for each of them; tuples, lists and dicts alike."""
+    if isinstance(inputs, Tensor):
+        return inputs[rows] if inputs.dim() and len(inputs) == n else inputs
+    if isinstance(inputs, Mapping):
+        return {key: rows_of(value, n, rows) for key, value in inputs.items()}
+    if type(inputs) in (tuple, list):
+        return type(inputs)(rows_of(value, n, rows) for value in inputs)
+    return inputs
 
-    return hook
+
+def _joined(parts: list[Any], n: int) -> Any:
+    """Outputs of n examples from those of some of them."""
+    leaves = [tree_leaves(part) for part in parts]
+    for of_one in zip(*leaves, strict=True):
+        if not all(isinstance(t, Tensor) for t in of_one):
+            raise ValueError(f"outputs of the network must be tensors; one is a {type(of_one[0]).__name__}")
+        if len(parts) > 1 and sum(len(t) if t.dim() else 0 for t in of_one) != n:
+            raise ValueError(
+                f"outputs of the network must have a row for each of {n} examples; got {tuple(of_one[0].shape)} for the first "
+                "of them (a larger batch may help)"
+            )
+    return tree_map(lambda *of_one: torch.cat(of_one) if len(parts) > 1 else of_one[0], *parts)
+
+
+class _Held:
+    """Buffers and random numbers as they are now: what a pass that is made anew must find as it was."""
+
+    def __init__(self, net: nn.Module, device: torch.device) -> None:
+        self.buffers = [(m, name, b, b.clone()) for m in net.modules() for name, b in m._buffers.items() if b is not None]
+        self.device, self.random = device, torch.get_rng_state()
+        self.random_cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        for module, name, buffer, value in self.buffers:
+            module._buffers[name] = buffer.copy_(value)
+        torch.set_rng_state(self.random)
+        if self.random_cuda is not None:
+            torch.cuda.set_rng_state(self.random_cuda, self.device)
 
 
 def attach_posterior(
@@ -220,18 +279,28 @@ def attach_posterior(
     """Put a Gaussian posterior on the weights of a network; its means begin at the network's weights.
 
     Args:
-        net: any module; it is wrapped, and its parameters are frozen: the posterior learns for them.
-        inference: see the module.
+        net: any module; it is wrapped, and its parameters are frozen: the posterior learns for them. Weights that it holds
+            (see `BayesianModule.write_means`) count as removed.
+        inference: see the module. ``"bbb-local"`` takes the rows of a batch as the examples, and draws places of an image and
+            tokens independently, although they share their weights: each output has the right distribution, an average over
+            places too narrow a one. A pass in which it first sees that a weight is used more than once begins anew, with
+            buffers and random numbers as they were.
         prior_variance: of every weight, > 0; a number, or by parameter name. Priors are around 0, and around 1 for the gains of
             normalisation layers, which would otherwise be pruned to 0.
         sd: first standard deviation of every weight, > 0; by default the prior's (not for IVON, whose first Hessian says it).
-        names: parameters that get a posterior; by default all.
+        names: parameters that get a posterior; by default all. Tied parameters are one, by any of their names.
         n_examples: training examples; IVON needs to know.
         hessian: see `NaturalGaussian`.
 
     Raises:
         TypeError: if ``net`` is no module.
-        ValueError: if it ties weights, has normalisation with running statistics, or an argument is out of range.
+        ValueError: if it has no parameters that learn, some share memory without being one tensor, or an argument is out of
+            range.
+
+    Example:
+        >>> bayes = attach_posterior(net, "bbb-local", sd=0.05)
+        >>> optimizer = bayes.optimizer()
+        >>> loss = F.cross_entropy(bayes(x), y) + bayes.kl() / len(x)
     """
     if inference not in INFERENCES:
         raise ValueError(f"inference must be one of {list(INFERENCES)}; got {inference!r}")
@@ -244,12 +313,12 @@ def attach_posterior(
     if inference == "ivon":
         if n_examples is None:
             raise ValueError("n_examples must be given for inference 'ivon'")
-        return BayesianModule(
-            net, NaturalGaussian(parameters, prior_variance, gains, n_examples=n_examples, hessian=hessian), inference
+        q: WeightPosterior = NaturalGaussian(parameters, prior_variance, gains, n_examples=n_examples, hessian=hessian)
+    else:
+        if sd is not None and not 0 < sd < float("inf"):
+            raise ValueError(f"sd must be a finite number > 0; got {sd}")
+        n = sum(p.numel() for p in parameters.values())
+        q = MeanField(
+            parameters, prior_variance, gains, None if sd is None else torch.full((n,), float(sd) ** 2, dtype=torch.float64)
         )
-    if sd is not None and not 0 < sd < float("inf"):
-        raise ValueError(f"sd must be a finite number > 0; got {sd}")
-    n = sum(p.numel() for p in parameters.values())
-    first = next(iter(parameters.values()))
-    variance = None if sd is None else torch.full((n,), sd**2, dtype=first.dtype, device=first.device)
-    return BayesianModule(net, MeanField(parameters, prior_variance, gains, variance), inference)
+    return BayesianModule(net, q, inference)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from activebmr.pruning.data.modes import evaluating
 from activebmr.pruning.structures.attach import attach_noise
 from activebmr.pruning.structures.compaction import cut_out
-from activebmr.pruning.structures.trial import exactly, fold, probes_of
-from activebmr.pruning.units.inputs import Inputs, call, check_inputs, evaluating
+from activebmr.pruning.structures.trial import copied, exactly, fold, probes_of
+from activebmr.pruning.units.inputs import Inputs, call, check_inputs
 from activebmr.pruning.units.plan import Plan
 from activebmr.pruning.weights.bayes import BayesianModule
 
@@ -45,7 +45,7 @@ def compact_weights(
         >>> small = compact_weights(sparsify(net, data).bayes, x[:2])
     """
     check_inputs(example_inputs)
-    net = copy.deepcopy(bayes.write_means())
+    net = copied(bayes.write_means())
     plan = attach_noise(net, names, example_inputs, exclude).plan
     net.eval()
     with exactly():

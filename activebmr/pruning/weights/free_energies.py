@@ -1,15 +1,34 @@
-"""Variational free energy of a network with a posterior, and scales of priors that lower it."""
+"""Variational free energy of a network with a posterior, scales of priors that lower it, and statistics of normalisation."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from activebmr.pruning.data.batches import Batches, Data
+from activebmr.pruning.data.batches import Batches, Data, call, length_of_batch
+from activebmr.pruning.data.modes import Modes, evaluating
 from activebmr.pruning.weights.bayes import BayesianModule
 from activebmr.pruning.weights.likelihoods import Likelihood
 
-__all__ = ["free_energy", "learn_scales", "moments"]
+__all__ = ["batches_for", "free_energy", "learn_scales", "moments", "refresh_statistics"]
+
+
+def batches_for(
+    bayes: BayesianModule,
+    data: Data | Batches,
+    n_examples: int | None = None,
+    batch_to: Callable[[Any], tuple[Any, Any]] | None = None,
+) -> Batches:
+    """Data in batches on the device of a posterior; `Batches` are taken as they are."""
+    if not isinstance(data, Batches):
+        return Batches(data, n_examples=n_examples, batch_to=batch_to, device=bayes.posterior.alive.device)
+    if n_examples is not None or batch_to is not None:
+        raise ValueError("n_examples and batch_to are for tensors and loaders; data are Batches, which have their own")
+    return data
 
 
 @torch.no_grad()
@@ -20,42 +39,97 @@ def free_energy(
     samples: int = 50,
     seed: int = 0,
     batch: int = 2000,
+    *,
+    n_examples: int | None = None,
+    batch_to: Callable[[Any], tuple[Any, Any]] | None = None,
 ) -> float:
     """Variational free energy of all the data, nats: expected negative log likelihood + KL of weights + KL of the likelihood.
 
-    Deterministic for variance back-propagation; otherwise the mean of so many draws (the same for the same seed).
+    Deterministic for variance back-propagation; otherwise the mean of so many draws (the same for the same seed). Draws of
+    weights are those of training; all else is as in evaluation: no dropout, batch normalisation by its running statistics.
+
+    Args:
+        bayes: network with a posterior; every module keeps its mode.
+        likelihood: what its outputs say about targets.
+        data: inputs and targets, or a loader of any form (see `activebmr.pruning.data.batches.Batches`).
+        samples: draws, >= 1 (not needed for variance back-propagation).
+        seed: of the draws.
+        batch: examples at a time (a loader has its own).
+        n_examples, batch_to: see `activebmr.pruning.data.batches.Batches`.
+
+    Raises:
+        ValueError: if ``samples`` is below 1, or data do not fit.
+
+    Example:
+        >>> free_energy(bayes, Categorical(), (x, y), samples=20)
     """
     if samples < 1 and bayes.inference != "vbp":
         raise ValueError(f"samples must be 1 or more for inference {bayes.inference!r}; got {samples}")
-    batches = data if isinstance(data, Batches) else Batches(data)
-    was = bayes.training
-    bayes.train()
-    for m in bayes.net.modules():  # draws of weights are those of training, dropout is no part of the posterior
-        if isinstance(m, nn.modules.dropout._DropoutNd):
-            m.eval()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    batches = batches_for(bayes, data, n_examples, batch_to)
+    with evaluating(bayes), _own_numbers(bayes, seed):
         total = sum(float(_nll(bayes, likelihood, x, y, samples)) for x, y in batches.in_order(batch))
-    bayes.train(was)
-    _drop_draw(bayes)
     return total + float(bayes.kl()) + float(likelihood.kl())
 
 
-def _nll(bayes: BayesianModule, likelihood: Likelihood, x: Tensor, y: Tensor, samples: int) -> Tensor:
+@contextmanager
+def _own_numbers(bayes: BayesianModule, seed: int) -> Iterator[None]:
+    """Random numbers of this seed inside the block, on the posterior's device as well; afterwards those of before."""
+    device = bayes.posterior.alive.device
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
+
+
+def _nll(bayes: BayesianModule, likelihood: Likelihood, x: Any, y: Any, samples: int) -> Tensor:
     if bayes.inference == "vbp":
         return likelihood.nll(*moments(bayes, x, y)).double().sum()
-    return sum(likelihood.nll(bayes(x), y).double().sum() for _ in range(samples)) / samples  # type: ignore[return-value]
+    sampled: Any = bayes.sampled
+    return sum(likelihood.nll(call(sampled, x), y).double().sum() for _ in range(samples)) / samples  # type: ignore[return-value]
 
 
-def moments(bayes: BayesianModule, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+@torch.no_grad()
+def refresh_statistics(bayes: BayesianModule, data: Data | Batches, batch: int = 2000, seed: int = 0) -> int:
+    """Take running statistics of normalisation anew, with the posterior's means as weights; returns of how many layers.
+
+    In training they are averages over draws and over weights that have changed since; a network with the means needs its own.
+    They become the mean over the batches of one epoch. Layers in evaluation mode, whose statistics are frozen, keep theirs.
+
+    Args:
+        bayes: network with a posterior; every module keeps its mode.
+        data: see `free_energy`.
+        batch: examples at a time, > 1 (a loader has its own).
+        seed: of the order.
+    """
+    kind = nn.modules.batchnorm._NormBase
+    norms = [m for m in bayes.net.modules() if isinstance(m, kind) and m.training and m.running_mean is not None]
+    if not norms:
+        return 0
+    modes, momenta, means = Modes(bayes), [m.momentum for m in norms], bayes.mean_weights()
+    net: Any = lambda *args, **kwargs: bayes.with_weights(means, *args, **kwargs)  # noqa: E731
+    bayes.eval()
+    try:
+        for m in norms:
+            m.train()
+            m.reset_running_stats()
+        with _own_numbers(bayes, seed):
+            for k, (x, _) in enumerate(batches_for(bayes, data).shuffled(batch)):
+                if k and length_of_batch(x) == 1:  # there is no variance of one
+                    continue
+                for m in norms:
+                    m.momentum = 1 / (k + 1)
+                call(net, x)
+    finally:
+        for m, momentum in zip(norms, momenta, strict=True):
+            m.momentum = momentum
+        modes.restore()
+    return len(norms)
+
+
+def moments(bayes: BayesianModule, x: Any, y: Any) -> tuple[Tensor, Any, Tensor]:
     """Mean of the outputs, targets, variance of the outputs, in the order in which likelihoods take them."""
-    mean, variance = bayes.moments(x)
+    net: Any = bayes.moments
+    mean, variance = call(net, x)
     return mean, y, variance
-
-
-def _drop_draw(bayes: BayesianModule) -> None:
-    if hasattr(bayes.posterior, "draw"):
-        bayes.posterior.draw = None  # type: ignore[assignment]
 
 
 @torch.no_grad()

@@ -14,9 +14,13 @@ from torch import Tensor, nn
 
 from activebmr.pruning.weights.bayes import BayesianModule
 from activebmr.pruning.weights.hyperpriors import log_gamma, log_half_cauchy, squared_scales
-from activebmr.pruning.weights.posterior import MeanField, parameters_of
+from activebmr.pruning.weights.posterior import MeanField, SinglePrecision, parameters_of
 
 __all__ = ["HorseshoeModule"]
+
+
+class _Scales(SinglePrecision, nn.ParameterDict):
+    """Logarithms by layer."""
 
 
 class HorseshoeModule(BayesianModule):
@@ -33,14 +37,14 @@ class HorseshoeModule(BayesianModule):
         if not (tau0 > 0 and sd > 0 and slab[0] > 0 and slab[1] > 0):
             raise ValueError(f"tau0, sd and slab must be > 0; got {tau0}, {sd} and {slab}")
         parameters = parameters_of(net)
-        first = next(iter(parameters.values()))
-        variance = torch.full((sum(p.numel() for p in parameters.values()),), sd**2, dtype=first.dtype, device=first.device)
+        variance = torch.full((sum(p.numel() for p in parameters.values()),), float(sd) ** 2, dtype=torch.float64)
         super().__init__(net, MeanField(parameters, variance=variance), "bbb-local")
+        first = self.posterior.prior_mean  # its type and device
         self.tau0, self.slab = tau0, slab
         self.rows = {p.layer: p.shape[0] for p in self.posterior.places.values() if len(p.shape) > 1}
         # logs of local scales, the global one and c^-2: rows begin with a scale of about 1, so that z begin at the weights
-        self.scale_location = nn.ParameterDict()
-        self.scale_log_sd = nn.ParameterDict()
+        self.scale_location = _Scales()
+        self.scale_log_sd = _Scales()
         for layer, n in self.rows.items():
             start = torch.zeros(n + 2, dtype=first.dtype, device=first.device)
             start[:n] = start[n] = 0.5 * torch.log(torch.tensor(1.0 / tau0))
@@ -61,29 +65,29 @@ class HorseshoeModule(BayesianModule):
             divergence = divergence - (log_sd + 0.5 * math.log(2 * math.pi * math.e)).sum() - log_prior
         return scales, divergence
 
-    def _scaled(self, means: dict[str, Tensor], scales: dict[str, Tensor], power: int) -> dict[str, Tensor]:
+    def _scaled(self, means: dict[str, Tensor], scales: dict[str, Tensor]) -> dict[str, Tensor]:
         found = {}
         for name, value in means.items():
             scale = scales.get(self.posterior.places[name].layer)
             if scale is not None and len(scale) == value.shape[0]:
-                value = value * (scale**power).view(-1, *[1] * (value.dim() - 1))
+                value = value * scale.to(value.dtype).view(-1, *[1] * (value.dim() - 1))
             found[name] = value
         return found
 
-    def _local_moments(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        means, variances = super()._local_moments()
+    def _moments_of_weights(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        means, sds = super()._moments_of_weights()
         scales, self._divergence = self._scales()
-        return self._scaled(means, scales, 1), self._scaled(variances, scales, 2)
+        return self._scaled(means, scales), self._scaled(sds, scales)
 
     def mean_weights(self) -> Tensor:
         # evaluation: scales at their typical value
         typical = {layer: squared_scales(self.scale_location[_key(layer)][None], self.tau0)[0].sqrt() for layer in self.rows}
-        return torch.cat([t.reshape(-1) for t in self._scaled(self.posterior.split(self.posterior.mean), typical, 1).values()])
+        return torch.cat([t.reshape(-1) for t in self._scaled(self.posterior.split(self.posterior.mean), typical).values()])
 
     def draw_weights(self, generator: torch.Generator | None = None) -> Tensor:
         scales, _ = self._scales(generator)
         drawn = self.posterior.split(self.posterior.sample(generator))
-        return torch.cat([t.reshape(-1) for t in self._scaled(drawn, scales, 1).values()])
+        return torch.cat([t.reshape(-1) for t in self._scaled(drawn, scales).values()])
 
     def kl(self) -> Tensor:
         """Divergence of the z, plus an estimate of the scales' from the draws of the last forward pass."""

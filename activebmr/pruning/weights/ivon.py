@@ -3,6 +3,10 @@
 Shen et al. (2024), arXiv 2402.17641, algorithm 1. Each step draws weights theta = m + sigma eps, takes the gradient g of the
 mean loss there, and estimates the diagonal Hessian from it alone, as g eps / sigma (Price's theorem). The Hessian's update
 stays positive by itself (Lin, Schmidt & Khan 2020).
+
+Both are linear in gradients and lie in ``.grad`` of parameters (see `NaturalGaussian`): several backward passes before a step,
+each with its draw, add up to the gradient and the estimate of their loss as a whole, and clipping and scaling of gradients work
+as for any optimiser. A norm of all gradients has that of ``curvature`` in it, which is smaller by about a factor sigma.
 """
 
 from __future__ import annotations
@@ -22,7 +26,7 @@ class IVON(torch.optim.Optimizer):
     """Optimiser of a `NaturalGaussian`.
 
     Args:
-        posterior: what it moves; ``posterior.draw`` holds the weights of the last forward pass, whose gradient it reads.
+        posterior: what it moves. A step uses up the gradients: the draws that they come from belong to the posterior before.
         lr: step of the means, > 0; about 100 times Adam's, because gradients are divided by Hessians and not by their roots.
         betas: memories of gradient and Hessian, in [0, 1).
         clip: largest step of a weight before the learning rate, > 0.
@@ -43,7 +47,7 @@ class IVON(torch.optim.Optimizer):
     ) -> None:
         if not (lr > 0 and all(0 <= b < 1 for b in betas) and clip > 0):
             raise ValueError(f"lr and clip must be > 0 and betas in [0, 1); got {lr}, {clip} and {betas}")
-        super().__init__([posterior.location], {"lr": lr, "betas": betas, "clip": clip})
+        super().__init__([posterior.location, posterior.curvature], {"lr": lr, "betas": betas, "clip": clip})
         self.posterior = posterior
         self.state[posterior.location] = {"step": 0, "momentum": torch.zeros_like(posterior.location)}
 
@@ -59,18 +63,18 @@ class IVON(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         q, group = self.posterior, self.param_groups[0]
-        if q.draw is None or q.draw[0].grad is None:
+        gradient, product = q.location.grad, q.curvature.grad
+        if gradient is None or product is None:
             raise RuntimeError("IVON needs the gradient of a forward pass in training mode: call backward before step")
-        weights, noise = q.draw
-        gradient = weights.grad
-        assert gradient is not None
         own, (beta1, beta2) = self.state[q.location], group["betas"]
         own["step"] += 1
         delta = 1 / (q.n_examples * q.prior_variance)
         precision = q.hessian + delta
-        gradient.mul_(q.alive)
-        # Hessian: h <- b h + (1 - b) h^ + (1 - b)^2 (h - h^)^2 / (2 (h + delta)), h^ = g eps / sigma
-        change = (q.n_examples * precision).sqrt_().mul_(noise).mul_(gradient).sub_(q.hessian).mul_(1 - beta2)
+        if not q.is_whole:  # also what has been removed since the draw
+            gradient.mul_(q.alive)
+            product.mul_(q.alive)
+        # Hessian: h <- b h + (1 - b) h^ + (1 - b)^2 (h - h^)^2 / (2 (h + delta)), h^ = g eps / sigma = (g eps sigma) / sigma^2
+        change = product.mul_(precision).mul_(q.n_examples).sub_(q.hessian).mul_(1 - beta2)
         q.hessian.add_(change).addcdiv_(change.square_(), precision, value=0.5)
         # mean: m <- m - lr (momentum + delta (m - prior mean)) / (h + delta)
         momentum: Tensor = own["momentum"].lerp_(gradient, 1 - beta1)
@@ -79,14 +83,9 @@ class IVON(torch.optim.Optimizer):
         if group["clip"] < float("inf"):
             pull.clamp_(-group["clip"], group["clip"])
         q.location.sub_(pull.mul_(q.alive), alpha=group["lr"])
-        q.draw = None
+        q.location.grad = q.curvature.grad = None
         return loss
 
     def forget(self, removed: Tensor) -> None:
         """Take removed weights ``(n,)`` out of the optimiser's memory."""
         self.state[self.posterior.location]["momentum"].masked_fill_(removed, 0)
-
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        """Drop the gradient of the last draw."""
-        if self.posterior.draw is not None:
-            self.posterior.draw[0].grad = None

@@ -7,20 +7,32 @@ eq. 9 to 12): tau ~ Gamma(alpha, beta) for each output, prior Gamma(1, 1).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from activebmr.pruning.data.losses import IGNORED
+
 __all__ = ["Categorical", "GaussianNoise", "Likelihood", "likelihood_named"]
 
 
 class Likelihood(nn.Module):
-    """Base of likelihoods."""
+    """Base of likelihoods, also of those that users write, for outputs and targets of any kind.
+
+    Example:
+        >>> class Laplace(Likelihood):
+        ...     def check(self, y, outputs):
+        ...         if y.shape != outputs.shape:
+        ...             raise ValueError(f"targets must have the shape of outputs; got {y.shape} and {outputs.shape}")
+        ...
+        ...     def nll(self, outputs, y, variance=None):
+        ...         return ((y - outputs).abs() + math.log(2)).flatten(1).sum(dim=1)
+    """
 
     def check(self, y: Tensor, outputs: Tensor) -> None:
-        """Whether targets fit the outputs.
+        """Whether targets fit the outputs of some examples.
 
         Raises:
             ValueError: if they do not.
@@ -42,23 +54,103 @@ class Likelihood(nn.Module):
         return torch.zeros(())
 
 
+def _tensor(outputs: object) -> Tensor:
+    """Outputs, if they are a tensor.
+
+    Raises:
+        TypeError: if they are not.
+    """
+    if isinstance(outputs, Tensor):
+        return outputs
+    keys = f" with the keys {list(outputs)}" if isinstance(outputs, Mapping) else ""
+    raise TypeError(
+        f"outputs of the network must be a tensor; got a {type(outputs).__name__}{keys}: wrap the network in a module that "
+        "returns the tensor, or give a Likelihood of your own that takes them"
+    )
+
+
+def _single(outputs: Tensor) -> Tensor:
+    """In single precision or better: sums over places and examples have no room in less."""
+    return outputs.float() if outputs.element_size() < 4 else outputs
+
+
 class Categorical(Likelihood):
-    """Classes 0..n_classes - 1: cross-entropy of logits ``(n, n_classes)`` with labels ``(n,)``."""
+    """Classes 0..n_classes - 1: cross-entropy of logits with labels.
+
+    Logits ``(n, n_classes)`` go with labels ``(n,)``. There may be one label for each of the places of an example: then logits
+    ``(n, ..., n_classes)``, as of language models, or ``(n, n_classes, ...)``, as of segmentation, go with labels ``(n, ...)``,
+    and the loss of an example is the sum over its places.
+
+    Args:
+        axis: of the classes in the logits, -1 or 1; by default the one that fits the shape of the labels, as `check` finds it.
+            Where both fit, as for logits ``(n, 5, 5)``, it must be given.
+        ignore: label of places that do not count, as those of padding; None counts all. An example ``(n,)`` always counts.
+
+    Example:
+        >>> Categorical(axis=-1).nll(torch.randn(8, 12, 50), torch.randint(50, (8, 12))).shape
+        torch.Size([8])
+    """
+
+    def __init__(self, axis: int | None = None, ignore: int | None = IGNORED) -> None:
+        super().__init__()
+        if axis not in (None, 1, -1):
+            raise ValueError(f"axis must be 1, -1 or None; got {axis!r}")
+        if ignore is not None and (isinstance(ignore, bool) or not isinstance(ignore, int)):
+            raise ValueError(f"ignore must be a whole number or None; got {ignore!r}")
+        self.axis, self.ignore = axis, ignore
+        self._found: int | None = None
 
     def check(self, y: Tensor, outputs: Tensor) -> None:
-        if y.dim() != 1 or y.dtype not in (torch.int64, torch.uint8, torch.int32):
-            raise ValueError(f"targets must be class numbers (n,), int64; got {y.dtype} of shape {tuple(y.shape)}")
-        if outputs.dim() != 2 or len(outputs) != len(y):
-            raise ValueError(
-                f"outputs must be logits (n, n_classes), one row for each of {len(y)} targets; got {tuple(outputs.shape)}"
-            )
-        if len(y) and not (int(y.min()) >= 0 and int(y.max()) < outputs.shape[1]):
-            raise ValueError(f"targets must lie in 0..{outputs.shape[1] - 1}; got {int(y.min())} to {int(y.max())}")
+        if not isinstance(y, Tensor) or y.dim() < 1 or y.dtype not in (torch.int64, torch.uint8, torch.int32):
+            got = f"{y.dtype} of shape {tuple(y.shape)}" if isinstance(y, Tensor) else type(y).__name__
+            raise ValueError(f"targets must be class numbers (n,), int64; got {got}")
+        self._found = self._axis(_tensor(outputs), y)
+        classes, counted = outputs.shape[self._found], y if self.ignore is None or y.dim() == 1 else y[y != self.ignore]
+        if counted.numel() and not (int(counted.min()) >= 0 and int(counted.max()) < classes):
+            raise ValueError(f"targets must lie in 0..{classes - 1}; got {int(counted.min())} to {int(counted.max())}")
 
     def nll(self, outputs: Tensor, y: Tensor, variance: Tensor | None = None) -> Tensor:
+        outputs = _single(_tensor(outputs))
         if variance is not None:
             outputs = outputs + variance.clamp_min(1e-12).sqrt() * torch.randn_like(outputs)
-        return F.cross_entropy(outputs, y.long(), reduction="none")
+        y = y.long()
+        if y.dim() == 1 and outputs.dim() == 2:
+            each = self._each(outputs, y)
+        else:
+            each = self._each(outputs.movedim(self._axis(outputs, y, self._found), 1), y)
+        return each if each.dim() < 2 else each.flatten(1).sum(dim=1)
+
+    def _each(self, logits: Tensor, y: Tensor) -> Tensor:
+        return F.cross_entropy(logits, y, reduction="none", ignore_index=IGNORED if self.ignore is None else self.ignore)
+
+    def _axis(self, outputs: Tensor, y: Tensor, known: int | None = None) -> int:
+        """Where classes are in the logits: 1 or -1.
+
+        Raises:
+            ValueError: if the shapes fit neither way, or both and nothing says which.
+        """
+        shape, places = tuple(outputs.shape), tuple(y.shape)
+        fits = [i for i, rest in ((1, shape[:1] + shape[2:]), (-1, shape[:-1])) if len(shape) > 1 and rest == places]
+        fits = fits[-1:] if len(shape) == 2 else fits
+        if self.axis is not None and len(shape) > 2:
+            fits = [i for i in fits if i == self.axis]
+        if not fits and len(places) == 1:
+            raise ValueError(f"outputs must be logits (n, n_classes), one row for each of {len(y)} targets; got {shape}")
+        if not fits and len(shape) < 3:
+            raise ValueError(
+                f"targets must be class numbers (n,), int64; got {y.dtype} of shape {places}, where outputs are {shape}"
+            )
+        if not fits:
+            raise ValueError(
+                f"outputs must be logits (n, ..., n_classes) or (n, n_classes, ...) for targets {places}; got {shape}"
+                + ("" if self.axis is None else f", with classes on axis {self.axis}")
+            )
+        if len(fits) > 1 and known is None:
+            raise ValueError(
+                f"outputs {shape} may have their classes on axis 1 or -1 for targets {places}: "
+                "say it with Categorical(axis=1) or Categorical(axis=-1)"
+            )
+        return fits[0] if len(fits) == 1 else int(known or 0)
 
 
 class GaussianNoise(Likelihood):
@@ -100,7 +192,7 @@ class GaussianNoise(Likelihood):
         first = rates / shape if variance is None else torch.tensor(variance, dtype=torch.float64)
         self.log_beta = nn.Parameter((alpha * first).log().expand(n_out).to(torch.get_default_dtype()).contiguous())
         self.register_buffer("rate", rates.expand(n_out).clone(), persistent=False)
-        self.n_out, self.shape, self.alpha = n_out, shape, alpha
+        self.n_out, self.n_examples, self.shape, self.alpha = n_out, n_examples, shape, alpha
         self._constant = math.log(2 * math.pi) - float(torch.digamma(torch.tensor(alpha, dtype=torch.float64)))
 
     @property
@@ -109,6 +201,9 @@ class GaussianNoise(Likelihood):
         return self.log_beta.exp()
 
     def check(self, y: Tensor, outputs: Tensor) -> None:
+        outputs = _tensor(outputs)
+        if not isinstance(y, Tensor):
+            raise ValueError(f"targets must be floats of shape (n, {self.n_out}), as outputs; got {type(y).__name__}")
         if y.shape != outputs.shape or not y.is_floating_point() or y.dim() != 2 or y.shape[1] != self.n_out:
             raise ValueError(
                 f"targets must be floats of shape (n, {self.n_out}), as outputs; got {y.dtype} {tuple(y.shape)} and "
@@ -116,7 +211,7 @@ class GaussianNoise(Likelihood):
             )
 
     def nll(self, outputs: Tensor, y: Tensor, variance: Tensor | None = None) -> Tensor:
-        apart = (y - outputs).square()
+        apart = (y - _single(_tensor(outputs))).square()
         if variance is not None:
             apart = apart + variance
         return 0.5 * (apart * (self.alpha * (-self.log_beta).exp()) + (self.log_beta + self._constant)).sum(dim=-1)
@@ -138,4 +233,4 @@ def likelihood_named(name: str, n_out: int = 1, n_examples: int = 1) -> Likeliho
         return Categorical()
     if name == "gaussian":
         return GaussianNoise(n_out, n_examples)
-    raise ValueError(f"likelihood must be 'categorical' or 'gaussian'; got {name!r}")
+    raise ValueError(f"likelihood must be 'categorical' or 'gaussian'; got {name!r} (nor is it a Likelihood)")

@@ -3,7 +3,8 @@
 Whatever hands over (mean, variance, prior variance) can be pruned: `MeanField` has them as parameters for an optimiser,
 `NaturalGaussian` as IVON keeps them, `WeightPosterior` itself takes them from anywhere (a Laplace approximation, an ensemble).
 Removed weights are fixed at their prior's mean (0; for the gains of normalisation layers 1), and stay there: their gradients
-are cut, and they are in no sum any more.
+are cut, and they are in no sum any more. All is kept in single precision or better, whatever the network's own type is and
+becomes: a logarithm of a deviation in bfloat16 would not move by a step of an optimiser.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 
 from activebmr.gaussian import removal_evidence
 
-__all__ = ["MeanField", "NaturalGaussian", "WeightPosterior", "parameters_of", "set_frozen"]
+__all__ = ["MeanField", "NaturalGaussian", "SinglePrecision", "WeightPosterior", "parameters_of", "set_frozen"]
 
 
 @dataclass(frozen=True)
@@ -33,27 +34,26 @@ class Place:
 def parameters_of(net: nn.Module, names: list[str] | None = None) -> dict[str, nn.Parameter]:
     """Parameters that a posterior can go on, by name: all floating-point ones that learn, or those named.
 
+    Tied parameters, one tensor under several names, are one, under the first of their names.
+
     Raises:
         TypeError: if ``net`` is no module.
-        ValueError: if there is none, a name is unknown, parameters are tied, or batch normalisation is in the way.
+        ValueError: if there is none, a name is unknown, types or devices differ, or one overlaps with another in memory.
     """
     if not isinstance(net, nn.Module):
         raise TypeError(f"net must be a torch.nn.Module; got {type(net).__name__}")
-    _no_ties(net)
-    for name, module in net.named_modules():
-        if isinstance(module, nn.modules.batchnorm._NormBase) and module.track_running_stats:
-            raise ValueError(
-                "net must have no normalisation with running statistics, which belong to no single draw of the weights; "
-                f"{name!r} is a {type(module).__name__}: fold it into the layer before it, or use GroupNorm or LayerNorm"
-            )
     known = {n: p for n, p in net.named_parameters() if (p.requires_grad or _is_frozen(net, n)) and p.is_floating_point()}
     if names is not None:
+        first = {id(p): n for n, p in known.items()}
+        alias = {n: first[id(p)] for n, p in net.named_parameters(remove_duplicate=False) if id(p) in first}
         for name in names:
-            if name not in known:
+            if name not in alias:
                 raise ValueError(f"names must be parameters that learn, of {list(known)}; got {name!r}")
-        known = {n: p for n, p in known.items() if n in set(names)}
+        chosen = {alias[name] for name in names}
+        known = {n: p for n, p in known.items() if n in chosen}
     if not known:
         raise ValueError("net must have parameters that learn; it has none")
+    _no_overlap(net, known)
     kinds = {(p.dtype, p.device) for p in known.values()}
     if len(kinds) > 1:
         raise ValueError(f"parameters must have one type and lie on one device; got {sorted(map(str, kinds))}")
@@ -67,14 +67,19 @@ def parameters_of(net: nn.Module, names: list[str] | None = None) -> dict[str, n
 def set_frozen(net: nn.Module, names: Iterable[str], frozen: bool) -> None:
     """Stop parameters from learning, because a posterior does in their place, or let them learn again.
 
-    The module that owns a parameter remembers it, so that a posterior on a larger or smaller part of the network can tell it
-    from a parameter that the user has frozen.
+    Modules that own a parameter remember it, so that a posterior on a larger or smaller part of the network can tell it from a
+    parameter that the user has frozen.
     """
+    owners: dict[int, list[tuple[nn.Module, str]]] = {}
+    for module in net.modules():
+        for own, p in module._parameters.items():
+            if p is not None:
+                owners.setdefault(id(p), []).append((module, own))
     for name in names:
-        net.get_parameter(name).requires_grad_(not frozen)
-        owner, _, own = name.rpartition(".")
-        held = net.get_submodule(owner).__dict__.setdefault("_activebmr_frozen", set())
-        held.add(own) if frozen else held.discard(own)
+        p = net.get_parameter(name).requires_grad_(not frozen)
+        for module, own in owners.get(id(p), []):
+            held = module.__dict__.setdefault("_activebmr_frozen", set())
+            held.add(own) if frozen else held.discard(own)
 
 
 def _is_frozen(net: nn.Module, name: str) -> bool:
@@ -82,12 +87,18 @@ def _is_frozen(net: nn.Module, name: str) -> bool:
     return own in net.get_submodule(owner).__dict__.get("_activebmr_frozen", ())
 
 
-def _no_ties(net: nn.Module) -> None:
-    seen: dict[int, str] = {}
-    for name, p in net.named_parameters(remove_duplicate=False):
-        if p.data_ptr() and p.data_ptr() in seen:
-            raise ValueError(f"parameters must not be tied; {name!r} is the same tensor as {seen[p.data_ptr()]!r}")
-        seen[p.data_ptr()] = name
+def _no_overlap(net: nn.Module, chosen: Mapping[str, Tensor]) -> None:
+    """Whether no two parameters share memory without being one tensor: a posterior of the one would miss the other."""
+    known = [(name, p) for name, p in net.named_parameters() if p.numel() and p.data_ptr()]
+    spans = sorted((p.data_ptr(), p.data_ptr() + p.numel() * p.element_size(), name) for name, p in known)
+    end, last = 0, ""
+    for start, stop, name in spans:
+        if start < end and (name in chosen or last in chosen):
+            raise ValueError(
+                f"parameters must be one tensor if they are tied; {name!r} shares memory with {last!r} but is another tensor"
+            )
+        if stop > end:
+            end, last = stop, name
 
 
 class _GaussianKL(torch.autograd.Function):
@@ -112,7 +123,18 @@ class _GaussianKL(torch.autograd.Function):
         return pull * grads[0], (variance - left) * grads[0], None, None, None, None
 
 
-class WeightPosterior(nn.Module):
+class SinglePrecision(nn.Module):
+    """A module whose numbers stay in single precision or better when the network that it is in is cast to less."""
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        def kept(t: Tensor) -> Tensor:
+            found = fn(t)
+            return t.to(found.device) if found.is_floating_point() and found.element_size() < 4 else found
+
+        return super()._apply(kept, recurse)
+
+
+class WeightPosterior(SinglePrecision):
     """Independent Gaussians over n weights, with the means and variances given.
 
     Args:
@@ -147,6 +169,7 @@ class WeightPosterior(nn.Module):
             self.places[name] = Place(n, n + p.numel(), tuple(p.shape), name.rpartition(".")[0])
             n += p.numel()
         start = torch.cat([p.detach().reshape(-1) for p in parameters.values()])
+        start = start.to(torch.promote_types(start.dtype, torch.float32))
         self.register_buffer("prior_mean", torch.zeros_like(start))
         self.register_buffer("prior_variance", torch.ones_like(start))
         self.register_buffer("alive", torch.ones(n, dtype=torch.bool, device=start.device))
@@ -166,7 +189,7 @@ class WeightPosterior(nn.Module):
         self.register_buffer("_variance", self._checked_variance(mean, variance))
 
     def _checked_variance(self, mean: Tensor, variance: Tensor | None) -> Tensor:
-        given = self.prior_variance.clone() if variance is None else torch.as_tensor(variance, dtype=mean.dtype).reshape(-1)
+        given = self.prior_variance.clone() if variance is None else torch.as_tensor(variance).to(mean).reshape(-1)
         if given.shape != mean.shape or not bool((given > 0).all()) or not bool(torch.isfinite(given).all()):
             raise ValueError(f"variance must hold {len(mean)} finite numbers > 0; got shape {tuple(given.shape)}")
         return given
@@ -180,6 +203,10 @@ class WeightPosterior(nn.Module):
         """Variances ``(n,)``, whatever is removed."""
         return self._variance  # type: ignore[return-value]
 
+    def raw_sd(self) -> Tensor:
+        """Standard deviations ``(n,)``, whatever is removed."""
+        return self.raw_variance().sqrt()
+
     # --- as others see it ------------------------------------------------------------------------------------------------
     @property
     def mean(self) -> Tensor:
@@ -188,6 +215,11 @@ class WeightPosterior(nn.Module):
     @property
     def variance(self) -> Tensor:
         return self.raw_variance() if self.is_whole else self.raw_variance() * self.alive
+
+    @property
+    def sd(self) -> Tensor:
+        """Standard deviations ``(n,)``, 0 for what is removed."""
+        return self.raw_sd() if self.is_whole else torch.where(self.alive, self.raw_sd(), 0)
 
     @property
     def is_whole(self) -> bool:
@@ -256,6 +288,7 @@ class WeightPosterior(nn.Module):
     @torch.no_grad()
     def remove(self, mask: Tensor) -> int:
         """Fix weights ``(n,)`` at their prior's mean for good; returns how many were new."""
+        mask = torch.as_tensor(mask).to(self.alive.device)
         if mask.shape != self.alive.shape or mask.dtype != torch.bool:
             raise ValueError(f"mask must be bool of shape {tuple(self.alive.shape)}; got {mask.dtype} {tuple(mask.shape)}")
         new = int((mask & self.alive).sum())
@@ -277,8 +310,28 @@ class MeanField(WeightPosterior):
     def raw_variance(self) -> Tensor:
         return (2 * self.log_sd).exp()
 
+    def raw_sd(self) -> Tensor:
+        return self.log_sd.exp()
+
     def kl(self) -> Tensor:
         return self._kl(self.location, self.log_sd)
+
+
+class _Drawn(torch.autograd.Function):
+    """Weights at ``location + noise``. Besides its own gradient g, it gives ``curvature`` the product g x noise."""
+
+    @staticmethod
+    def forward(ctx: Any, location: Tensor, curvature: Tensor, noise: Tensor, removed: Tensor | None, at: Tensor) -> Tensor:
+        ctx.save_for_backward(noise)
+        ctx.removed = removed
+        weights = location + noise
+        return weights if removed is None else torch.where(removed, at, weights)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        (noise,) = ctx.saved_tensors
+        g = grads[0] if ctx.removed is None else grads[0].masked_fill(ctx.removed, 0)
+        return g, g * noise, None, None, None
 
 
 class NaturalGaussian(WeightPosterior):
@@ -288,6 +341,12 @@ class NaturalGaussian(WeightPosterior):
         parameters, prior_variance, prior_mean: see `WeightPosterior`.
         n_examples: training examples: how many times the mean loss counts.
         hessian: first value of the diagonal Hessian of the mean loss, > 0.
+
+    Attributes:
+        location: means ``(n,)``; its gradient is that of the losses of all draws since the last step, summed.
+        curvature: zeros ``(n,)``, in no state, a parameter for its gradient alone: the sum over draws of gradient x (weight -
+            mean), from which IVON estimates the Hessian. What is done to gradients (accumulated, scaled, clipped, reduced over
+            machines, dropped) is done to both.
     """
 
     hessian: Tensor
@@ -308,10 +367,10 @@ class NaturalGaussian(WeightPosterior):
         self._first = float(hessian)
         super().__init__(parameters, prior_variance, prior_mean)
         self.n_examples = n_examples
-        self.draw: tuple[Tensor, Tensor] | None = None
 
     def _start(self, mean: Tensor, variance: Tensor | None) -> None:
         self.location = nn.Parameter(mean.clone())
+        self.curvature = nn.Parameter(torch.zeros_like(mean))
         self.register_buffer("hessian", torch.full_like(mean, self._first))
 
     def raw_mean(self) -> Tensor:
@@ -323,3 +382,18 @@ class NaturalGaussian(WeightPosterior):
 
     def raw_variance(self) -> Tensor:
         return 1 / (self.n_examples * self.precision())
+
+    def drawn(self) -> Tensor:
+        """One draw of all weights ``(n,)``, whose gradient goes to the parameters."""
+        with torch.no_grad():
+            noise = (self.n_examples * self.precision()).rsqrt_().mul_(torch.randn_like(self.location))
+            removed = None if self.is_whole else ~self.alive
+        return _Drawn.apply(self.location, self.curvature, noise, removed, self.prior_mean)  # type: ignore[no-any-return]
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        del destination[f"{prefix}curvature"]
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
+        state_dict[f"{prefix}curvature"] = self.curvature.detach()
+        super()._load_from_state_dict(state_dict, prefix, *rest)

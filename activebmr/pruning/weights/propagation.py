@@ -15,6 +15,7 @@ from collections.abc import Mapping
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from activebmr.pruning.networks.for_weights import GRU
 
@@ -99,35 +100,82 @@ def propagate(net: nn.Module, weights: Mapping[str, Moments], x: Tensor, input_v
         input_variance: of every input, >= 0.
 
     Raises:
-        ValueError: for other modules.
+        ValueError: for other modules: also for subclasses of these with a ``forward`` of their own, for modules with hooks or
+            parametrised weights, which may compute anything, and for weights that are used twice.
     """
     if not 0 <= input_variance < math.inf:
         raise ValueError(f"input_variance must be a finite number >= 0; got {input_variance}")
+    _no_second_use(net, set(weights))
     return _through("", net, (x, torch.full_like(x, input_variance)), weights)
+
+
+_KNOWN = (
+    nn.Sequential,
+    nn.Linear,
+    GRU,
+    nn.ReLU,
+    nn.Sigmoid,
+    nn.Tanh,
+    nn.Flatten,
+    nn.Identity,
+    nn.Dropout,
+)
+
+
+def _kind(name: str, module: nn.Module) -> type[nn.Module]:
+    """Which of the known modules this one computes as.
+
+    Raises:
+        ValueError: if it is none, or what it computes need not be what the known one does.
+    """
+    kind = next((k for k in _KNOWN if isinstance(module, k)), None)
+    if kind is None:
+        why = f"is a {type(module).__name__}"
+    elif type(module).forward is not kind.forward or "forward" in vars(module):
+        why = f"is a {type(module).__name__} with a forward of its own"
+    elif parametrize.is_parametrized(module):
+        why = f"is a {kind.__name__} with parametrised weights"
+    elif any(module.__dict__.get(hooks) for hooks in ("_forward_hooks", "_forward_pre_hooks")):
+        why = f"is a {type(module).__name__} with hooks"
+    else:
+        return kind
+    raise ValueError(
+        "variance back-propagation goes through Sequential, Linear, ReLU, Sigmoid, Tanh, Flatten and GRU; "
+        f"{name or 'net'!r} {why}: use inference 'bbb-local', 'bbb-global' or 'ivon'"
+    )
+
+
+def _no_second_use(net: nn.Module, names: set[str]) -> None:
+    """Weights that two layers share count as drawn twice here."""
+    seen: dict[int, str] = {}
+    for name, p in net.named_parameters(remove_duplicate=False):
+        if id(p) in seen and (name in names or seen[id(p)] in names):
+            raise ValueError(
+                f"variance back-propagation needs weights of which each is used once; {name!r} is {seen[id(p)]!r} again: "
+                "use inference 'bbb-local', 'bbb-global' or 'ivon'"
+            )
+        seen[id(p)] = name
 
 
 def _through(name: str, module: nn.Module, x: Moments, weights: Mapping[str, Moments]) -> Moments:
     at = f"{name}." if name else ""
-    if isinstance(module, nn.Sequential):
+    kind = _kind(name, module)
+    if kind is nn.Sequential:
         for child, inner in module._modules.items():  # a module that is used twice is there twice
             assert inner is not None
             x = _through(at + child, inner, x, weights)
         return x
-    if isinstance(module, nn.Linear):
+    if kind is nn.Linear:
         return linear_moments(x, weights[at + "weight"], None if module.bias is None else weights[at + "bias"])
-    if isinstance(module, GRU):
+    if kind is GRU:
+        assert isinstance(module, GRU)
         return _gru(module, x, {k: weights[at + k] for k in ("weight_ih", "weight_hh", "bias")})
-    if isinstance(module, nn.ReLU):
+    if kind is nn.ReLU:
         return relu_moments(x)
-    if isinstance(module, nn.Sigmoid):
+    if kind is nn.Sigmoid:
         return sigmoid_moments(x)
-    if isinstance(module, nn.Tanh):
+    if kind is nn.Tanh:
         return tanh_moments(x)
-    if isinstance(module, nn.Flatten):
+    if kind is nn.Flatten:
         return module(x[0]), module(x[1])
-    if isinstance(module, (nn.Identity, nn.Dropout)):
-        return x
-    raise ValueError(
-        "variance back-propagation goes through Sequential, Linear, ReLU, Sigmoid, Tanh, Flatten and GRU; "
-        f"{name or 'net'!r} is a {type(module).__name__}: use inference 'bbb-local', 'bbb-global' or 'ivon'"
-    )
+    return x

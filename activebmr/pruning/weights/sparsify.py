@@ -7,7 +7,6 @@ much as Adam and learns as well (Shen et al. 2024).
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,16 +16,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from activebmr.pruning.data.batches import Batches, Data
-from activebmr.pruning.structures.attach import attach_noise
-from activebmr.pruning.structures.compaction import compact
-from activebmr.pruning.weights.bayes import BayesianModule, attach_posterior
+from activebmr.pruning.data.batches import Batches, Data, call, device_of, length_of_batch
+from activebmr.pruning.data.modes import evaluating
+from activebmr.pruning.weights.bayes import BayesianModule, attach_posterior, rows_of
 from activebmr.pruning.weights.criteria import ByEvidence, Horseshoe, SpikeAndSlab, WeightCriterion
 from activebmr.pruning.weights.likelihoods import Likelihood, likelihood_named
 from activebmr.pruning.weights.settings import WeightFit, WeightTraining
 from activebmr.pruning.weights.training import prune_weights
 
-__all__ = ["SPARSE_CRITERIA", "Sparsified", "compact_weights", "sparsify"]
+__all__ = ["SPARSE_CRITERIA", "Sparsified", "sparsify"]
 
 SPARSE_CRITERIA: dict[str, WeightCriterion] = {"bmr": ByEvidence(), "bmr-ss": SpikeAndSlab(), "bmr-rhs": Horseshoe()}
 """Criteria by name: each weight for itself, spike-and-slab with a rate per layer, regularised horseshoe per row."""
@@ -61,7 +59,7 @@ class Sparsified:
 def sparsify(
     net: nn.Module,
     data: Data,
-    likelihood: str = "categorical",
+    likelihood: str | Likelihood = "categorical",
     *,
     method: str | WeightCriterion = "bmr-ss",
     inference: str = "ivon",
@@ -76,13 +74,18 @@ def sparsify(
     checkpoint: str | Path | None = None,
     progress: bool | Callable[[int, str], None] = False,
     watch: Callable[[int, BayesianModule, WeightFit], None] | None = None,
+    n_examples: int | None = None,
+    batch_to: Callable[[Any], tuple[Any, Any]] | None = None,
 ) -> Sparsified:
     """Train a network with a Gaussian posterior over its weights and remove weights after every epoch.
 
     Args:
-        net: any module without tied weights and without running statistics; it is trained further from where it is.
-        data: inputs and targets as tensors, or a DataLoader of them.
-        likelihood: ``"categorical"`` (outputs are logits, targets class numbers) or ``"gaussian"`` (targets ``(n, n_out)``).
+        net: any module; it is trained further from where it is. Running statistics of normalisation follow its training, under
+            draws of the weights, and are taken anew at the end with the means (`refresh_statistics`). If it is in training
+            mode, parts of it in evaluation mode stay so in training.
+        data: inputs and targets as tensors, or a DataLoader of them (see `activebmr.pruning.data.batches.Batches`).
+        likelihood: ``"categorical"`` (outputs are logits, targets class numbers, one for each example or for each of its
+            places: see `Categorical`), ``"gaussian"`` (targets ``(n, n_out)``), or a likelihood.
         method: one of `SPARSE_CRITERIA`, or a criterion.
         inference: ``"ivon"``, ``"bbb-local"``, ``"bbb-global"`` or ``"vbp"``; see `attach_posterior`.
         epochs: of training in all.
@@ -97,6 +100,7 @@ def sparsify(
         checkpoint: file that keeps finished epochs; the same call goes on from there.
         progress: see `prune_weights`.
         watch: see `prune_weights`.
+        n_examples, batch_to: see `prune_weights`.
 
     Raises:
         TypeError, ValueError: see `attach_posterior` and `prune_weights`.
@@ -114,20 +118,27 @@ def sparsify(
         raise ValueError(f"start must lie in 1..epochs; got {start!r} and {epochs!r}")
     if not 0 < prior_variance < math.inf:
         raise ValueError(f"prior_variance must be a finite number > 0; got {prior_variance}")
-    batches = Batches(data)
+    batches = Batches(data, n_examples=n_examples, batch_to=batch_to, device=device_of(net))
     rate = first_rate(batches.n, inference) if lr is None else lr
     settings = sparse_training(epochs, start, batch, inference, rate, learn_scales, memory, seed)
     first = None if inference == "ivon" else math.sqrt(prior_variance) * 0.05
     bayes = attach_posterior(
         net, inference, prior_variance=prior_variance, n_examples=batches.n, sd=first, hessian=first_hessian(batches.n)
     )
-    x, y = batches.first()
-    with torch.no_grad():
-        n_out = bayes.eval()(x[:1]).shape[-1]
-    says = likelihood_named(likelihood, n_out, batches.n)
-    says.to(x.device)
-    fit = prune_weights(bayes, says, data, settings, criterion=method, checkpoint=checkpoint, progress=progress, watch=watch)
+    if isinstance(likelihood, Likelihood):
+        says = likelihood
+    else:
+        says = likelihood_named(likelihood, _n_out(bayes, batches) if likelihood == "gaussian" else 1, batches.n)
+    fit = prune_weights(bayes, says, batches, settings, criterion=method, checkpoint=checkpoint, progress=progress, watch=watch)
     return Sparsified(bayes.write_means(), bayes, says, fit)
+
+
+@torch.no_grad()
+def _n_out(bayes: BayesianModule, batches: Batches) -> int:
+    x, y = batches.first()
+    with evaluating(bayes):
+        outputs = call(bayes, rows_of(x, length_of_batch(x, y), slice(2)))
+    return outputs.shape[-1] if isinstance(outputs, Tensor) and outputs.dim() > 1 else 1  # the likelihood refuses the rest
 
 
 def first_hessian(n_examples: int) -> float:
@@ -162,77 +173,3 @@ def sparse_training(
         memory=memory,
         seed=seed,
     )
-
-
-@torch.no_grad()
-def compact_weights(bayes: BayesianModule, example_inputs: Any) -> nn.Module:
-    """A really smaller network: without the units, channels and heads that removed weights have cut off.
-
-    A structure can go if no weight that is left reads it, or if none feeds it and its output is always 0. Taking one away can
-    cut off another, so this is repeated until nothing more can go. Sparse layers that keep all their structures stay as large
-    as they are: 99 % of single weights may be gone without a single structure.
-
-    Args:
-        bayes: a network after pruning; it has the posterior's means as weights afterwards (`BayesianModule.write_means`).
-        example_inputs: see `compact`.
-
-    Raises:
-        ValueError: if the network has no structure that could go (see `attach_noise`).
-    """
-    noisy = attach_noise(copy.deepcopy(bayes.write_means()))
-    for name in noisy.sites:
-        noise = noisy.of(name)
-        noise.mu.fill_(0.0)  # theta is 1 to 9 digits
-        noise.log_sigma.fill_(-20.0)
-    modules = dict(noisy.net.named_modules())
-    while True:
-        gone, dead = noisy.gone(), {}
-        for name, site in noisy.sites.items():
-            noise = noisy.of(name)
-            unread = _unread(site, modules, gone) if site.readers or site.kind == "heads" else torch.zeros_like(noise.alive)
-            dead[name] = (unread | _unfed(noisy, name, modules)) & noise.alive
-        if not any(noisy.remove(dead).values()):
-            break
-        for name, site in noisy.sites.items():  # what nobody reads is read no more by what is gone itself
-            layer = modules[name]
-            if site.kind != "heads" and isinstance(layer, (nn.Linear, nn.Conv1d, nn.Conv2d)):
-                layer.weight[~noisy.of(name).alive] = 0
-                if layer.bias is not None:
-                    layer.bias[~noisy.of(name).alive] = 0
-    noisy.eval()
-    return compact(noisy, example_inputs)
-
-
-def _unread(site: Any, modules: dict[str, nn.Module], gone: dict[str, Tensor]) -> Tensor:
-    """Structures whose every reader has only zeros for them."""
-    if site.kind == "heads":
-        weight = modules[site.at].weight
-        assert isinstance(weight, Tensor)
-        return (weight == 0).all(dim=0).view(site.n, -1).all(dim=1)
-    unread = torch.ones(site.n, dtype=torch.bool, device=gone[site.name].device)
-    for reader, repeat in site.readers:
-        weight = modules[reader].weight
-        assert isinstance(weight, Tensor)
-        unread &= (
-            (weight == 0).flatten(2).all(dim=2).all(dim=0).view(site.n, repeat).all(dim=1)
-            if weight.dim() > 2
-            else ((weight == 0).all(dim=0).view(site.n, repeat).all(dim=1))
-        )
-    return unread
-
-
-def _unfed(noisy: Any, name: str, modules: dict[str, nn.Module]) -> Tensor:
-    """Structures whose weights and bias are all 0, where 0 stays 0 on the way out."""
-    site, layer = noisy.sites[name], modules[name]
-    if site.kind == "heads" or site.norm is not None or not isinstance(layer, (nn.Linear, nn.Conv1d, nn.Conv2d)):
-        return torch.zeros_like(noisy.of(name).alive)
-    unfed = (layer.weight == 0).flatten(1).all(dim=1)
-    if layer.bias is not None:
-        unfed &= layer.bias == 0
-    return unfed & _keeps_zero(noisy.net)
-
-
-def _keeps_zero(net: nn.Module) -> bool:
-    """Whether all activations of a network map 0 to 0."""
-    odd = (nn.Sigmoid, nn.Softplus, nn.LogSigmoid, nn.Hardsigmoid, nn.Softmax)
-    return not any(isinstance(m, odd) for m in net.modules())

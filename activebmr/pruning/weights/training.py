@@ -20,11 +20,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from activebmr.pruning.data.batches import Batches, Data
+from activebmr.pruning.data.batches import Batches, Data, call, length_of_batch
 from activebmr.pruning.data.checkpoints import load_checkpoint, save_checkpoint
-from activebmr.pruning.weights.bayes import BayesianModule
+from activebmr.pruning.data.modes import Modes, evaluating
+from activebmr.pruning.weights.bayes import BayesianModule, rows_of
 from activebmr.pruning.weights.criteria import WeightCriterion
-from activebmr.pruning.weights.free_energies import free_energy, learn_scales, moments
+from activebmr.pruning.weights.free_energies import batches_for, free_energy, learn_scales, moments, refresh_statistics
 from activebmr.pruning.weights.likelihoods import Likelihood
 from activebmr.pruning.weights.posterior import NaturalGaussian
 from activebmr.pruning.weights.settings import Round, WeightFit, WeightTraining
@@ -35,34 +36,46 @@ __all__ = ["prune_weights"]
 def prune_weights(
     bayes: BayesianModule,
     likelihood: Likelihood,
-    data: Data,
+    data: Data | Batches,
     settings: WeightTraining | None = None,
     *,
     criterion: WeightCriterion | None = None,
     checkpoint: str | Path | None = None,
     progress: bool | Callable[[int, str], None] = False,
     watch: Callable[[int, BayesianModule, WeightFit], None] | None = None,
+    n_examples: int | None = None,
+    batch_to: Callable[[Any], tuple[Any, Any]] | None = None,
 ) -> WeightFit:
     """Train, remove, retrain.
 
     Args:
-        bayes: network with a posterior.
-        likelihood: what its outputs say about targets.
+        bayes: network with a posterior. Parts that are in evaluation mode while it is in training mode (a frozen batch
+            normalisation, a dropout that is off) stay so in training, now and when it is called again. At the end all is in
+            evaluation mode, and running statistics of normalisation in training are taken anew with the means as weights.
+        likelihood: what its outputs say about targets; it is moved to the posterior's device.
         data: inputs ``(n, ...)`` and targets, see the likelihood; or a `torch.utils.data.DataLoader` of such pairs, whose
-            batches are used as they come (``settings.batch`` is not).
+            batches are used as they come (``settings.batch`` is not). Inputs may be several: see
+            `activebmr.pruning.data.batches.Batches`.
         settings: see `WeightTraining`.
         criterion: what goes; None only trains.
         checkpoint: file that keeps what is finished. If it is there and was made with the same settings, the run goes on from
             it, to the same result; it is left there.
         progress: print a line for each epoch that the patience allows, or call this with the epoch and the line.
         watch: called after every epoch, and after its removal if there is one.
+        n_examples: examples of an epoch, if a loader cannot say it or says it wrong.
+        batch_to: makes a pair (inputs, targets) of a batch of a loader that is none, such as a dict.
 
     Raises:
-        TypeError: if inputs or targets are no tensors.
-        ValueError: if they do not fit, are not finite, the loss is no longer finite, or the checkpoint belongs to something
-            else.
+        TypeError: if inputs or targets are no tensors, or outputs are none that the likelihood takes.
+        ValueError: if they do not fit, are not finite, the posterior or the likelihood was made for another number of
+            examples, the loss is no longer finite, or the checkpoint belongs to something else.
+
+    Example:
+        >>> bayes = attach_posterior(net, "ivon", n_examples=len(x))
+        >>> fit = prune_weights(bayes, Categorical(), (x, y), WeightTraining(epochs=50), criterion=ByEvidence())
     """
-    run = _Run(bayes, likelihood, data, settings or WeightTraining(), criterion, watch)
+    batches = batches_for(bayes, data, n_examples, batch_to)
+    run = _Run(bayes, likelihood, batches, settings or WeightTraining(), criterion, watch)
     path = None if checkpoint is None else Path(checkpoint)
     if path is not None:
         run.resume(path)
@@ -90,14 +103,15 @@ class _Run:
         self,
         bayes: BayesianModule,
         likelihood: Likelihood,
-        data: Data,
+        data: Batches,
         settings: WeightTraining,
         criterion: WeightCriterion | None,
         watch: Callable[[int, BayesianModule, WeightFit], None] | None,
     ) -> None:
         self.bayes, self.likelihood, self.settings, self.criterion, self.watch = bayes, likelihood, settings, criterion, watch
-        self.data = Batches(data)
-        self.device = device = _check(bayes, likelihood, self.data)
+        self.data, self.modes = data, _modes_of_training(bayes)
+        self.device = device = bayes.posterior.alive.device
+        _check(bayes, likelihood.to(device), data)
         self.natural = isinstance(bayes.posterior, NaturalGaussian)
         own = set(map(id, bayes.posterior.parameters()))
         own |= {id(p) for name, p in bayes.net.named_parameters() if name in bayes.posterior.places}
@@ -149,13 +163,16 @@ class _Run:
 
     def run_epoch(self) -> str:
         s, start = self.settings, time.perf_counter()
-        torch.manual_seed(int(np.random.SeedSequence([s.seed, self.epoch]).generate_state(1)[0]))
-        self.bayes.train()
+        seed = int(np.random.SeedSequence([s.seed, self.epoch]).generate_state(1)[0])
+        torch.manual_seed(seed)
+        self.data.new_epoch(self.epoch, seed)
+        self.modes.restore()
         total, seen, n_batches = torch.zeros((), dtype=torch.float64, device=self.device), 0, self.data.n_batches(s.batch)
         for i, (x, y) in enumerate(self.data.shuffled(s.batch)):
-            self._set_rates(self.epoch + i / n_batches)
-            total += self._step(x, y).detach() * len(x)
-            seen += len(x)
+            self._set_rates(self.epoch + min(i / n_batches, 1.0))
+            n = length_of_batch(x, y)
+            total += self._step(x, y).detach() * n
+            seen += n
         loss = float(total) / max(seen, 1)
         if not math.isfinite(loss):
             raise ValueError(f"the loss must stay finite; it is {loss} after epoch {self.epoch} (a smaller lr may help)")
@@ -167,11 +184,11 @@ class _Run:
         share = self.bayes.posterior.n_removed / self.bayes.posterior.n
         return f"epoch {self.epoch}: loss {loss:.4f}, {share:.1%} removed, round {len(self.result.rounds)}"
 
-    def _step(self, x: Tensor, y: Tensor) -> Tensor:
+    def _step(self, x: Any, y: Any) -> Tensor:
         if self.bayes.inference == "vbp":
             loss = self.likelihood.nll(*moments(self.bayes, x, y)).mean()
         else:
-            loss = self.likelihood.nll(self.bayes(x), y).mean()
+            loss = self.likelihood.nll(call(self.bayes, x), y).mean()
         loss = loss + self.likelihood.kl() / self.data.n
         if not self.natural:
             loss = loss + self.bayes.kl() / self.data.n
@@ -227,6 +244,8 @@ class _Run:
 
     def finish(self, outcome: str) -> str:
         self.done, self.result.outcome = True, outcome
+        self.modes.restore()
+        refresh_statistics(self.bayes, self.data, max(self.settings.batch, 2000), self.settings.seed)
         self.result.vfe = self.vfe()
         if math.isnan(self.result.vfe_trained):
             self.result.vfe_trained = self.result.vfe
@@ -276,13 +295,38 @@ class _Run:
         self.result = WeightFit(rounds=rounds, **held["result"])
 
 
-def _check(bayes: BayesianModule, likelihood: Likelihood, data: Batches) -> torch.device:
-    """Whether targets fit outputs; the device that all is on."""
+def _modes_of_training(bayes: BayesianModule) -> Modes:
+    """Modes of all modules while it trains: as they are if the network is in training mode; else those of the last training,
+    because evaluation mode does not tell what the user has switched off in training; else training mode for all.
+    """
+    if bayes.training and bayes.net.training:
+        bayes.trained_in = Modes(bayes)
+    elif bayes.trained_in is None:
+        with evaluating(bayes, mode=True):
+            bayes.trained_in = Modes(bayes)
+    return bayes.trained_in
+
+
+def _check(bayes: BayesianModule, likelihood: Likelihood, data: Batches) -> None:
+    """Whether targets fit outputs, and all fits the number of examples."""
+    q = bayes.posterior
+    for name, part in (("posterior", q), ("likelihood", likelihood)):
+        n = getattr(part, "n_examples", data.n)
+        if n != data.n:
+            raise ValueError(f"n_examples of the {name} must be that of the data, {data.n}; got {n}")
     x, y = data.first()
-    was = bayes.training
-    bayes.eval()
-    with torch.no_grad():
-        outputs = bayes(x[:2])
-    bayes.train(was)
-    likelihood.check(y, outputs[:1].expand(len(y), *outputs.shape[1:]))
-    return x.device
+    n = length_of_batch(x, y)
+    few_x, few_y = rows_of(x, n, slice(2)), rows_of(y, n, slice(2))
+    with evaluating(bayes), torch.no_grad():
+        outputs = call(bayes, few_x)
+        if isinstance(outputs, Tensor) and isinstance(y, Tensor):
+            if len(few_y) < n and (not outputs.dim() or len(outputs) != len(few_y)):
+                raise ValueError(f"outputs must have a row for each of {len(few_y)} examples; got {tuple(outputs.shape)}")
+            likelihood.check(y, outputs[:1].expand(len(y), *outputs.shape[1:]) if outputs.dim() else outputs)
+        else:
+            likelihood.check(few_y, outputs)
+        with torch.random.fork_rng(devices=[q.alive.device] if q.alive.is_cuda else []):
+            loss = likelihood.nll(outputs, few_y)
+    if not isinstance(loss, Tensor) or loss.shape != (length_of_batch(few_x, few_y),):
+        got = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
+        raise ValueError(f"nll of the likelihood must have one number for each example (n,); got {got}")
