@@ -224,6 +224,31 @@ def test_units_of_targets_do_not_change_what_reports_mean():
     assert found["nll"] == pytest.approx(-density.mean().item(), abs=0.05)
 
 
+def made_table(folder, scale=1.0, rows=40):
+    """The files of a table: rows 0 to 29 train, the others test."""
+    rng, place = np.random.default_rng(0), folder / "wine"
+    place.mkdir(parents=True, exist_ok=True)
+    x = rng.normal(size=(rows, 3))
+    np.savetxt(place / "data.txt", np.column_stack((x, scale * (x[:, 0] + 0.1 * rng.normal(size=rows)))))
+    indices = {"features": range(3), "target": [3], "train_0": range(30), "test_0": range(30, rows)}
+    for name, numbers in indices.items():
+        np.savetxt(place / f"index_{name}.txt", list(numbers), fmt="%d")
+    (place / "n_splits.txt").write_text("1")
+    return str(folder)
+
+
+def test_a_table_that_has_changed_is_not_that_of_the_finished_run(tmp_path):
+    where = made_table(tmp_path / "data")
+    few = BNNExperiment("wine", "bbb-local", ("full",), TINY, data_dir=where, hidden=4)
+    one = run_bnn(few, [(0, 0)], tmp_path / "kept")[0][0]
+    assert run_bnn(few, [(0, 0)], tmp_path / "kept")[0][0] == one
+    made_table(tmp_path / "data", scale=100.0)
+    two = run_bnn(few, [(0, 0)], tmp_path / "kept")[0][0]
+    assert two["rmse"] == pytest.approx(100 * one["rmse"], rel=0.05)
+    made_table(tmp_path / "data")
+    assert run_bnn(few, [(0, 0)], tmp_path / "kept")[0][0] == one  # that of the first table is still there
+
+
 def test_free_energies_are_those_of_targets_in_their_own_units():
     few = BNNExperiment(methods=("full",), training=replace(TINY, epochs=1))
     one = _OneRun(few, 0, 0, None, None)

@@ -28,6 +28,7 @@ from activebmr.pruning import (  # noqa: E402
     criterion_named,
     log_evidence_ratio,
 )
+from activebmr.pruning.structures.criteria import criterion_for  # noqa: E402
 
 mpf = mpmath.mpf
 LOW, HIGH = -20.0, 0.0
@@ -268,6 +269,17 @@ def test_chance_is_the_same_for_the_same_seed():
     one, again, other = (RandomRank(seed).scores(q) for seed in (0, 0, 1))
     assert torch.equal(one, again) and not torch.equal(one, other)
     assert len(one.unique()) == 100 and (one <= 0).all()
+
+
+def test_chance_is_independent_between_layers_and_lies_where_the_posterior_does():
+    q = noise(np.zeros(100), np.zeros(100))
+    one, again, other = (criterion_for(RandomRank(), layer).scores(q) for layer in ("a", "a", "b"))
+    assert torch.equal(one, again) and not torch.equal(one, other)
+    assert abs(float(torch.corrcoef(torch.stack([one, other]))[0, 1])) < 0.3
+    assert not torch.equal(criterion_for(RandomRank(1), "a").scores(q), one)
+    assert criterion_for(L2Norm(), "a") == L2Norm()  # most judge all layers alike
+    mu = torch.zeros(5, device="meta")
+    assert RandomRank().for_layer("a").scores(TruncatedLogNormal(mu, mu)).device.type == "meta"
 
 
 def test_criteria_have_the_names_that_reports_use():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 
 import pytest
@@ -20,11 +21,14 @@ from activebmr.pruning import (  # noqa: E402
     SNRBelow,
     Step,
     attach_noise,
+    compact,
     compression,
+    measure,
     prune,
     prune_ranked,
     prune_share,
 )
+from activebmr.pruning.structures.criteria import criterion_for  # noqa: E402
 
 DECIDING = [BMRS_N.released(), BMRS_N(), BMRS_U(8.0), BMRS_U(4.0), MeanBelow(), SNRBelow()]
 
@@ -78,7 +82,7 @@ def test_compression_of_the_multilayer_perceptron_by_hand():
     assert Step.of(noisy).parameters == left
     # all there were: 289 and mu and log sigma of 12 + 9 neurons
     assert compression(noisy) == pytest.approx((289 - left + 2 * (7 + 5)) / (289 + 2 * 21), rel=1e-12)
-    assert Step.of(noisy).compression == compression(noisy)
+    assert Step.of(noisy).compression == 1 - left / 289  # of the network alone
 
 
 def test_compression_of_lenet_by_hand():
@@ -90,27 +94,27 @@ def test_compression_of_lenet_by_hand():
     assert compression(noisy) == pytest.approx((61706 - left + 2 * removed) / (61706 + 2 * (6 + 16 + 120 + 84)), rel=1e-12)
 
 
-def test_compression_of_a_residual_network_whose_groups_are_dead_in_part_by_hand():
-    """What a layer writes into a removed channel is useless; what reads the channel only if all its writers have lost it."""
+def test_compression_of_a_residual_network_by_hand():
+    """What is added up stands and falls together: a channel goes from all that write and read it."""
     noisy = attach_noise(nets.Residual())
-    noisy.remove({"stem": dead(6, 0, 1), "blocks.0.conv2": dead(6, 1, 2), "blocks.0.conv1": dead(6, 3)})  # gone: 1
-    noisy.remove({"blocks.1.conv2": dead(8, 0, 4), "blocks.1.short.0": dead(8, 4, 5), "blocks.2.conv2": dead(8, 4)})  # gone: 4
+    noisy.remove({"stem": dead(6, 1), "blocks.0.conv1": dead(6, 3), "blocks.1.conv2": dead(8, 4)})
     useless = [
-        2 * (3 * 9 + 1) + 2 * 2,  # stem with bias and its BatchNorm
-        6 * 9 + 2 + (6 - 1) * 9,  # blocks.0.conv1: output 3 and its BatchNorm, input 1
-        2 * (6 * 9 + 2) + (6 - 2) * 9,  # blocks.0.conv2: outputs 1 and 2, input 3
+        3 * 9 + 1 + 2,  # stem: output 1 with bias and its BatchNorm
+        (6 * 9 + 2) + 6 * 9 - 9,  # blocks.0.conv1: output 3 and its BatchNorm, input 1
+        (6 * 9 + 2) + 6 * 9 - 9,  # blocks.0.conv2: output 1, input 3
         8 * 9,  # blocks.1.conv1: input 1
-        2 * (8 * 9 + 2),  # blocks.1.conv2: outputs 0 and 4
-        2 * (6 + 2) + (8 - 2),  # blocks.1.short: outputs 4 and 5, input 1
+        8 * 9 + 2,  # blocks.1.conv2: output 4
+        8 + (6 + 2) - 1,  # blocks.1.short: input 1, output 4
         8 * 9,  # blocks.2.conv1: input 4
         8 * 9 + 2,  # blocks.2.conv2: output 4
         5,  # head: input 4
     ]
     total = 180 + (2 * 324 + 24) + (432 + 576 + 32 + 48 + 16) + (2 * 576 + 32) + 45
-    structures = 6 + 2 * 6 + 3 * 8 + 2 * 8
-    assert (noisy.n_structures, noisy.n_removed) == (structures, 10)
+    structures = 6 + 6 + 8 + 8 + 8
+    assert (noisy.n_structures, noisy.n_removed) == (structures, 3)
     assert Step.of(noisy).parameters == total - sum(useless)
-    assert compression(noisy) == pytest.approx((sum(useless) + 2 * 10) / (total + 2 * structures), rel=1e-12)
+    assert Step.of(noisy).compression == pytest.approx(sum(useless) / total, rel=1e-12)
+    assert compression(noisy) == pytest.approx((sum(useless) + 2 * 3) / (total + 2 * structures), rel=1e-12)
 
 
 @pytest.mark.parametrize("library", [False, True])
@@ -122,14 +126,13 @@ def test_compression_of_heads_by_hand(library):
     encoder = 2 * 24 + 4 * (144 + 12) + 20 * 13 + 12 * 21
     total = (12 * 4 + 12) + 12 + 17 * 12 + 2 * encoder + 24 + 5 * 13
     assert Step.of(noisy).parameters == total - head - neurons
-    assert compression(noisy) == pytest.approx((head + neurons + 2 * 6) / (total + 2 * 2 * 23), rel=1e-12)
+    assert compression(noisy) == pytest.approx((head + neurons + 2 * 6) / (total + 2 * (12 + 2 * 23)), rel=1e-12)
 
 
 @pytest.mark.parametrize(
     ("options", "useless"),
     [
         ({"kdim": 6, "vdim": 5}, 4 * 8 + 4 * 6 + 4 * 5 + 3 * 4 + 8 * 4),
-        ({"add_bias_kv": True}, 3 * 4 * (8 + 1) + 2 * 4 + 8 * 4),
         ({"bias": False}, 3 * 4 * 8 + 8 * 4),
     ],
 )
@@ -240,7 +243,7 @@ def test_a_share_is_that_share_and_the_highest_scores_go(name, criterion):
     n = with_noise(name).n_structures
     for share in (0.0, 0.1, 0.25, 1 / 3, 0.5, 0.8, 0.95, 0.999):
         noisy = with_noise(name)
-        scores = noisy.scores(criterion)
+        scores = {name: noisy.scores(criterion_for(criterion, name))[name] for name in noisy.sites}
         step = prune_share(noisy, criterion, share)
         assert noisy.n_removed == sum(step.removed.values()) == min(round(share * n), n - len(noisy.sites))
         assert min(step.left.values()) >= 1
@@ -277,6 +280,157 @@ def test_shares_outside_their_range_are_refused(share):
     assert noisy.n_removed == 0
 
 
+def costs(noisy, x):
+    """Parameters and floating-point operations of the network as it is compacted."""
+    found = measure(compact(noisy, x), x, repeats=1)
+    return {"parameters": found.parameters, "flops": found.flops}
+
+
+@pytest.mark.parametrize("name", ["lenet", "residual", "vit"])
+@pytest.mark.parametrize("of", ["parameters", "flops"])
+def test_a_share_of_a_cost_is_saved_by_as_few_structures_as_do_it(name, of):
+    x = torch.randn(1, *nets.SHAPES[name], generator=torch.Generator().manual_seed(0))
+    for share in (0.0, 0.3, 0.6):
+        noisy = attach_with(nets.made(name), x)
+        whole = costs(noisy, x)[of]
+        step = prune_share(noisy, RandomRank(), share, of, example_inputs=x)
+        assert costs(noisy, x)[of] <= (1 - share) * whole
+        assert step.parameters == pytest.approx(costs(noisy, x)["parameters"], abs=0.01 * whole)
+        one_less = attach_with(nets.made(name), x)
+        count = sum(step.removed.values())
+        if count:
+            prune_share(one_less, RandomRank(), (count - 1) / noisy.n_structures)
+            assert one_less.n_removed == count - 1 and costs(one_less, x)[of] > (1 - share) * whole
+        else:
+            assert share == 0
+
+
+def attach_with(net, x):
+    """`attach_noise`, with example inputs where it takes them."""
+    takes = "example_inputs" in inspect.signature(attach_noise).parameters
+    return attach_noise(net.eval(), **({"example_inputs": x} if takes else {})).eval()
+
+
+def test_a_share_of_latency_is_saved():
+    x = torch.randn(512, 256)
+    layers = [nn.Linear(256, 1024), nn.ReLU(), nn.Linear(1024, 1024), nn.ReLU(), nn.Linear(1024, 4)]
+    noisy = attach_with(nn.Sequential(*layers), x)
+    prune_share(noisy, RandomRank(), 0.7, "latency", example_inputs=x)
+    assert 0.3 < noisy.n_removed / noisy.n_structures < 0.9  # 0.7 of the time is about half of the units
+
+
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        ("flop", "flops"),
+        ("param", "parameters"),
+        ("params", "parameters"),
+        ("parameter", "parameters"),
+        ("structure", "structures"),
+    ],
+)
+def test_short_names_of_costs_are_known(words, kind):
+    x = torch.randn(2, 10)
+    one, two = (attach_with(nets.mlp(), x) for _ in range(2))
+    a, b = (prune_share(net, RandomRank(), 0.5, of, example_inputs=x) for net, of in ((one, words), (two, kind)))
+    assert a.left == b.left and sum(a.removed.values())
+
+
+def test_costs_that_are_unknown_or_cannot_be_saved_are_refused():
+    x = torch.randn(2, 10)
+    noisy = attach_with(nn.Sequential(nn.Linear(10, 50), nn.Tanh(), nn.Linear(50, 3), nn.Linear(3, 400)), x)
+    for of in ("energy", "FLOPS", None, 3):
+        with pytest.raises(ValueError, match=r"of must be one of \['structures', 'parameters', 'flops', 'latency'\]; got"):
+            prune_share(noisy, RandomRank(), 0.5, of)
+    with pytest.raises(ValueError, match="share must be one that can be saved: with what may go, .*% of the parameters"):
+        prune_share(noisy, RandomRank(), 0.99, "parameters")
+    with pytest.raises(ValueError, match="example_inputs must be given for a share of latency; got None"):
+        prune_share(noisy, RandomRank(), 0.5, "latency")
+    for multiple in (0, -8, 1.5, True, None):
+        with pytest.raises(ValueError, match="multiple_of must be a whole number >= 1; got"):
+            prune_share(noisy, RandomRank(), 0.5, multiple_of=multiple)
+    assert noisy.n_removed == 0
+
+
+# --- multiples ---------------------------------------------------------------------------------------------------------------
+def layers_of(*sizes):
+    layers, n = [], 5
+    for size in sizes:
+        layers += [nn.Linear(n, size), nn.Tanh()]
+        n = size
+    return attach_with(nn.Sequential(*layers, nn.Linear(n, 2)), torch.randn(2, 5))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.4, 0.6, 0.8, 0.95])
+@pytest.mark.parametrize("multiple", [4, 8])
+def test_what_is_left_is_a_multiple_or_the_whole_layer(share, multiple):
+    noisy = layers_of(40, 21, 7, 3, 16)
+    step = prune_share(noisy, RandomRank(), share, multiple_of=multiple)
+    for name, left in step.left.items():
+        n = step.total[name]
+        assert left == n or (left % multiple == 0 and left >= multiple), (name, left)
+    possible = sum(n - multiple for n in step.total.values() if n >= multiple)
+    assert noisy.n_removed >= min(round(share * noisy.n_structures), possible)
+    if share == 0:
+        assert noisy.n_removed == 0
+
+
+@pytest.mark.parametrize("library", [False, True])
+def test_multiples_of_heads_are_those_of_their_width(library):
+    """Heads of 4 dimensions: two and three of them are 8 and, as a whole, 12."""
+    x = torch.randn(1, *nets.SHAPES["vit"])
+    for share in (0.2, 0.5, 0.9):
+        step = prune_share(attach_with(nets.ViT(library), x), RandomRank(), share, multiple_of=8)
+        assert all(step.left[name] in (2, 3) for name in step.left if name.endswith("attn")), step.left
+        assert all(left % 8 == 0 or left == step.total[name] for name, left in step.left.items() if not name.endswith("attn"))
+    fours = prune_share(attach_with(nets.ViT(library), x), RandomRank(), 0.9, multiple_of=4)
+    assert fours.left["encoders.0.attn"] == 1  # one head is a multiple of 4 wide
+
+
+def test_multiples_keep_the_lowest_scores_of_each_layer():
+    noisy = layers_of(16, 12)
+    rule = Given(a=[float(i) for i in range(16)], b=[-1.0 - i for i in range(12)])
+    step = prune_share(
+        noisy, rule, 9 / 28, multiple_of=4
+    )  # 9 by score leave 7: 8 stay, and of the other layer 4 go in place of one
+    assert alive(noisy)["0"] == [i < 4 for i in range(16)] and step.left == {"0": 4, "2": 12}
+
+
+def test_layers_that_were_pruned_before_come_to_a_multiple():
+    noisy = layers_of(16, 12)
+    prune_share(noisy, Given(a=[5.0, 4.0, 3.0, *[-1.0] * 13], b=[-2.0] * 12), 3 / 28)
+    step = prune_share(noisy, Given(a=[-1.0] * 16, b=[-2.0] * 12), 0.0, multiple_of=8)
+    assert step.left == {"0": 8, "2": 12}
+
+
+# --- evidence given up -------------------------------------------------------------------------------------------------------
+def test_a_step_says_how_much_evidence_a_target_gives_up():
+    scores = {"a": [2.0, 1.0, 0.5, *[-3.0] * 9], "b": [4.0, *[-5.0] * 8]}
+    more = prune_share(attach_noise(nets.mlp()), Given(**scores), 6 / 21)
+    assert (more.against, more.kept, more.beyond) == (2, 0, 6.0)
+    less = prune_share(attach_noise(nets.mlp()), Given(**scores), 2 / 21)
+    assert (less.against, less.kept, less.beyond) == (0, 2, 1.5)
+    exact = prune_share(attach_noise(nets.mlp()), Given(**scores), 4 / 21)
+    assert (exact.against, exact.kept, exact.beyond) == (0, 0, 0.0) and exact == prune(
+        attach_noise(nets.mlp()), Given(**scores)
+    )
+    assert "6.0 nats beyond the evidence (2 removed and 0 kept against it)" in str(more) and "evidence" not in str(exact)
+    ranks = prune_share(attach_noise(nets.mlp()), L2Norm(), 0.5)
+    assert (ranks.against, ranks.kept, ranks.beyond) == (None, None, None)
+
+
+def test_random_masks_of_layers_are_independent_and_the_same_again():
+    def masks(seed):
+        noisy = layers_of(64, 64)
+        prune_share(noisy, RandomRank(seed), 0.5)
+        return alive(noisy)
+
+    one, again, other = masks(1), masks(1), masks(2)
+    assert one == again != other
+    agree = sum(a == b for a, b in zip(one["0"], one["2"], strict=True))
+    assert 16 <= agree <= 48
+
+
 # --- ranked ------------------------------------------------------------------------------------------------------------------
 def test_ranked_removes_a_few_at_a_time_from_the_highest_score_on_and_trains_in_between():
     noisy = attach_noise(nets.mlp())
@@ -296,6 +450,7 @@ def test_ranked_removes_a_few_at_a_time_from_the_highest_score_on_and_trains_in_
     assert [s.removed for s in steps] == [{"0": 3, "2": 1}, {"0": 2, "2": 2}, {"0": 1, "2": 0}]
     assert events == judged == [4, 8, 9]
     assert [s.accuracy for s in steps] == [0.04, 0.08, 0.09]
+    assert [s.beyond for s in steps[:2]] == [None, None]  # what is still there may go in the next round
     assert alive(noisy) == {"0": [i < 6 for i in range(12)], "2": [0.5 + i < 6 for i in range(9)]}
 
 
@@ -363,9 +518,9 @@ def test_a_step_says_what_there_was_what_went_and_what_is_left():
     assert step.left == {"0": 10, "2": 8} and step.removed == {"0": 2, "2": 1}
     assert step.evidence == {"0": pytest.approx((9 * -4.0 - 6.0) / 10), "2": -1.0}  # of what is left
     assert step.parameters == (10 * 10 + 10) + (10 * 8 + 8) + (8 * 4 + 4)
-    assert step.compression == (289 - step.parameters + 2 * 3) / 331
+    assert step.compression == 1 - step.parameters / 289
     assert (step.accuracy, step.epoch) == (None, None)
-    assert str(step) == "0 10/12, 2 8/9; compression 18.4%"
+    assert str(step) == "0 10/12, 2 8/9; compression 19.0%"
     whole = Step.of(attach_noise(nets.mlp()))
     assert (whole.left, whole.removed, whole.evidence) == ({"0": 12, "2": 9}, {}, None)
 

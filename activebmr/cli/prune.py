@@ -31,12 +31,18 @@ if TYPE_CHECKING:
 MODELS = ("mlp", "lenet5", "resnet50", "vit")
 
 app = typer.Typer(
-    help="Prune PyTorch networks by Bayesian model reduction (needs the extra 'pruning').",
     add_completion=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
-    no_args_is_help=True,
+    invoke_without_command=True,
 )
+
+
+@app.callback()
+def prune(context: typer.Context) -> None:
+    """Prune PyTorch networks by Bayesian model reduction (needs the extra 'pruning')."""
+    if context.invoked_subcommand is None:
+        print(context.get_help())
 
 
 app.command("bnn", epilog="\b\nExample:\n  activebmr prune bnn --data boston --data-dir tables --splits 20 --jobs 2")(bnn)
@@ -156,7 +162,8 @@ def _table(experiment: Experiment, rows: list[dict[str, Any]], seeds: int) -> No
     screen = console()
     print_table(screen, title, header, table)
     screen.print(
-        "\nremoved: structures (neurons, channels, heads); compression: parameters that belong to them, of all trainable ones"
+        "\nremoved: structures (neurons, channels, heads); compression, as Wright et al. count it: parameters that go with "
+        "them, and those of their noise, of all trainable ones"
     )
     screen.print(
         "parameters, FLOPs (100 images) and latency: of the compacted network; ratio to the dense one, pair by pair, one thread"

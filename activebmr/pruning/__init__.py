@@ -32,6 +32,7 @@ from activebmr.pruning.structures.criteria import (
     ReducedNormal,
     ReducedUniform,
     SNRBelow,
+    criterion_for,
     criterion_named,
     log_evidence_ratio,
 )
@@ -100,6 +101,7 @@ __all__ = [
     "compaction_report",
     "compare",
     "compression",
+    "criterion_for",
     "criterion_named",
     "fit",
     "free_energy",

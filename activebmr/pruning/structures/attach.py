@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from activebmr.pruning.data.modes import evaluating
-from activebmr.pruning.structures.criteria import Criterion
+from activebmr.pruning.structures.criteria import Criterion, criterion_for
 from activebmr.pruning.structures.multiplying import Pass, Places
 from activebmr.pruning.structures.noise import TruncatedLogNormal
 from activebmr.pruning.structures.trial import agree, copied, exactly, fold, probes_of, removable
@@ -245,7 +245,7 @@ class NoisyModule(nn.Module):
         with torch.no_grad():
             for name in self.sites:
                 noise = self.of(name)
-                score = criterion.scores(noise.posterior, self.rows(name))
+                score = criterion_for(criterion, name).scores(noise.posterior, self.rows(name))
                 out[name] = torch.where(noise.alive, score, torch.full_like(score, -torch.inf))
         return out
 

@@ -217,20 +217,24 @@ class _Planner:
                         readers.append(self.module_of[axis.tensor])
                 axes[key][atom - axis.first] = unit
         layers, readers = list(dict.fromkeys(layers)), list(dict.fromkeys(readers))
-        name = base = self._name(layers, readers)
+        attention = self._attention(layers, readers) if (axes[rows[0]] == 0).sum() > 1 else None
+        name = base = attention or layers[0]
         k = 2
         while name in taken:
             name, k = f"{base}:{k}", k + 1
-        return Site(name, len(classes), first, tuple(layers), tuple(readers), axes, tuple(rows))
+        return Site(name, len(classes), first, tuple(layers), tuple(readers), axes, tuple(rows), attention is not None)
 
-    def _name(self, layers: list[str], readers: list[str]) -> str:
-        """The first layer's; if these are queries, keys and values, that of the attention."""
-        paths = [n.split(".") for n in (*layers, *readers)]
-        shared = list(takewhile(lambda parts: len(set(parts)) == 1, zip(*paths, strict=False)))
+    def _attention(self, layers: list[str], readers: list[str]) -> str | None:
+        """The attention that layers are queries, keys and values of, and readers its output."""
+        shared = list(
+            takewhile(lambda parts: len(set(parts)) == 1, zip(*(n.split(".") for n in (*layers, *readers)), strict=False))
+        )
         common = ".".join(parts[0] for parts in shared)
-        module = self.net.get_submodule(common)
+        module = dict(self.net.named_modules()).get(common)
+        if not common or module is None:
+            return None
         heads = any("head" in key and isinstance(value, int) for key, value in vars(module).items())
-        return common if common and heads and common not in layers[:1] else layers[0] if layers[0] else common
+        return common if heads else None
 
     # --- places --------------------------------------------------------------------------------------------------------
     def _parts(self, number: np.ndarray) -> tuple[dict[tuple[str, int], np.ndarray], set[tuple[str, int]]]:

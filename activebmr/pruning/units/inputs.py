@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from activebmr.pruning.data.batches import call
 from activebmr.pruning.data.modes import evaluating
 
 __all__ = ["Inputs", "call", "check_inputs", "doubled", "examples_in", "guessed", "tensors"]
@@ -23,12 +24,6 @@ def check_inputs(example_inputs: Any) -> None:
             f"example_inputs must be a tensor, a tuple of arguments or a dict of keyword arguments; got "
             f"{type(example_inputs).__name__}"
         )
-
-
-def call(net: nn.Module, inputs: Inputs) -> Any:
-    if isinstance(inputs, dict):
-        return net(**inputs)
-    return net(inputs) if isinstance(inputs, Tensor) else net(*inputs)
 
 
 def tensors(outputs: Any) -> list[Tensor]:

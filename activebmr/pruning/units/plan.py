@@ -26,6 +26,7 @@ class Site:
         readers: names of the layers that read them.
         parts: by tensor and axis ``(size,)``: which structure an index belongs to, or -1.
         rows: those of ``parts`` along which structures are written.
+        heads: whether they are heads of an attention.
         stays: why structures that are removed stay in place, switched off; None if they go.
     """
 
@@ -36,12 +37,8 @@ class Site:
     readers: tuple[str, ...]
     parts: Mapping[tuple[str, int], np.ndarray] = field(repr=False)
     rows: tuple[tuple[str, int], ...] = field(repr=False)
+    heads: bool = False
     stays: str | None = None
-
-    @property
-    def heads(self) -> bool:
-        """Whether the structures are heads of an attention."""
-        return self.name not in self.layers and ":" not in self.name
 
 
 @dataclass(frozen=True)
