@@ -142,7 +142,9 @@ class Concatenating(nn.Module):
         return self.d(torch.tanh(self.c(torch.cat([self.a(x), self.b(x)], dim=1))))
 
 
-class Untraceable(nn.Module):
+class Branching(nn.Module):
+    """A forward that looks at values."""
+
     def __init__(self):
         super().__init__()
         self.a, self.b, self.c = nn.Linear(6, 5), nn.Linear(5, 4), nn.Linear(4, 3)
@@ -155,20 +157,28 @@ class Untraceable(nn.Module):
 
 flat, image, sequence = (lambda: torch.randn(9, 6)), (lambda: torch.randn(9, 1, 8, 8)), (lambda: torch.randn(9, 5, 6))
 NETS = {
-    "mlp": (mlp, flat, {"0": 7, "2": 5}),
-    "convolutional": (Convolutional, lambda: torch.randn(9, 1, 10, 10), {"conv1": 4, "conv2": 5, "fc1": 6}),
+    # name: network, inputs, structures by site, names of the layers that write them if there are several
+    "mlp": (mlp, flat, {"0": 7, "2": 5}, {}),
+    "convolutional": (Convolutional, lambda: torch.randn(9, 1, 10, 10), {"conv1": 4, "conv2": 5, "fc1": 6}, {}),
     "residual": (
         Residual,
         image,
-        {"stem": 4, "first.conv1": 4, "first.conv2": 4, "second.conv1": 6, "second.conv2": 6, "second.short.0": 6},
+        {"stem": 4, "first.conv1": 4, "second.conv1": 6, "second.conv2": 6},
+        {"stem": ("stem", "first.conv2"), "second.conv2": ("second.conv2", "second.short.0")},
     ),
-    "shared activation": (SharedActivation, flat, {"a": 5, "b": 4}),
-    "nn.MultiheadAttention": (TorchAttention, sequence, {"att": 4, "fc1": 5}),
-    "attention": (WithOwnAttention, lambda: torch.randn(9, 5, 8), {"att": 4}),
-    "depthwise": (Depthwise, image, {"b": 5}),
-    "concatenating": (Concatenating, flat, {"c": 4}),
+    "shared activation": (SharedActivation, flat, {"a": 5, "b": 4}, {}),
+    "nn.MultiheadAttention": (
+        TorchAttention,
+        sequence,
+        {"embed": 8, "att": 4, "fc1": 5},
+        {"embed": ("embed", "att.out_proj", "fc2")},
+    ),
+    "attention": (WithOwnAttention, lambda: torch.randn(9, 5, 8), {"att": 4, "att.proj": 8}, {"att": ("att.qkv",)}),
+    "depthwise": (Depthwise, image, {"a": 4, "b": 5}, {"a": ("a", "deep")}),
+    "concatenating": (Concatenating, flat, {"a": 4, "b": 5, "c": 4}, {}),
+    "branching": (Branching, flat, {"a": 5, "b": 4}, {}),
 }
-every_net = pytest.mark.parametrize("make, inputs, found", NETS.values(), ids=NETS)
+every_net = pytest.mark.parametrize("make, inputs, found, layers", NETS.values(), ids=NETS)
 
 
 def spread(noisy, low=-3.0, high=1.0):
@@ -189,29 +199,94 @@ def without_noise(noisy):
 
 # --- what is found --------------------------------------------------------------------------------------------------------
 @every_net
-def test_structures_that_can_go_are_found_and_no_others(make, inputs, found):
-    noisy = attach_noise(make())
-    assert {name: site.n for name, site in noisy.sites.items()} == found
-    assert noisy.n_structures == sum(found.values()) and noisy.n_removed == 0
-    assert noisy(inputs()).shape == (9, 3)
+def test_structures_that_can_go_are_found_and_no_others(make, inputs, found, layers):
+    for example_inputs in (None, inputs()):  # guessed or given
+        noisy = attach_noise(make(), example_inputs=example_inputs)
+        assert {name: site.n for name, site in noisy.sites.items()} == found
+        assert {name: site.layers for name, site in noisy.sites.items()} == {name: (name,) for name in found} | layers
+        assert noisy.n_structures == sum(found.values()) and noisy.n_removed == 0
+        assert all(site.stays is None for site in noisy.sites.values())
+        (last,) = noisy.left_out.items()
+        assert last[1] == "they are outputs of the network"
+        assert noisy(inputs()).shape == (9, 3)
+
+
+@every_net
+def test_sites_follow_each_other_and_hold_every_index_once(make, inputs, found, layers):
+    noisy = attach_noise(make(), example_inputs=inputs())
+    shapes = {name: tensor.shape for name, tensor in (*noisy.net.named_parameters(), *noisy.net.named_buffers())}
+    first = 0
+    for site in noisy.sites.values():
+        assert site.first == first
+        first += site.n
+        assert set(site.rows) <= site.parts.keys() and set(site.readers) & dict(noisy.net.named_modules()).keys()
+        for (tensor, axis), which in site.parts.items():
+            assert which.shape == (shapes[tensor][axis],)
+            assert sorted(set(which.tolist()) - {-1}) == list(range(site.n))
+    assert first == noisy.n_structures
 
 
 def test_layers_by_name_are_all_that_gets_noise():
     assert list(attach_noise(mlp(), ["2"]).sites) == ["2"]
     assert list(attach_noise(WithOwnAttention(), ["att"]).sites) == ["att"]
+    assert list(attach_noise(WithOwnAttention(), ["att.qkv"]).sites) == ["att"]
+    assert list(attach_noise(Branching(), iter("ba")).sites) == ["a", "b"]
+    for name in ("stem", "first.conv2"):  # whoever writes to a stream stands for it
+        assert list(attach_noise(Residual(), [name]).sites) == ["stem"]
 
 
-def test_a_network_that_cannot_be_traced_takes_names():
-    net, x = Untraceable(), torch.randn(9, 6)
-    with pytest.raises(ValueError, match="cannot be traced.*name the layers"):
-        attach_noise(net)
-    noisy = spread(attach_noise(net, ["a", "b"])).eval()
-    a, b = (noisy.of(name).posterior.mean().float() for name in "ab")
-    torch.testing.assert_close(noisy(x), net.c(F.relu(net.b(F.relu(net.a(x) * a)) * b)))
-    dead = torch.tensor([True, False, False, False, False])
-    noisy.remove({"a": dead})
-    gone = noisy.gone()  # layers that the user names are no residual group
-    assert torch.equal(gone["a"], dead) and not gone["b"].any()
+def test_layers_can_be_left_out_by_name():
+    noisy = attach_noise(Convolutional(), exclude=["conv2"])
+    assert list(noisy.sites) == ["conv1", "fc1"] and noisy.left_out["conv2"] == "it is excluded"
+    noisy = attach_noise(Residual(), exclude=["second"])  # all that is in it
+    assert list(noisy.sites) == ["stem", "first.conv1"]
+    assert {noisy.left_out[f"second.{n}"] for n in ("conv1", "conv2", "short.0")} == {"it is excluded"}
+    noisy = attach_noise(Residual(), exclude=["first.conv2"])  # it writes to the stream of the stem, which then stays
+    assert "stem" not in noisy.sites and noisy.left_out["first.conv2"] == "it is excluded" and "stem" in noisy.left_out
+    with pytest.raises(ValueError, match="names must be layers .* 'conv2' is left out: it is excluded"):
+        attach_noise(Convolutional(), ["conv1", "conv2"], exclude=["conv2"])
+
+
+def test_layers_that_are_used_twice_are_pruned_like_others_where_they_can():
+    class Twins(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(3, 5), nn.Linear(5, 3)
+
+        def forward(self, x):
+            one, two = (torch.tanh(self.a(part)) for part in x.chunk(2, -1))
+            return self.b((one - two).abs())
+
+    net, x = Twins(), flat()
+    noisy = spread(attach_noise(net, example_inputs=x)).eval()
+    theta = noisy.of("a").posterior.mean().detach().float()
+    one, two = (torch.tanh(net.a(part)) for part in x.chunk(2, -1))
+    torch.testing.assert_close(noisy(x), net.b((one - two).abs() * theta))
+
+
+def test_weights_that_are_tied_are_pruned_where_they_can():
+    """The features of an embedding that decodes as well are a stream like any other."""
+
+    class Language(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed, self.fc1, self.fc2 = nn.Embedding(11, 6), nn.Linear(6, 8), nn.Linear(8, 6)
+            self.decode = nn.Linear(6, 11, bias=False)
+            self.decode.weight = self.embed.weight
+
+        def forward(self, x):
+            x = self.embed(x)
+            return self.decode(x + self.fc2(F.relu(self.fc1(x))))
+
+    net, x = Language(), torch.randint(0, 11, (9, 5))
+    noisy = spread(attach_noise(net, example_inputs=x)).eval()
+    assert noisy.sites["fc1"].n == 8
+    thetas = {name: noisy.of(name).posterior.mean().detach().float() for name in noisy.sites}
+    stream = thetas.get("embed", torch.ones(6))
+    h = net.embed(x)
+    h = h + net.fc2(F.relu(net.fc1(h * stream)) * thetas["fc1"])
+    torch.testing.assert_close(noisy(x), net.decode(h * stream))
+    assert net.decode.weight is net.embed.weight
 
 
 def tied():
@@ -235,21 +310,59 @@ def used_twice():
 @pytest.mark.parametrize(
     "make, names, error, message",
     [
-        (tied, None, ValueError, "must not tie weights: 0.weight and 2.weight"),
-        (tied, ["0"], ValueError, "must not tie weights"),
-        (used_twice, None, ValueError, "use each layer once: a is used twice"),
+        (tied, None, ValueError, "must have a structure that can be pruned.*'0'"),  # columns of both are the inputs
+        (tied, ["0"], ValueError, "names must be layers whose structures can go; '0' is left out"),
+        (tied, ["2"], ValueError, "'2' is left out: its weights are those of '0'"),
+        (used_twice, None, ValueError, "must have a structure that can be pruned.*a: "),
         (lambda: nn.Linear(6, 3), None, ValueError, "must have a structure that can be pruned"),
         (lambda: nn.Sequential(nn.ReLU(), nn.Linear(6, 3), nn.Tanh()), None, ValueError, "must have a structure"),
-        (lambda: nn.Sequential(nn.Linear(6, 4), nn.LayerNorm(4), nn.Linear(4, 3)), None, ValueError, "must have a structure"),
+        (
+            lambda: nn.Sequential(nn.Linear(6, 4), nn.Softmax(1), nn.Linear(4, 3)),
+            None,
+            ValueError,
+            "has none .0: softmax in '1'",
+        ),
+        (lambda: nn.Sequential(nn.ReLU(), nn.Tanh()), None, ValueError, "net must have a structure .*: it has no parameters"),
         (mlp, ["nosuch"], ValueError, "names must be modules of net.*got 'nosuch'"),
-        (mlp, ["1"], ValueError, "must be Linear, Conv1d, Conv2d or attention modules; '1' is a Tanh"),
-        (Untraceable, ["a", "z"], ValueError, "got 'z'"),
+        (mlp, ["1"], ValueError, "names must be layers whose structures can go; '1' is left out: it writes no structures"),
+        (mlp, ["0", "4"], ValueError, "'4' is left out: they are outputs of the network"),
+        (mlp, [], ValueError, "names must hold at least one module"),
+        (mlp, "0", TypeError, "names must be a list of names of modules; got the string '0'"),
+        (Branching, ["a", "z"], ValueError, "got 'z'"),
         (lambda: F.relu, None, TypeError, "net must be a torch.nn.Module; got"),
+        (lambda: nn.DataParallel(mlp()), None, ValueError, "hand over net.module of this DataParallel"),
+        (lambda: torch.compile(mlp(), backend="eager"), None, ValueError, "hand over net._orig_mod of this OptimizedModule"),
     ],
 )
 def test_networks_that_cannot_be_pruned_are_refused_with_the_reason(make, names, error, message):
     with pytest.raises(error, match=message):
         attach_noise(make(), names)
+
+
+def test_exclude_must_name_modules():
+    with pytest.raises(ValueError, match="exclude must be modules of net, such as '[0-4]'; got 'nosuch'"):
+        attach_noise(mlp(), exclude=["nosuch"])
+    with pytest.raises(TypeError, match="exclude must be a list of names of modules; got the string '0'"):
+        attach_noise(mlp(), exclude="0")
+    with pytest.raises(ValueError, match="must have a structure that can be pruned.*it is excluded"):
+        attach_noise(mlp(), exclude=["0", "2"])
+
+
+def test_example_inputs_must_be_what_the_network_takes():
+    with pytest.raises(ValueError, match="example_inputs must be what net can be called with; it raises RuntimeError: mat1"):
+        attach_noise(mlp(), example_inputs=torch.randn(2, 5))
+    with pytest.raises(TypeError, match="example_inputs must be a tensor, .*; got str"):
+        attach_noise(mlp(), example_inputs="x")
+
+    class Two(Branching):
+        def forward(self, x, scale):
+            return super().forward(x * scale)
+
+    with pytest.raises(ValueError, match="example_inputs must be given: net takes none of the usual inputs"):
+        attach_noise(Two())
+    x = flat()
+    for example_inputs in ((x, torch.ones(9, 1)), [x, torch.ones(9, 1)], {"scale": torch.ones(9, 1), "x": x}):
+        assert list(attach_noise(Two(), example_inputs=example_inputs).sites) == ["a", "b"]
 
 
 @pytest.mark.parametrize("draws", [0, -1, 1.5, "many"])
@@ -278,10 +391,10 @@ def traces(net):
 
 
 @every_net
-def test_the_network_is_the_same_before_and_after_calls(make, inputs, found):
+def test_the_network_is_the_same_before_and_after_calls(make, inputs, found, layers):
     net, x = make().eval(), inputs()
     before, output, state, parameters = traces(net), net(x), copy.deepcopy(net.state_dict()), dict(net.named_parameters())
-    noisy = spread(attach_noise(net))
+    noisy = spread(attach_noise(net, example_inputs=x))
     for mode in (True, False):
         noisy.train(mode)
         for module in net.modules():  # statistics of batches are not what is asked about
@@ -298,8 +411,28 @@ def test_the_network_is_the_same_before_and_after_calls(make, inputs, found):
     assert all(p.grad is not None for p in parameters.values())
 
 
-@pytest.mark.parametrize("make, inputs, found", [NETS["mlp"], NETS["nn.MultiheadAttention"], NETS["attention"]])
-def test_an_error_within_a_call_leaves_no_trace(make, inputs, found):
+@pytest.mark.parametrize("training", [False, True])
+def test_finding_structures_leaves_no_trace(training):
+    """The network is run in both modes and cut in copies: statistics, modes, gradients and settings of torch stay."""
+    net = Residual().train(training)
+    net.first.bn1.eval()
+    net.head.weight.requires_grad_(False)
+    before, state, modes = traces(net), copy.deepcopy(net.state_dict()), [m.training for m in net.modules()]
+    settings = torch.backends.mha.get_fastpath_enabled(), torch._C._get_mkldnn_enabled(), torch.is_grad_enabled()
+    for example_inputs in (None, image()):
+        attach_noise(net, example_inputs=example_inputs)
+        after = net.state_dict()
+        assert after.keys() == state.keys() and all(torch.equal(after[key], state[key]) for key in state)
+        assert traces(net) == before and [m.training for m in net.modules()] == modes
+        assert all(p.grad is None for p in net.parameters())
+        assert [n for n, p in net.named_parameters() if not p.requires_grad] == ["head.weight"]
+    assert settings == (torch.backends.mha.get_fastpath_enabled(), torch._C._get_mkldnn_enabled(), torch.is_grad_enabled())
+
+
+@pytest.mark.parametrize(
+    "make, inputs, found, layers", [NETS[name] for name in ("mlp", "residual", "nn.MultiheadAttention", "attention")]
+)
+def test_an_error_within_a_call_leaves_no_trace(make, inputs, found, layers):
     net, x = make().eval(), inputs()
     noisy = spread(attach_noise(net)).eval()
     before, output, expected = traces(net), net(x), noisy(x)
@@ -319,7 +452,7 @@ def test_an_error_within_a_call_leaves_no_trace(make, inputs, found):
 def test_what_is_wrapped_can_be_saved_and_loaded():
     net, x = Residual(), torch.randn(9, 1, 8, 8)
     noisy = spread(attach_noise(net))
-    noisy.remove({"first.conv2": torch.tensor([True, False, True, False])})
+    noisy.remove({"stem": torch.tensor([True, False, True, False])})
     other = attach_noise(Residual())
     assert not torch.equal(other.eval()(x), noisy.eval()(x))
     other.load_state_dict(copy.deepcopy(noisy.state_dict()))
@@ -338,10 +471,10 @@ def test_outputs_are_those_of_networks_with_means_multiplied_in_by_hand():
     a, b = thetas(noisy, "0", "2")
     torch.testing.assert_close(noisy(x), net[4](torch.tanh(net[2](torch.tanh(net[0](x)) * a)) * b))
 
-    net, x = SharedActivation(), flat()  # an activation with two users is no place for noise: before it
+    net, x = SharedActivation(), flat()
     noisy = spread(attach_noise(net)).eval()
     a, b = thetas(noisy, "a", "b")
-    torch.testing.assert_close(noisy(x), net.c(torch.tanh(net.b(torch.tanh(net.a(x) * a)) * b)))
+    torch.testing.assert_close(noisy(x), net.c(torch.tanh(net.b(torch.tanh(net.a(x)) * a)) * b))
 
     net, x = Convolutional(), torch.randn(9, 1, 10, 10)
     noisy = spread(attach_noise(net)).eval()
@@ -352,34 +485,101 @@ def test_outputs_are_those_of_networks_with_means_multiplied_in_by_hand():
 
     net, x = Residual().eval(), image()
     noisy = spread(attach_noise(net)).eval()
-    stem, a1, a2, b1, b2, short = (t[:, None, None] for t in thetas(noisy, *NETS["residual"][2]))
-    h = F.relu(net.bn(net.stem(x)) * stem)
-    h = F.relu(net.first.bn2(net.first.conv2(F.relu(net.first.bn1(net.first.conv1(h))) * a1)) * a2 + h)
+    stream, a, b, end = (t[:, None, None] for t in thetas(noisy, *NETS["residual"][2]))
+    h = F.relu(net.bn(net.stem(x)))  # the stream itself is not multiplied, what reads it is, wherever it does
+    h = F.relu(net.first.bn2(net.first.conv2(F.relu(net.first.bn1(net.first.conv1(h * stream))) * a)) + h)
     block = net.second
-    h = F.relu(block.bn2(block.conv2(F.relu(block.bn1(block.conv1(h))) * b1)) * b2 + block.short(h) * short)
-    torch.testing.assert_close(noisy(x), net.head(h.mean((2, 3))))
+    h, short = h * stream, block.short(h * stream)
+    h = F.relu(block.bn2(block.conv2(F.relu(block.bn1(block.conv1(h))) * b)) + short)
+    torch.testing.assert_close(noisy(x), net.head(h.mean((2, 3)) * end[:, 0, 0]))
+
+    net, x = Depthwise(), image()  # of the two convolutions, the second reads each channel for itself
+    noisy = spread(attach_noise(net)).eval()
+    a, b = thetas(noisy, "a", "b")
+    h = F.relu(net.b(net.deep(net.a(x)) * a[:, None, None]))
+    torch.testing.assert_close(noisy(x), net.head(h.mean((2, 3)) * b))
+
+    net, x = Concatenating(), flat()
+    noisy = spread(attach_noise(net)).eval()
+    a, b, c = thetas(noisy, "a", "b", "c")
+    torch.testing.assert_close(noisy(x), net.d(torch.tanh(net.c(torch.cat([net.a(x) * a, net.b(x) * b], 1))) * c))
 
     net, x = WithOwnAttention(), torch.randn(9, 5, 8)
     noisy = spread(attach_noise(net)).eval()
-    (a,) = thetas(noisy, "att")
+    a, b = thetas(noisy, "att", "att.proj")
     heads = net.att.heads(x) * a[:, None, None]
-    torch.testing.assert_close(noisy(x), net.head(net.att.proj(heads.transpose(1, 2).reshape(9, 5, 8)).mean(1)))
+    torch.testing.assert_close(noisy(x), net.head(net.att.proj(heads.transpose(1, 2).reshape(9, 5, 8)).mean(1) * b))
 
     net, x = TorchAttention(), sequence()
     noisy = spread(attach_noise(net)).eval()
-    a, b = thetas(noisy, "att", "fc1")
+    stream, a, b = thetas(noisy, "embed", "att", "fc1")
     h = net.embed(x)
-    q, k, v = F.linear(h, net.att.in_proj_weight, net.att.in_proj_bias).reshape(9, 5, 3, 4, 2).permute(2, 0, 3, 1, 4)
+    qkv = F.linear(h * stream, net.att.in_proj_weight, net.att.in_proj_bias)
+    q, k, v = qkv.reshape(9, 5, 3, 4, 2).permute(2, 0, 3, 1, 4)
     heads = torch.softmax(q @ k.transpose(-1, -2) / math.sqrt(2), dim=-1) @ v * a[:, None, None]
     h = h + net.att.out_proj(heads.transpose(1, 2).reshape(9, 5, 8))
-    h = h + net.fc2(F.gelu(net.fc1(h) * b))  # a function is no module to multiply after
-    torch.testing.assert_close(noisy(x), net.head(h[:, 0]))
+    h = h + net.fc2(F.gelu(net.fc1(h * stream)) * b)
+    torch.testing.assert_close(noisy(x), net.head(h[:, 0] * stream))
     with torch.no_grad():  # where torch takes a fast path of its own
-        torch.testing.assert_close(noisy(x), net.head(h[:, 0]))
+        torch.testing.assert_close(noisy(x), net.head(h[:, 0] * stream))
+
+
+def test_noise_comes_after_batch_norm_whose_statistics_are_those_without_noise():
+    """A channel that is gone is 0 for whoever reads it, not what a bias of BatchNorm makes of 0."""
+    net, x = Residual(), image()
+    noisy = spread(attach_noise(net, ["first.conv1"]))
+    alone = copy.deepcopy(net)
+    noisy.train()(x)
+    alone.train()(x)
+    for key in ("running_mean", "running_var"):
+        torch.testing.assert_close(getattr(net.first.bn1, key), getattr(alone.first.bn1, key))
+    without_noise(noisy).eval().remove({"first.conv1": mask(4, 1, 3)})
+    h = F.relu(net.bn(net.stem(x)))
+    inner = F.relu(net.first.bn1(net.first.conv1(h)))
+    assert (inner[:, 1] != 0).any()
+    inner = inner * ~mask(4, 1, 3)[:, None, None]
+    h = F.relu(net.first.bn2(net.first.conv2(inner)) + h)
+    torch.testing.assert_close(noisy(x), net.head(net.second(h).mean((2, 3))))
+
+
+def test_weights_that_are_read_by_hand_are_multiplied_themselves():
+    class ByHand(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.c, self.d = nn.Linear(6, 5), nn.Linear(5, 4), nn.GRU(4, 7, batch_first=True), nn.Linear(7, 3)
+
+        def forward(self, x):
+            h = torch.tanh(F.linear(F.relu(self.a(x)), self.b.weight, self.b.bias))
+            return self.d(self.c(h)[0][:, -1])
+
+    net, x = ByHand(), sequence()
+    noisy = spread(attach_noise(net, example_inputs=x)).eval()
+    assert {name: site.n for name, site in noisy.sites.items()} == {"a": 5, "b": 4, "c": 7}
+    before = {name: p for name, p in net.named_parameters()}
+    a, b, c = (noisy.of(name).posterior.mean().detach().float() for name in "abc")
+    by_hand = copy.deepcopy(net)  # everything that reads, multiplied
+    with torch.no_grad():
+        for weight, theta in (
+            (by_hand.b.weight, a),
+            (by_hand.c.weight_ih_l0, b),
+            (by_hand.c.weight_hh_l0, c),
+            (by_hand.d.weight, c),
+        ):
+            weight.mul_(theta)
+    torch.testing.assert_close(noisy(x), by_hand(x))
+    with torch.no_grad():  # what the recurrent layer is handed can have a draw for each example: not here
+        noisy.of("b").mu.fill_(5.0), noisy.of("b").log_sigma.fill_(-20.0)
+    same = x[:1].expand(9, -1, -1)  # and of the others, one draw for all examples of a call
+    out = noisy.train()(same)
+    torch.testing.assert_close(out, out[:1].expand_as(out))
+    assert not torch.allclose(noisy(same), out)
+    assert all(p is before[name] for name, p in net.named_parameters())
+    noisy(x).square().sum().backward()
+    assert all((n.mu.grad != 0).any() for n in noisy.noise.values()) and all(p.grad is not None for p in net.parameters())
 
 
 def test_noise_as_good_as_1_changes_nothing():
-    for make, inputs, _ in NETS.values():
+    for make, inputs, _, _ in NETS.values():
         net, x = make().eval(), inputs()
         torch.testing.assert_close(without_noise(attach_noise(net)).eval()(x), net(x), rtol=1e-6, atol=1e-6)
         torch.testing.assert_close(attach_noise(net).eval()(x), net(x), rtol=0.2, atol=0.05)  # before training: about 1
@@ -483,41 +683,81 @@ def test_divergence_and_scores_are_those_of_structures_that_are_left():
     torch.testing.assert_close(-noisy.scores(L2Norm())["second.conv1"][:5], norms[:5])
 
 
-def test_norms_of_heads_are_those_of_what_reads_them():
-    for net, layer in ((TorchAttention(), lambda n: n.att.out_proj), (WithOwnAttention(), lambda n: n.att.proj)):
-        scores = attach_noise(net).scores(L2Norm())["att"]
-        columns = layer(net).weight.detach().double()
-        expected = torch.stack([columns[:, 2 * i : 2 * i + 2].norm() for i in range(4)])
-        torch.testing.assert_close(-scores, expected)
+def test_norms_of_structures_are_those_of_all_that_writes_them():
+    net = TorchAttention()
+    scores = attach_noise(net).scores(L2Norm())
+    rows = net.att.in_proj_weight.detach().double().reshape(3, 4, 2, 8)  # queries, keys, values; head; feature; width
+    torch.testing.assert_close(-scores["att"], rows.transpose(0, 1).flatten(1).norm(dim=1))
+    stream = torch.cat([layer.weight.detach().double() for layer in (net.embed, net.att.out_proj, net.fc2)], dim=1)
+    torch.testing.assert_close(-scores["embed"], stream.norm(dim=1))
+    net = WithOwnAttention()
+    rows = net.att.qkv.weight.detach().double().reshape(3, 4, 2, 8).transpose(0, 1).flatten(1)
+    torch.testing.assert_close(-attach_noise(net).scores(L2Norm())["att"], rows.norm(dim=1))
 
 
-def test_channels_of_a_residual_stream_are_gone_only_where_every_writer_has_lost_them():
+def reading(net, *names):
+    """What layers are handed, by name, from now on."""
+    read = {}
+
+    def watch(name, layer):
+        forward = layer.forward
+
+        def watched(x):
+            read[name] = x
+            return forward(x)
+
+        layer.forward = watched
+
+    for name in names:
+        watch(name, net.get_submodule(name))
+    return read
+
+
+def test_what_is_gone_is_0_for_all_that_read_it():
     net = Residual().eval()
     noisy = without_noise(attach_noise(net)).eval()
-    noisy.remove({"stem": mask(4, 0, 1, 2), "first.conv2": mask(4, 1, 2, 3), "first.conv1": mask(4, 3)})
-    noisy.remove({"second.conv2": mask(6, 0, 4), "second.short.0": mask(6, 4, 5)})
-    gone = noisy.gone()
-    expected = {
-        "stem": mask(4, 1, 2),
-        "first.conv2": mask(4, 1, 2),
-        "first.conv1": mask(4, 3),
-        "second.conv1": mask(6),
-        "second.conv2": mask(6, 4),
-        "second.short.0": mask(6, 4),
+    readers = {name: site.readers for name, site in noisy.sites.items()}
+    assert readers == {
+        "stem": ("first.conv1", "second.conv1", "second.short.0"),
+        "first.conv1": ("first.conv2",),
+        "second.conv1": ("second.conv2",),
+        "second.conv2": ("head",),
     }
-    assert set(gone) == set(noisy.sites)
-    assert all(torch.equal(gone[name], dead) for name, dead in expected.items())
-    # what has gone carries nothing any more to whoever reads it
-    read = {}
-    readers = {"first.conv1": "stem", "first.conv2": "first.conv1", "second.conv1": "stem", "second.short.0": "stem"}
-    readers["head"] = "second.conv2"
-    for name in readers:
-        net.get_submodule(name).register_forward_pre_hook(lambda m, args, name=name: read.__setitem__(name, args[0]))
-    noisy(torch.randn(64, 1, 8, 8))
-    for reader, written in readers.items():
-        silent = (read[reader].transpose(0, 1).flatten(1) == 0).all(dim=1)
-        # the first convolution reads the stem alone, before the first block writes
-        assert silent[mask(4, 0, 1, 2) if reader == "first.conv1" else gone[written]].all() and not silent.all()
+    dead = {"stem": mask(4, 1, 2), "first.conv1": mask(4, 3), "second.conv1": mask(6), "second.conv2": mask(6, 0, 4)}
+    noisy.remove(dead)
+    gone = noisy.gone()
+    assert gone.keys() == dead.keys() and all(torch.equal(gone[name], dead[name]) for name in dead)
+    read = reading(net, *(name for names in readers.values() for name in names))
+    for mode in (False, True):
+        noisy.train(mode)(torch.randn(64, 1, 8, 8))
+        for name, names in readers.items():
+            for reader in names:
+                silent = (read[reader].transpose(0, 1).flatten(1) == 0).all(dim=1)
+                assert torch.equal(silent, dead[name])
+
+
+def test_one_draw_of_a_stream_is_for_all_that_read_it():
+    """Each example has its own, which is the same wherever the stream is read in this pass."""
+
+    class Stream(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.c, self.d = nn.Linear(6, 5), nn.Linear(5, 4), nn.Linear(4, 5), nn.Linear(5, 3)
+
+        def forward(self, x):
+            x = self.a(x)
+            return self.d(x + self.c(F.relu(self.b(x))))
+
+    net, x = Stream().double(), torch.randn(9, 6, dtype=torch.float64)
+    noisy = spread(attach_noise(net, draws=None))
+    assert noisy.sites["a"].layers == ("a", "c") and noisy.sites["a"].readers == ("b", "d") and len(noisy.sites) == 2
+    read = reading(net, *"bcd")
+    noisy(x)
+    h = net.a(x)
+    theta, inner = read["b"] / h, read["c"] / F.relu(net.b(read["b"]))
+    torch.testing.assert_close(read["d"] / (h + net.c(read["c"])), theta)
+    assert len(theta.detach().round(decimals=9).unique(dim=0)) == 9
+    assert len(inner.detach().nan_to_num().round(decimals=9).unique(dim=0)) == 9
 
 
 def test_groups_for_an_optimiser_hold_every_parameter_once():
@@ -529,6 +769,19 @@ def test_groups_for_an_optimiser_hold_every_parameter_once():
     assert sorted(held) == sorted(id(p) for p in noisy.parameters()) and len(set(held)) == len(held)
     assert {id(p) for p in noise["params"]} == {id(p) for n in noisy.noise.values() for p in (n.mu, n.log_sigma)}
     torch.optim.Adam(noisy.parameter_groups(1e-3))
+
+
+@pytest.mark.parametrize("optimiser", [torch.optim.AdamW, torch.optim.SGD])
+def test_weights_decay_and_noise_does_not(optimiser):
+    noisy = spread(attach_noise(mlp()))
+    before = copy.deepcopy(noisy.state_dict())
+    steps = optimiser(noisy.parameter_groups(1e-2), lr=1e-2, weight_decay=0.5)
+    for parameter in noisy.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    for _ in range(5):
+        steps.step()
+    for name, value in noisy.state_dict().items():
+        assert torch.equal(value, before[name]) == name.startswith("noise"), name
 
 
 # --- random networks --------------------------------------------------------------------------------------------------------
@@ -567,34 +820,45 @@ class RandomNet(nn.Module):
         x = x.mean((2, 3)) if self.end == "mean" else x.flatten(1)
         return self.fc2(torch.tanh(self.fc1(x)))
 
+    def streams(self):
+        """By stream of maps, the layers that add to it, and those that read it; that of the network's inputs is the first."""
+        found = [([], [])]
+        for i, (_, residual) in enumerate(self.plan):
+            found[-1][1].append(f"layers.{i}")
+            if not residual:
+                found.append(([], []))
+            found[-1][0].append(f"layers.{i}")
+        found[-1][1].append("fc1")
+        return [*found, (["fc1"], ["fc2"])]
+
 
 @pytest.mark.parametrize("seed", range(12))
-def test_removing_a_structure_is_silencing_the_layer_that_makes_it(seed):
-    """Zero weights in its place, in a copy that knows no noise; and what the layer's weights were does not matter any more."""
+def test_removing_a_structure_is_silencing_it_where_it_is_read(seed):
+    """Columns of 0 in all layers that read it, in a copy that knows no noise; and what writes it does not matter any more."""
     net = RandomNet(seed).eval()
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean.normal_()
             module.bias.data.normal_()
     x = torch.randn(6, 2, 6, 6)
-    noisy = without_noise(attach_noise(net)).eval()
-    assert "fc1" in noisy.sites and "fc2" not in noisy.sites
+    noisy = without_noise(attach_noise(net, example_inputs=x)).eval()
+    (inputs, *_), streams = net.streams(), net.streams()[1:]
+    assert [(list(s.layers), list(s.readers)) for s in noisy.sites.values()] == streams
+    assert noisy.left_out.keys() == {"fc2", *inputs[0]}  # what is added to the inputs stays
     generator = torch.Generator().manual_seed(seed)
     silenced = copy.deepcopy(net)
-    for name, site in noisy.sites.items():
+    for site in noisy.sites.values():
         i = int(torch.randint(site.n, (), generator=generator))
-        noisy.remove({name: mask(site.n, i)})
-        layer = silenced.get_submodule(name)
-        norm = silenced.norms[int(name.split(".")[1])] if name.startswith("layers") else None
-        for module in (layer, norm):
-            for key, parameter in module.named_parameters() if module is not None else ():
-                if module is norm or isinstance(norm, (nn.Identity, type(None))) or key == "weight":
-                    parameter.data[i] = 0.0
+        noisy.remove({site.name: mask(site.n, i)})
+        for reader in site.readers:
+            weight = silenced.get_submodule(reader).weight.data
+            weight.unflatten(1, (site.n, -1))[:, i] = 0.0
     assert not torch.allclose(net(x), silenced(x), rtol=1e-3)
     torch.testing.assert_close(noisy(x), silenced(x))
     before = noisy(x)
-    for name in noisy.sites:
-        layer, dead = net.get_submodule(name), ~noisy.of(name).alive
-        for parameter in layer.parameters():
-            parameter.data[dead] = torch.randn_like(parameter.data[dead])
-    assert torch.equal(noisy(x), before)
+    for site in noisy.sites.values():
+        dead = ~noisy.of(site.name).alive
+        for layer in (net.get_submodule(name) for name in site.layers):
+            for parameter in layer.parameters():
+                parameter.data[dead] = torch.randn_like(parameter.data[dead])
+    torch.testing.assert_close(noisy(x), before, rtol=0, atol=0)

@@ -91,13 +91,14 @@ def test_every_network_takes_every_data_set(model, name):
     if model == "resnet50":  # far too slow with memory
         net = on_meta(network_named, model, data)
         assert net(data.x_test.to("meta")).shape == (2, 10)
+        net = resnet50(10, IMAGE_SHAPES[name][0], width=2, small=True)
     else:
         net = network_named(model, name)
-        out = net(data.x_test)
-        assert out.shape == (2, 10) and out.dtype == torch.float32 and out.isfinite().all()
-        out.sum().backward()
-        assert all(p.grad is not None for p in net.parameters())
-    assert attach_noise(net).n_structures > 0
+    out = net(data.x_test)
+    assert out.shape == (2, 10) and out.dtype == torch.float32 and out.isfinite().all()
+    out.sum().backward()
+    assert all(p.grad is not None for p in net.parameters())
+    assert attach_noise(net, example_inputs=data.x_test).n_structures > 0
 
 
 def test_networks_are_repeatable():
@@ -153,6 +154,7 @@ def test_heads_can_be_cut_away():
     torch.manual_seed(0)
     net, x = vit_tiny((1, 8, 8), 10), torch.randn(2, 1, 8, 8)
     noisy = attach_noise(net).eval()
+    assert noisy.sites["blocks.0.attn"].heads and not noisy.sites["blocks.0.fc1"].heads
     noisy.remove({"blocks.0.attn": torch.tensor([False, True, False])})
     for name in noisy.sites:
         noisy.of(name).mu.data.fill_(5.0)  # theta is 1 for what is left
@@ -180,69 +182,76 @@ def test_what_the_classifier_reads(pool):
 
 
 # --- structures ------------------------------------------------------------------------------------------------------
-def found(net) -> dict[str, tuple]:
-    """By site: where noise multiplies, how often, what it is, and the normalisation before it."""
-    return {s.name: (s.at, s.n, s.kind, s.norm) for s in attach_noise(net).sites.values()}
+def found(net, x=None) -> dict[str, tuple]:
+    """By site: how many structures, who writes them beside the layer that gives the name, and who reads them."""
+    sites = attach_noise(net, example_inputs=x).sites
+    return {name: (s.n, [n for n in s.layers if n != name], list(s.readers)) for name, s in sites.items()}
 
 
 def test_sites_of_a_multilayer_perceptron():
-    assert found(mlp((6, 5, 4, 3))) == {"fc1": ("act1", 5, "features", None), "fc2": ("act2", 4, "features", None)}
-    assert {s.fold for s in attach_noise(mlp((6, 5, 3))).sites.values()} == {"consumer"}
-    assert {s.fold for s in attach_noise(mlp((6, 5, 3), nn.ReLU)).sites.values()} == {"producer"}
+    for activation in (nn.Tanh, nn.ReLU, nn.Sigmoid):
+        assert found(mlp((6, 5, 4, 3), activation)) == {"fc1": (5, [], ["fc2"]), "fc2": (4, [], ["fc3"])}
 
 
 def test_sites_of_lenet5():
     assert found(lenet5((1, 28, 28))) == {
-        "conv1": ("relu1", 6, "channels", None),
-        "conv2": ("relu2", 16, "channels", None),
-        "fc1": ("relu3", 120, "features", None),
-        "fc2": ("relu4", 84, "features", None),
+        "conv1": (6, [], ["conv2"]),
+        "conv2": (16, [], ["fc1"]),
+        "fc1": (120, [], ["fc2"]),
+        "fc2": (84, [], ["fc3"]),
     }
 
 
 def test_sites_of_a_residual_network():
-    net = resnet_tiny(10)
-    assert found(net) == {
-        "conv1": ("relu", 4, "channels", "bn1"),
-        "layer1.0.conv1": ("layer1.0.relu1", 4, "channels", "layer1.0.bn1"),
-        "layer1.0.conv2": ("layer1.0.relu2", 4, "channels", "layer1.0.bn2"),
-        "layer1.0.conv3": ("layer1.0.bn3", 16, "channels", "layer1.0.bn3"),
-        "layer1.0.downsample.0": ("layer1.0.downsample.1", 16, "channels", "layer1.0.downsample.1"),
-        "layer1.1.conv1": ("layer1.1.relu1", 4, "channels", "layer1.1.bn1"),
-        "layer1.1.conv2": ("layer1.1.relu2", 4, "channels", "layer1.1.bn2"),
-        "layer1.1.conv3": ("layer1.1.bn3", 16, "channels", "layer1.1.bn3"),
-        "layer2.0.conv1": ("layer2.0.relu1", 8, "channels", "layer2.0.bn1"),
-        "layer2.0.conv2": ("layer2.0.relu2", 8, "channels", "layer2.0.bn2"),
-        "layer2.0.conv3": ("layer2.0.bn3", 32, "channels", "layer2.0.bn3"),
-        "layer2.0.downsample.0": ("layer2.0.downsample.1", 32, "channels", "layer2.0.downsample.1"),
+    """Who adds to the same stream is one site, and whoever comes later reads it."""
+    second = ["layer2.0.conv1", "layer2.0.downsample.0"]
+    assert found(resnet_tiny(10)) == {
+        "conv1": (4, [], ["layer1.0.conv1", "layer1.0.downsample.0"]),
+        "layer1.0.conv1": (4, [], ["layer1.0.conv2"]),
+        "layer1.0.conv2": (4, [], ["layer1.0.conv3"]),
+        "layer1.0.conv3": (16, ["layer1.0.downsample.0", "layer1.1.conv3"], ["layer1.1.conv1", *second]),
+        "layer1.1.conv1": (4, [], ["layer1.1.conv2"]),
+        "layer1.1.conv2": (4, [], ["layer1.1.conv3"]),
+        "layer2.0.conv1": (8, [], ["layer2.0.conv2"]),
+        "layer2.0.conv2": (8, [], ["layer2.0.conv3"]),
+        "layer2.0.conv3": (32, ["layer2.0.downsample.0"], ["fc"]),
     }
-    together: dict[int, list[str]] = {}
-    for site in attach_noise(net).sites.values():
-        together.setdefault(site.group, []).append(site.name)
-    assert sorted(names for names in together.values() if len(names) > 1) == [
-        ["layer1.0.conv3", "layer1.0.downsample.0", "layer1.1.conv3"],
-        ["layer2.0.conv3", "layer2.0.downsample.0"],
-    ]
 
 
 def test_sites_of_resnet50():
-    """Noise after every one of its 53 normalisations; each stage is one residual stream."""
-    noisy = attach_noise(on_meta(resnet50, 10))
-    norms = [name for name, m in noisy.net.named_modules() if isinstance(m, nn.BatchNorm2d)]
-    assert len(norms) == 53 and sorted(s.norm for s in noisy.sites.values()) == sorted(norms)
-    groups = [s.group for s in noisy.sites.values()]
-    assert sorted(groups.count(g) for g in set(groups) if groups.count(g) > 1) == [4, 4, 5, 7]
+    """All of its 53 convolutions write structures that can go; each stage is one residual stream."""
+    noisy = attach_noise(resnet50(10, width=4, small=True), example_inputs=torch.randn(2, 3, 16, 16))
+    convolutions = [name for name, m in noisy.net.named_modules() if isinstance(m, nn.Conv2d)]
+    written = [name for s in noisy.sites.values() for name in s.layers]
+    assert len(convolutions) == 53 and sorted(written) == sorted(convolutions)
+    assert sorted(len(s.layers) for s in noisy.sites.values() if len(s.layers) > 1) == [4, 4, 5, 7]
+    assert noisy.left_out == {"fc": "they are outputs of the network"}
+    assert all(s.stays is None for s in noisy.sites.values())
 
 
 @pytest.mark.parametrize("pool", ["class", "mean"])
 def test_sites_of_a_vision_transformer(pool):
-    """Heads and hidden units, but no channel of the stream of tokens."""
-    assert found(vit_tiny((1, 8, 8), 10, pool=pool)) == {
-        "blocks.0.attn": ("blocks.0.attn.proj", 3, "heads", None),
-        "blocks.0.fc1": ("blocks.0.act", 20, "features", None),
-        "blocks.1.attn": ("blocks.1.attn.proj", 3, "heads", None),
-        "blocks.1.fc1": ("blocks.1.act", 20, "features", None),
-    }
+    """Heads, hidden units, and the features of the stream of tokens, which LayerNorm and all layers share."""
+    net = vit_tiny((1, 8, 8), 10, pool=pool)
+    blocks = [f"blocks.{i}" for i in range(2)]
+    readers = [f"{b}.{name}" for b in blocks for name in ("attn.q", "attn.k", "attn.v", "fc1")]
+    expected = {"embed": (12, [f"{b}.{name}" for b in blocks for name in ("attn.proj", "fc2")], [*readers, "head"])}
+    for b in blocks:
+        expected[f"{b}.attn"] = (3, [f"{b}.attn.{part}" for part in "qkv"], [f"{b}.attn.proj"])
+        expected[f"{b}.fc1"] = (20, [], [f"{b}.fc2"])
+    assert found(net) == expected
+    # whoever holds an entry for each feature loses it with the feature
+    parts = attach_noise(net).sites["embed"].parts
+    assert {("position", 2), ("norm.weight", 0), ("blocks.1.norm2.bias", 0)} <= parts.keys()
+    assert (("token", 2) in parts) == (pool == "class")
+
+
+def test_networks_without_memory_are_refused():
+    """Structures are found by running the network, which one on the meta device cannot be."""
+    x = torch.randn(2, 1, 8, 8)
+    for inputs in (x, x.to("meta"), None):
+        with pytest.raises(ValueError, match="meta"):
+            attach_noise(on_meta(lenet5, (1, 8, 8)), example_inputs=inputs)
 
 
 @pytest.mark.parametrize(
@@ -252,8 +261,8 @@ def test_sites_of_a_vision_transformer(pool):
 )
 def test_networks_learn_with_noise(make):
     torch.manual_seed(0)
-    noisy = attach_noise(make())
     x, y = torch.randn(16, 1, 8, 8), torch.arange(16) % 10
+    noisy = attach_noise(make(), example_inputs=x[:2])
     optimizer = torch.optim.Adam(noisy.parameter_groups(1e-2))
     losses = []
     for _ in range(10):
@@ -297,11 +306,11 @@ def test_wrong_arguments(make, message):
 @pytest.mark.parametrize("make", [lambda: resnet_tiny(10), lambda: vit_tiny((1, 8, 8), 10)], ids=["resnet", "vit"])
 def test_deep_networks_train_are_pruned_and_compacted(make):
     """Tiny ResNet and ViT through the whole life of a pruned network; the smaller one computes the same on 1,000 inputs."""
-    from activebmr.pruning import BMRS_U, Training, attach_noise, compact, fit, prune
+    from activebmr.pruning import BMRS_U, Training, compact, fit, prune
 
     torch.manual_seed(0)
-    noisy = attach_noise(make())
     x, y = torch.randn(96, 1, 8, 8), torch.randint(10, (96,))
+    noisy = attach_noise(make(), example_inputs=x[:2])
     fit(noisy, (x, y), Training(epochs=2, fine_tune=0, batch=32, warm_up=0, prune_from=0))
     with torch.no_grad():  # as long training would leave them: some as the prior has them, others sure to be there
         for name in noisy.sites:
@@ -314,4 +323,4 @@ def test_deep_networks_train_are_pruned_and_compacted(make):
     small, probes = compact(noisy, x[:2]), torch.randn(1000, 1, 8, 8)
     with torch.no_grad():
         torch.testing.assert_close(small(probes), noisy.eval()(probes), rtol=1e-4, atol=1e-5)
-    assert sum(p.numel() for p in small.parameters()) < sum(p.numel() for p in noisy.net.parameters()) * 0.8
+    assert size(small) == noisy.cost("parameters") < 0.8 * size(noisy.net)

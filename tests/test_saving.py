@@ -7,7 +7,6 @@ import json
 import pytest
 
 torch = pytest.importorskip("torch")
-pytest.importorskip("torch_pruning")
 pytest.importorskip("safetensors")
 
 from nets import SHAPES, made, pruned, to_sizes  # noqa: E402
@@ -61,32 +60,112 @@ def test_same_bits_come_back(name, tmp_path):
     assert all(torch.equal(before[k], v) for k, v in dense.state_dict().items())
 
 
-AWKWARD = {
-    "bias that was not there": lambda: nn.Sequential(
-        *(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.BatchNorm2d(8), nn.Conv2d(8, 6, 3, bias=False)),
-        *(nn.ReLU(), nn.Flatten(), nn.Linear(24, 3)),
+class Fused(nn.Module):
+    """Attention whose code counts on the width of its inputs, so that `compact` must put another module in its place."""
+
+    def __init__(self):
+        super().__init__()
+        self.num_heads, self.qkv, self.proj = 4, nn.Linear(12, 36), nn.Linear(12, 12)
+
+    def forward(self, x):
+        n, t, width = x.shape
+        q, k, v = self.qkv(x).reshape(n, t, 3, self.num_heads, width // self.num_heads).permute(2, 0, 3, 1, 4)
+        return self.proj(nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(n, t, width))
+
+
+REPLACED = {
+    # network, shape of an example, names of the modules that `compact` puts into it
+    "layer": (lambda: nn.Sequential(nn.Linear(6, 8), nn.LayerNorm(8), nn.Linear(8, 3)), (6,), {"SlimLayerNorm"}),
+    "layer without weights": (
+        lambda: nn.Sequential(nn.Linear(6, 8), nn.LayerNorm(8, elementwise_affine=False), nn.Linear(8, 3)),
+        (6,),
+        {"SlimLayerNorm"},
     ),
-    "weights of a normalisation that were not there": lambda: nn.Sequential(
-        nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8, affine=False), nn.ReLU(), nn.Flatten(), nn.Linear(128, 3)
+    "rms": (lambda: nn.Sequential(nn.Linear(6, 8), nn.RMSNorm(8), nn.Linear(8, 3)), (6,), {"SlimRMSNorm"}),
+    "group": (
+        lambda: nn.Sequential(nn.Conv2d(3, 8, 3), nn.GroupNorm(2, 8), nn.Flatten(), nn.Linear(32, 3)),
+        (3, 4, 4),
+        {"SlimGroupNorm"},
     ),
-    "scales": lambda: nn.Sequential(
-        *(nn.Conv2d(3, 8, 3), nn.Tanh(), nn.BatchNorm2d(8), nn.Conv2d(8, 6, 3)),
-        *(nn.Tanh(), nn.Flatten(), nn.Linear(24, 3)),
+    "batch, without weights": (
+        lambda: nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8, affine=False), nn.ReLU(), nn.Flatten(), nn.Linear(32, 3)),
+        (3, 4, 4),
+        set(),
     ),
+    "grouped convolution": (
+        lambda: nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 3, groups=4), nn.Flatten(), nn.Linear(32, 3)),
+        (3, 4, 4),
+        set(),
+    ),
+    "attention of torch": (
+        lambda: nn.Sequential(nn.TransformerEncoderLayer(12, 4, 10, batch_first=True), nn.Flatten(), nn.Linear(60, 3)),
+        (5, 12),
+        {"SlimAttention"},
+    ),
+    "fused attention": (lambda: nn.Sequential(Fused(), nn.Flatten(), nn.Linear(60, 3)), (5, 12), {"SlimSelfAttention"}),
 }
 
 
-@pytest.mark.parametrize("name", AWKWARD)
-def test_what_compaction_adds_comes_back(name, tmp_path):
+@pytest.mark.parametrize("name", REPLACED)
+def test_modules_that_compaction_has_put_in_come_back(name, tmp_path):
+    make, shape, modules = REPLACED[name]
     torch.manual_seed(0)
-    net, x = AWKWARD[name](), torch.randn(4, 3, 6, 6)
-    for module in net:
-        if isinstance(module, nn.BatchNorm2d) and module.bias is not None:
-            nn.init.normal_(module.bias)
-    small = compact(pruned(net), x)
-    structure = structure_of(small)[0]
-    assert structure.scales or structure.biases or structure.affine
-    assert same(small, load_compact(AWKWARD[name](), save_compact(small, tmp_path), x), x)
+    net, x = make(), torch.randn(4, *shape)
+    small = compact(pruned(net, share=0.6, example_inputs=x), x)
+    assert sum(p.numel() for p in small.parameters()) < sum(p.numel() for p in net.parameters())
+    assert {type(m).__name__ for m in small.modules() if type(m).__name__.startswith("Slim")} == modules
+    folder = save_compact(small, tmp_path)
+    for inputs in (x, None):  # nothing need be run
+        back = load_compact(make(), folder, inputs)
+        assert same(small, back, x)
+        assert [type(m) for m in back.modules()] == [type(m) for m in small.modules()]
+
+
+def test_what_had_to_stay_comes_back(tmp_path):
+    """A forward that counts on a size: the layer is switched off, not cut, and the file tells so."""
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Conv2d(3, 6, 3), nn.Linear(96, 3)
+
+        def forward(self, x):
+            return self.b(self.a(x).reshape(-1, 96))
+
+    x = torch.randn(2, 3, 6, 6)
+    small = compact(pruned(Net(), names=["a"], example_inputs=x), x)
+    (structure,) = structure_of(small)
+    assert structure.kept == {} and list(structure.left) == ["a"]
+    back = load_compact(Net(), save_compact(small, tmp_path), x)
+    assert same(small, back, x) and structure_of(back) == [structure]
+
+
+def test_modules_that_look_at_their_version_come_back(tmp_path):
+    """State of modules has versions beside the weights, which some look at when they are loaded."""
+
+    class Versioned(nn.Linear):
+        _version = 3
+
+        def _load_from_state_dict(self, state, prefix, metadata, *rest):
+            assert metadata.get("version") == 3
+            super()._load_from_state_dict(state, prefix, metadata, *rest)
+
+    make = lambda: nn.Sequential(Versioned(10, 8), nn.ReLU(), nn.Linear(8, 3))  # noqa: E731
+    small = compact(pruned(make()), example("mlp"))
+    assert same(small, load_compact(make(), save_compact(small, tmp_path)), example("mlp"))
+
+
+def test_state_that_is_no_tensor_is_refused(tmp_path):
+    class Counting(nn.Linear):
+        def get_extra_state(self):
+            return {"calls": 3}
+
+        def set_extra_state(self, state):
+            pass
+
+    small = compact(pruned(nn.Sequential(Counting(10, 8), nn.ReLU(), nn.Linear(8, 3))), example("mlp"))
+    with pytest.raises(ValueError, match="state of tensors alone; '0._extra_state' is a dict"):
+        save_compact(small, tmp_path)
 
 
 def test_two_compactions_come_back(tmp_path):
@@ -114,7 +193,16 @@ def test_structure_is_plain_data(saved):
     about = json.loads((saved / "structure.json").read_text())
     assert about["format_version"] == FORMAT_VERSION and about["torch_version"] == str(torch.__version__)
     (one,) = about["compactions"]
-    assert [(s["layer"], s["n"]) for s in one["layers"]] == [("0", 12), ("2", 9)]
+    assert {name: s["n"] for name, s in one["sites"].items()} == {"0": 12, "2": 9}
+    first, second = (one["sites"][name]["kept"] for name in "02")
+    assert one["kept"] == {
+        "0.weight": {"0": first},
+        "0.bias": {"0": first},
+        "2.weight": {"0": second, "1": first},
+        "2.bias": {"0": second},
+        "4.weight": {"1": second},
+    }
+    assert one["norms"] == one["attention"] == one["sizes"] == one["left"] == {}
 
 
 # --- files that are wrong ------------------------------------------------------------------------------------------
@@ -153,39 +241,64 @@ def test_files_of_two_networks(saved, tmp_path):
         load_compact(made("mlp"), saved, example("mlp"))
 
 
-@pytest.mark.parametrize("version", [FORMAT_VERSION + 1, 0, "1", None, True, 1.0])
+@pytest.mark.parametrize("version", [FORMAT_VERSION + 1, 1, 0, "1", None, True, 1.0])
 def test_versions(saved, version):
     change(saved, format_version=version)
-    message = "a newer activebmr wrote it" if version == FORMAT_VERSION + 1 else "whole format_version >= 1; got"
+    message = "whole format_version >= 1; got"
+    if version == FORMAT_VERSION + 1:
+        message = "a newer activebmr wrote it"
+    elif type(version) is int and version == 1:
+        message = "must have format_version 2; got 1: .*compact again"
     with pytest.raises(ValueError, match=message):
         load_compact(made("mlp"), saved, example("mlp"))
 
 
-@pytest.mark.parametrize("kept", [[], [0, 0], [1, 0], [0, 12], [-1, 0], [0.0], "01", None, [True]], ids=lambda kept: str(kept))
-def test_kept_indices(saved, kept):
+BAD_KEPT = [[], [0, 0], [1, 0], [0, 12], [-1, 0], [0.0], "01", None, [True]]
+
+
+@pytest.mark.parametrize("kept", BAD_KEPT, ids=str)
+@pytest.mark.parametrize("where", ["sites", "kept", "norms"])
+def test_kept_indices(saved, where, kept):
     about = json.loads((saved / "structure.json").read_text())
-    about["compactions"][0]["layers"][0]["kept"] = kept
+    one, message = about["compactions"][0], "must have kept indices"
+    if where == "sites":
+        one["sites"]["0"]["kept"] = kept
+    elif where == "kept":
+        one["kept"]["0.weight"]["0"] = kept
+        message += "|net must have at least 13 entries along axis 0 of '0.weight'"  # the file does not say how many there were
+    else:
+        one["norms"]["0"] = {"kind": "layer", "axis": -1, "total": 12, "kept": kept}
     change(saved, **about)
-    with pytest.raises(ValueError, match="must have kept indices"):
+    with pytest.raises(ValueError, match=message):
         load_compact(made("mlp"), saved, example("mlp"))
 
 
-@pytest.mark.parametrize(
-    "compactions",
-    [None, [3], [{}], [{"layers": []}], "full"],
-)
+@pytest.mark.parametrize("compactions", [None, [3], [{}], [{"sites": {}}], "full"])
 def test_other_contents(saved, compactions):
     change(saved, compactions=compactions)
     with pytest.raises(ValueError, match="structure.json must have"):
         load_compact(made("mlp"), saved, example("mlp"))
 
 
+ATTENTION = {"fused": "a", "out": "b", "head_dim": 2, "order": "part head", "causal": False}
+NORM = {"kind": "layer", "axis": -1, "total": 12, "kept": [0, 1]}
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        *(("layers", {}), ("layers", [3]), ("layers", [{"n": 2, "kept": [0]}]), ("heads", []), ("heads", {"a": None})),
-        *(("scales", {"0": 3}), ("scales", {"0": [0]}), ("scales", []), ("affine", [1]), ("biases", "0"), ("left", None)),
+        *(("sites", v) for v in ([], [3], {"0": 3}, {"0": {"n": 2}}, {"0": {"n": 0, "kept": [0]}})),
+        *(("kept", v) for v in ([], {"0.weight": [0]}, {"0.weight": {"first": [0]}}, {"0.weight": {"-1": [0]}})),
+        *(("norms", {"0": {**NORM, **v}}) for v in ({"kind": "batch"}, {"axis": "-1"}, {"total": 0}, {"total": 1})),
+        *(
+            ("attention", {"0": {**ATTENTION, **v}})
+            for v in ({"head_dim": 0}, {"head_dim": True}, {"fused": 3}, {"order": "tail"})
+        ),
+        *(("sizes", {"0": {"n": v}}) for v in ("3", 0, [0.5], None)),
+        *(("norms", None), ("attention", []), ("attention", {"0": None}), ("attention", {"0": {"fused": "a"}})),
+        *(("sizes", 3), ("sizes", {"0": 3}), ("left", None), ("left", "0"), ("left", {"0": [0]})),
     ],
+    ids=str,
 )
 def test_other_structures(saved, key, value):
     about = json.loads((saved / "structure.json").read_text())
@@ -195,13 +308,35 @@ def test_other_structures(saved, key, value):
         load_compact(made("mlp"), saved, example("mlp"))
 
 
-@pytest.mark.parametrize("key", ["scales", "affine", "biases"])
-def test_structures_of_layers_that_are_not_there(saved, key):
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("kept", {"none.weight": {"0": [0]}}, "net must have the parameter 'none.weight'; it has not"),
+        ("kept", {"0.weight": {"2": [0]}}, "net must have .* entries along axis 2 of '0.weight'"),
+        ("norms", {"none": NORM}, "net must have the module 'none'; it has not"),
+        ("norms", {"0": {**NORM, "kind": "group"}}, "net must have"),
+        ("norms", {"1": NORM}, "net must have"),
+        ("attention", {"none": {}}, "net must have the module 'none'; it has not"),
+        ("attention", {"0": {}}, "net must have an nn.MultiheadAttention in '0'; it is a Linear"),
+        ("attention", {"none": ATTENTION}, "net must have the module 'none'; it has not"),
+        ("sizes", {"none": {"n": 3}}, "net must have the module 'none'; it has not"),
+        ("sizes", {"0": {"forward": 3}}, "net must have"),
+    ],
+    ids=str,
+)
+def test_structures_of_what_is_not_there(saved, key, value, message):
     about = json.loads((saved / "structure.json").read_text())
-    about["compactions"][0][key] = {"none": [3]} if key == "scales" else ["none"]
+    about["compactions"][0][key] = value
     change(saved, **about)
-    with pytest.raises(ValueError, match="net must have the layer 'none'"):
+    with pytest.raises(ValueError, match=message):
         load_compact(made("mlp"), saved, example("mlp"))
+
+
+def test_metadata_of_the_state(saved):
+    for metadata in (3, {"0": 3}, {"0": {"version": [1]}}):
+        change(saved, state_metadata=metadata)
+        with pytest.raises(ValueError, match="must have state_metadata of plain values, by module"):
+            load_compact(made("mlp"), saved, example("mlp"))
 
 
 # --- networks that are wrong ---------------------------------------------------------------------------------------
@@ -212,19 +347,21 @@ def linears(*sizes):
 @pytest.mark.parametrize(
     ("net", "message"),
     [
-        (lambda: made("lenet"), "net must have the layer '0'; it has not"),
-        (lambda: linears(10, 13, 9, 4), "net must have 12 structures in '0'; it has 13"),
+        (lambda: made("lenet"), "net must have the parameter '0.weight'; it has not"),
+        (lambda: linears(10, 13, 9, 4), "net must have 12 .*'0.*; it has 13"),
         (lambda: linears(10, 12, 9, 3), "shape of '4.(weight|bias)' is .* not"),
         (lambda: linears(10, 12, 9, 4, 4), "the folder lacks '6.bias'"),
-        (lambda: linears(10, 12, 9), "net must have the weights .*, and net has not"),
+        (lambda: linears(10, 12, 9), "net must have the parameter '4.weight'; it has not"),
+        (lambda: linears(10, 9, 9, 4), "net must have .*'0.*"),
         (lambda: linears(10, 12, 9, 4).double(), "dtype of '[024].(weight|bias)' is torch.float64, not torch.float32"),
     ],
 )
 def test_other_networks(saved, net, message):
     dtype = torch.float64 if "float64" in message else torch.float32
-    x = example("lenet") if "layer" in message else torch.randn(2, 10, dtype=dtype)
-    with pytest.raises(ValueError, match=message):
-        load_compact(net(), saved, x)
+    x = example("lenet") if "'0.weight'; it has not" in message else torch.randn(2, 10, dtype=dtype)
+    for inputs in (x, None):
+        with pytest.raises(ValueError, match=message):
+            load_compact(net(), saved, inputs)
 
 
 def test_wrong_arguments(tmp_path, saved):
@@ -232,6 +369,8 @@ def test_wrong_arguments(tmp_path, saved):
         save_compact(made("mlp"), tmp_path)
     with pytest.raises(TypeError, match="net must be a torch.nn.Module; got str"):
         load_compact("mlp", saved, example("mlp"))
+    with pytest.raises(Exception, match="cannot be multiplied"):  # what does not fit is found now
+        load_compact(made("mlp"), saved, torch.randn(2, 11))
 
 
 # --- ONNX ----------------------------------------------------------------------------------------------------------

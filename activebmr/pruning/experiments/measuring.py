@@ -11,10 +11,11 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from activebmr.pruning.data.batches import call
 from activebmr.pruning.data.modes import evaluating
 from activebmr.pruning.structures.attach import NoisyModule
 from activebmr.pruning.structures.compaction import structure_of
-from activebmr.pruning.units.inputs import Inputs, call, check_inputs
+from activebmr.pruning.units.inputs import Inputs, check_inputs
 
 __all__ = ["CompactionReport", "Comparison", "Measurement", "compaction_report", "compare", "measure"]
 

@@ -17,9 +17,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from activebmr.pruning.data.batches import call
 from activebmr.pruning.data.modes import evaluating
 from activebmr.pruning.structures.cutting import Structure, cut, structure_of
-from activebmr.pruning.units.inputs import Inputs, call
+from activebmr.pruning.units.inputs import Inputs
 
 __all__ = ["FORMAT_VERSION", "load_compact", "save_compact"]
 

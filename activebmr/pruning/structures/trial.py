@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from activebmr.pruning.data.batches import call
 from activebmr.pruning.data.holding import release_weights
 from activebmr.pruning.data.modes import evaluating
 from activebmr.pruning.structures.cutting import Structure, cut, structure_for, without_shortcuts
-from activebmr.pruning.units.inputs import Inputs, call
+from activebmr.pruning.units.inputs import Inputs
 from activebmr.pruning.units.norms import slim_norm
 from activebmr.pruning.units.plan import Plan
 

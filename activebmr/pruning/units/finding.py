@@ -19,10 +19,11 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
+from activebmr.pruning.data.batches import call
 from activebmr.pruning.data.modes import evaluating
 from activebmr.pruning.units.attention import SlimSelfAttention, fused_attention
 from activebmr.pruning.units.following import Follower, follow
-from activebmr.pruning.units.inputs import Inputs, call, doubled, examples_in, tensors
+from activebmr.pruning.units.inputs import Inputs, doubled, examples_in, tensors
 from activebmr.pruning.units.plan import Plan, Reading, Site
 
 __all__ = ["plan_of"]

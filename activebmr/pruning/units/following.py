@@ -19,8 +19,9 @@ from torch.nn.utils.parametrize import is_parametrized
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from activebmr.pruning.data.batches import call
 from activebmr.pruning.units.atoms import Atoms
-from activebmr.pruning.units.inputs import Inputs, call
+from activebmr.pruning.units.inputs import Inputs
 from activebmr.pruning.units.norms import kind_of_norm
 from activebmr.pruning.units.notes import Layer, NormRead, Note, Read, SizeSeen, View, Work, indices
 from activebmr.pruning.units.operations import apply_rule, count

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from activebmr.pruning.data.batches import call
 from activebmr.pruning.data.modes import evaluating
 
-__all__ = ["Inputs", "call", "check_inputs", "doubled", "examples_in", "guessed", "tensors"]
+__all__ = ["Inputs", "check_inputs", "doubled", "examples_in", "guessed", "tensors"]
 
 Inputs = Tensor | tuple[Any, ...] | list[Any] | dict[str, Any]
 """Example inputs: a tensor, a sequence of positional arguments, or a mapping of keyword arguments."""

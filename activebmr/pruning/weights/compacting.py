@@ -8,11 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from activebmr.pruning.data.batches import call
 from activebmr.pruning.data.modes import evaluating
 from activebmr.pruning.structures.attach import attach_noise
 from activebmr.pruning.structures.compaction import cut_out
 from activebmr.pruning.structures.trial import copied, exactly, fold, probes_of
-from activebmr.pruning.units.inputs import Inputs, call, check_inputs
+from activebmr.pruning.units.inputs import Inputs, check_inputs
 from activebmr.pruning.units.plan import Plan
 from activebmr.pruning.weights.bayes import BayesianModule
 
