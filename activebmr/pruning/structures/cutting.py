@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from activebmr.pruning.units.attention import SlimAttention, self_attention
 from activebmr.pruning.units.norms import slim_norm
 from activebmr.pruning.units.plan import Plan
+from activebmr.pruning.units.shapes import resize, resized_sizes
 
 __all__ = ["Structure", "count_of", "cut", "others", "structure_for", "structure_of", "without_shortcuts"]
 
@@ -31,6 +32,8 @@ class Structure:
         norms: normalisations that are replaced: ``{"kind", "axis", "total": units before, "kept": their indices}``.
         attention: modules that become `SlimAttention` (``{}``) or `SlimSelfAttention`, and what it needs to know.
         sizes: by module, attributes in its own code and their new values.
+        shapes: by module, by number of a call in its code that names sizes, by axis, the size it is to name
+            (`activebmr.pruning.units.shapes.resize`).
         left: by site and reason, structures that are gone and had to stay in place, switched off.
     """
 
@@ -39,6 +42,7 @@ class Structure:
     norms: dict[str, dict[str, Any]] = field(default_factory=dict)
     attention: dict[str, dict[str, Any]] = field(default_factory=dict)
     sizes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    shapes: dict[str, dict[str, dict[str, int]]] = field(default_factory=dict)
     left: dict[str, dict[str, list[int]]] = field(default_factory=dict)
 
 
@@ -73,7 +77,8 @@ def structure_for(net: nn.Module, plan: Plan, alive: np.ndarray, scaled: set[str
     Args:
         alive: by structure of all sites, whether it stays.
         scaled: normalisations that get a factor of each unit, whatever goes.
-        guess: which of several readings of the sizes in users' code to try, 0 or 1.
+        guess: what to do about sizes in users' code: renew those that modules hold in attributes, 0 if operations met them, 1
+            numbers of heads alone, 2 also widths of inputs; 3: name others in calls.
     """
     out = Structure()
     for name, site in plan.sites.items():
@@ -95,8 +100,30 @@ def structure_for(net: nn.Module, plan: Plan, alive: np.ndarray, scaled: set[str
     for name, about in plan.attention.items():
         if {f"{name}.{about['fused']}", f"{name}.{about['out']}"} & cut_in:
             out.attention[name] = about
-    out.sizes = {k: v for k, v in _sizes(net, plan, alive, guess).items() if k not in out.attention}
+    out.sizes = {k: v for k, v in _sizes(net, plan, alive, guess).items() if k not in out.attention} if guess < 3 else {}
+    out.shapes = {k: v for k, v in _shapes(net, plan, alive).items() if k not in out.attention and (guess == 3 or _has(net, k))}
     return out
+
+
+def _has(net: nn.Module, name: str) -> bool:
+    return resized_sizes(net.get_submodule(name)) is not None
+
+
+def _shapes(net: nn.Module, plan: Plan, alive: np.ndarray) -> dict[str, dict[str, dict[str, int]]]:
+    """Sizes to be named by calls in the code of modules in which one of them changes."""
+    out: dict[str, dict[str, dict[str, int]]] = {}
+    changed = set()
+    for module, call, axis, units in plan.shapes:
+        left = int(((units < 0) | alive[units]).any(axis=1).sum())
+        if left != len(units) or _has(net, module):
+            changed.add(module)
+        axes = out.setdefault(module, {}).setdefault(str(call), {})
+        axes[str(axis)] = min(left, axes.get(str(axis), left))
+    return {
+        module: calls
+        for module, calls in out.items()
+        if module in changed and not isinstance(net.get_submodule(module), _KNOWN)
+    }
 
 
 _KNOWN = (nn.Linear, nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase, nn.Embedding, nn.RNNBase, nn.MultiheadAttention)
@@ -105,7 +132,9 @@ _KNOWN = (nn.Linear, nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase, nn
 def _sizes(net: nn.Module, plan: Plan, alive: np.ndarray, guess: int) -> dict[str, dict[str, Any]]:
     """New values of sizes that modules hold in attributes of their own: number of heads, width, sizes of parts."""
     seen: dict[str, dict[int, set[int]]] = {}
-    for module, size, units in plan.sizes:
+    for module, size, units, given in plan.sizes:
+        if given and guess < 2:
+            continue
         left = int(((units < 0) | alive[units]).any(axis=1).sum())
         seen.setdefault(module, {}).setdefault(size, set()).add(left)
     out: dict[str, dict[str, Any]] = {}
@@ -124,7 +153,7 @@ def _sizes(net: nn.Module, plan: Plan, alive: np.ndarray, guess: int) -> dict[st
 
 def _renewed(key: str, value: Any, sizes: Mapping[int, set[int]], guess: int) -> Any:
     if isinstance(value, (tuple, list)) and all(isinstance(v, int) for v in value) and value:
-        return [_renewed(key, v, sizes, guess) for v in value] if guess == 0 else value
+        return [_renewed(key, v, sizes, guess) for v in value] if guess != 1 else value
     if not isinstance(value, int) or isinstance(value, bool) or value not in sizes:
         return value
     counts_heads = re.search(r"head|group", key) is not None and re.search(r"dim|size|width|chan|feat", key) is None
@@ -165,6 +194,8 @@ def cut(net: nn.Module, structure: Structure) -> None:
     for name, module in net.named_modules():
         if isinstance(module, SlimAttention) or any(key.rpartition(".")[0] == name for key in kept):
             _sync(module)
+    for name, calls in structure.shapes.items():
+        resize(_module(net, name), {int(k): {int(a): n for a, n in axes.items()} for k, axes in calls.items()})
     for name, attributes in structure.sizes.items():
         module = _module(net, name)
         for key, value in attributes.items():

@@ -168,7 +168,7 @@ def _structure(path: Path, data: Any) -> Structure:
             f"{path} must have compactions with {sorted(keys)}; got {data if not isinstance(data, dict) else list(data)}"
         )
     structure = Structure(**data)
-    for key in ("sites", "kept", "norms", "attention", "sizes", "left"):
+    for key in ("sites", "kept", "norms", "attention", "sizes", "shapes", "left"):
         value = getattr(structure, key)
         if not isinstance(value, dict) or not all(isinstance(v, dict) for v in value.values()):
             raise ValueError(f"{path} must have a mapping of mappings in {key}; got {value!r}")
@@ -186,6 +186,11 @@ def _structure(path: Path, data: Any) -> Structure:
         if step.get("kind") not in ("layer", "rms", "group") or type(step.get("axis")) is not int:
             raise ValueError(f"{path} must have kind and axis in norms; got {step!r}")
         _check_kept(path, step.get("kept"), step.get("total"))
+    for calls in structure.shapes.values():
+        for call_, axes in calls.items():
+            good = isinstance(axes, dict) and all(str(a).isdecimal() and _is_size(n) for a, n in axes.items())
+            if not str(call_).isdecimal() or not good:
+                raise ValueError(f"{path} must have sizes by axis by call in shapes; got {calls!r}")
     for attributes in structure.sizes.values():
         for value in attributes.values():
             if not (_is_size(value) or (isinstance(value, list) and all(type(v) is int for v in value))):

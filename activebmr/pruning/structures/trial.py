@@ -22,7 +22,7 @@ from activebmr.pruning.units.plan import Plan
 
 __all__ = ["agree", "copied", "cut_down", "exactly", "fold", "outputs_of", "probes_of", "removable"]
 
-GUESSES = 2  # ways to read sizes in users' code; see `structure_for`
+GUESSES = 4  # ways to read sizes in users' code; see `structure_for`
 
 
 @contextmanager
@@ -132,8 +132,12 @@ def cut_down(
     """A copy of a folded network with structures cut out, and what was done; or why it cannot be."""
     reason = ""
     scaled = {name for name in plan.norms if hasattr(net.get_submodule(name), "total")}
+    tried: list[tuple[Any, Any]] = []
     for guess in range(GUESSES):
         structure = structure_for(net, plan, alive, scaled, guess)
+        if (structure.sizes, structure.shapes) in tried:
+            continue
+        tried.append((structure.sizes, structure.shapes))
         small = copy.deepcopy(net)
         try:
             cut(small, structure)
@@ -142,8 +146,6 @@ def cut_down(
             reason = reason or "the network does not compute the same without them"
         except Exception as error:  # a forward that counts on the sizes of its layers may raise anything
             reason = reason or f"the network cannot be run without them ({type(error).__name__}: {str(error)[:150]})"
-        if not structure.sizes:
-            break
     return reason
 
 

@@ -161,9 +161,11 @@ class _Planner:
         by_hand = {key: parts[key] for key in self.seen.by_hand if key in parts}
         readings = self._readings(number)
         norms = {name: (r.kind, r.axis, _numbers(number, r.ids)) for name, r in self.seen.norms.items() if _any(number, r.ids)}
-        sizes = [(s.module, s.size, _numbers(number, s.ids)) for s in self.seen.sizes]
+        sizes = [(s.module, s.size, _numbers(number, s.ids), s.given) for s in self.seen.sizes]
         work = [(w.constant, [_numbers(number, ids) for ids in w.axes]) for w in self.seen.work]
-        return Plan(made, self._left_out(made, why), readings, by_hand, norms, parts, columns, sizes, work, example)
+        shapes = [(s.module, s.call, s.axis, _numbers(number, s.ids)) for s in self.seen.shapes]
+        found = Plan(made, self._left_out(made, why), readings, by_hand, norms, parts, columns, sizes, work, example)
+        return replace(found, shapes=shapes)
 
     def _classes(self) -> tuple[list[np.ndarray], dict[int, str]]:
         """Classes that can go; and why others cannot."""

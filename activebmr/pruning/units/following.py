@@ -23,8 +23,9 @@ from activebmr.pruning.data.batches import call
 from activebmr.pruning.units.atoms import Atoms
 from activebmr.pruning.units.inputs import Inputs
 from activebmr.pruning.units.norms import kind_of_norm
-from activebmr.pruning.units.notes import Layer, NormRead, Note, Read, SizeSeen, View, Work, indices
+from activebmr.pruning.units.notes import Layer, NormRead, Note, Read, ShapeSeen, SizeSeen, View, Work, indices
 from activebmr.pruning.units.operations import apply_rule, count
+from activebmr.pruning.units.shapes import ShapeCalls
 
 __all__ = ["Follower", "follow"]
 
@@ -36,6 +37,7 @@ class _Call:
     module: nn.Module
     inputs: dict[int | str, Tensor]
     norm: str | None = None
+    shapes: int = 0  # calls that name sizes, so far
 
 
 @dataclass(eq=False)
@@ -47,7 +49,7 @@ class Follower(TorchDispatchMode):  # type: ignore[misc]
         reads: tensors that enter modules which read them, by module.
         by_hand: parameters and the axis along which they are read other than by a module to which the units were handed.
         norms: normalisations over units.
-        views, sizes, work: see there.
+        views, sizes, work, shapes: see there.
         impure: modules that did other things with what they were handed than read it.
         handed: by module, the weights that read what it was handed, and along which axis.
     """
@@ -60,6 +62,7 @@ class Follower(TorchDispatchMode):  # type: ignore[misc]
     views: list[View] = field(default_factory=list)
     sizes: list[SizeSeen] = field(default_factory=list)
     work: list[Work] = field(default_factory=list)
+    shapes: list[ShapeSeen] = field(default_factory=list)
     impure: set[str] = field(default_factory=set)
     handed: dict[str, set[tuple[str, int]]] = field(default_factory=dict)
 
@@ -70,6 +73,7 @@ class Follower(TorchDispatchMode):  # type: ignore[misc]
         self._calls: list[_Call] = []
         self._count = 0
         self._paused = 0
+        self._looking = False  # while this looks at modules itself
         self.before: tuple[Note | None, tuple[int, ...]] | None = None
         self.names = {id(m): name for name, m in self.net.named_modules()}
         self.first_names = {id(t): name for name, t in self.atoms.tensors.items()}
@@ -147,6 +151,18 @@ class Follower(TorchDispatchMode):  # type: ignore[misc]
                 held.append(Read(module, place, layer.ids, note.examples if note is not None else None))
 
     def _enter(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+        with self._alone():
+            self._entered(module, args, kwargs)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        was, self._looking = self._looking, True
+        try:
+            yield
+        finally:
+            self._looking = was
+
+    def _entered(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         self._count += 1
         inputs: dict[int | str, Tensor] = {i: a for i, a in enumerate(args) if isinstance(a, Tensor)}
         inputs |= {k: a for k, a in kwargs.items() if isinstance(a, Tensor)}
@@ -156,18 +172,39 @@ class Follower(TorchDispatchMode):  # type: ignore[misc]
                 known = self.note_of(tensor)
                 if known is not None:
                     self.note(tensor, replace(known, entered=made.number))
-                    self.record_sizes(made.name, known, tensor.shape)
+                    self.record_sizes(made.name, known, tensor.shape, given=True)
             made.norm = self._norm(module, inputs)
         self._calls.append(made)
         if made.norm is not None:
             self._paused += 1
 
-    def record_sizes(self, module: str, note: Note, shape: Sequence[int]) -> None:
+    def record_sizes(self, module: str, note: Note, shape: Sequence[int], given: bool = False) -> None:
         """Sizes of axes along which units lie: a module may hold them in attributes of its own."""
         for layer in note.layers:
             for axis in layer.axes if not layer.own else ():
                 ids = layer.ids.movedim(axis, 0)
-                self.sizes.append(SizeSeen(module, int(shape[axis]), ids.reshape(len(ids), -1)))
+                self.sizes.append(SizeSeen(module, int(shape[axis]), ids.reshape(len(ids), -1), given))
+
+    def noted_shape(self, out: Any, axis: int) -> None:
+        """A call in the module's own code has named sizes."""
+        if self._looking:
+            return
+        call = self._calls[-1].shapes if self._calls else 0
+        for outer in self._calls:
+            outer.shapes += 1
+        if self._paused or not self._calls:
+            return
+        parts = [out] if isinstance(out, Tensor) else list(out[:1])
+        with self._alone():
+            self._note_shape(parts, call)
+
+    def _note_shape(self, parts: list[Tensor], call: int) -> None:
+        for x in parts:
+            note = self.note_of(x)
+            for layer in note.layers if note is not None else ():
+                for a in layer.axes if not layer.own else ():
+                    ids = layer.ids.movedim(a, 0)
+                    self.shapes.append(ShapeSeen(self.here, call, a, ids.reshape(len(ids), -1)))
 
     def _norm(self, module: nn.Module, inputs: dict[int | str, Tensor]) -> str | None:
         """The kind of a normalisation over units whose inside need not be followed."""
@@ -182,6 +219,10 @@ class Follower(TorchDispatchMode):  # type: ignore[misc]
             self._paused -= 1
 
     def _leave(self, module: nn.Module, output: Any) -> None:
+        with self._alone():
+            self._left(module, output)
+
+    def _left(self, module: nn.Module, output: Any) -> None:
         made = self._calls.pop()
         if made.norm is None:
             return
@@ -291,7 +332,7 @@ def follow(net: nn.Module, inputs: Inputs, examples: int | None, atoms: Atoms | 
 
     with torch.no_grad(), found.watching():
         inputs = tree_map_only(Tensor, given, inputs)
-        with found:
+        with found, ShapeCalls(found.noted_shape):
             outputs = call(net, inputs)
     for tensor in tree_leaves(outputs):
         note = found.note_of(tensor)

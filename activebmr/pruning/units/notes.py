@@ -13,7 +13,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Layer", "NormRead", "Note", "Read", "SizeSeen", "View", "Work", "aligned", "compact", "indices", "moved"]
+__all__ = [
+    "Layer",
+    "NormRead",
+    "Note",
+    "Read",
+    "ShapeSeen",
+    "SizeSeen",
+    "View",
+    "Work",
+    "aligned",
+    "compact",
+    "indices",
+    "moved",
+]
 
 
 @dataclass(frozen=True)
@@ -92,10 +105,28 @@ class View:
 
 @dataclass(frozen=True)
 class SizeSeen:
-    """A size that an operation in a module's own code was given or met, and the atoms ``(size, ...)`` that make it up."""
+    """A size that an operation in a module's own code was given or met, or that of what the module was ``given``, and the atoms
+    ``(size, ...)`` that make it up.
+    """
 
     module: str
     size: int
+    ids: Tensor
+    given: bool = False
+
+
+@dataclass(frozen=True)
+class ShapeSeen:
+    """An axis of what a call that names sizes returned, and the atoms ``(size, ...)`` along it.
+
+    Attributes:
+        module: in whose code it stands.
+        call: its number among such calls in one call of the module, those of modules inside included.
+    """
+
+    module: str
+    call: int
+    axis: int
     ids: Tensor
 
 

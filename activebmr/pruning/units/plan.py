@@ -74,8 +74,9 @@ class Plan:
         norms: by module: kind, axis from behind, structures along it.
         parts: by tensor and axis, as in `Site`, for all sites together.
         columns: those of ``parts`` along which structures are read.
-        sizes: sizes in the code of modules: module, size, structures that make it up.
+        sizes: sizes in the code of modules: module, size, structures that make it up, whether it is that of what it was given.
         work: floating-point operations: constant, and by axis its size and structures ``(size, k)``.
+        shapes: sizes that calls in the code of modules name: module, number of the call, axis, structures ``(size, k)``.
         attention: modules that `SlimSelfAttention` can stand for, and what it needs to know.
         example: index of the input tensor (in order) on whose first axis examples lie, its number of axes, or None.
     """
@@ -87,10 +88,11 @@ class Plan:
     norms: dict[str, tuple[str, int, np.ndarray]]
     parts: dict[tuple[str, int], np.ndarray]
     columns: set[tuple[str, int]]
-    sizes: list[tuple[str, int, np.ndarray]]
+    sizes: list[tuple[str, int, np.ndarray, bool]]
     work: list[tuple[int, list[np.ndarray]]]
     example: tuple[int, int] | None
     attention: dict[str, dict[str, Any]] = field(default_factory=dict)
+    shapes: list[tuple[str, int, int, np.ndarray]] = field(default_factory=list)
 
     @property
     def n(self) -> int:
@@ -122,8 +124,9 @@ def restricted(plan: Plan, names: Iterable[str], left_out: Mapping[str, str] | N
         norms={key: (kind, axis, units) for key, (kind, axis, old) in plan.norms.items() if some(units := new[old])},
         parts=parts,
         columns={key for key in plan.columns if key in parts},
-        sizes=[(module, size, new[old]) for module, size, old in plan.sizes],
+        sizes=[(module, size, new[old], given) for module, size, old, given in plan.sizes],
         work=[(c, [new[old] for old in axes]) for c, axes in plan.work],
+        shapes=[(module, call, axis, new[old]) for module, call, axis, old in plan.shapes],
     )
 
 
