@@ -112,18 +112,19 @@ def _has(net: nn.Module, name: str) -> bool:
 def _shapes(net: nn.Module, plan: Plan, alive: np.ndarray) -> dict[str, dict[str, dict[str, int]]]:
     """Sizes to be named by calls in the code of modules in which one of them changes."""
     out: dict[str, dict[str, dict[str, int]]] = {}
-    changed = set()
+    changed, seen = set(), set()
     for module, call, axis, units in plan.shapes:
+        if module not in out:
+            before = resized_sizes(net.get_submodule(module)) or {}  # of an earlier compaction
+            out[module] = {str(k): {str(a): n for a, n in axes.items()} for k, axes in before.items()}
+            changed |= {module} if before else set()
         left = int(((units < 0) | alive[units]).any(axis=1).sum())
-        if left != len(units) or _has(net, module):
+        if left != len(units):
             changed.add(module)
-        axes = out.setdefault(module, {}).setdefault(str(call), {})
-        axes[str(axis)] = min(left, axes.get(str(axis), left))
-    return {
-        module: calls
-        for module, calls in out.items()
-        if module in changed and not isinstance(net.get_submodule(module), _KNOWN)
-    }
+        axes, key = out[module].setdefault(str(call), {}), (module, call, axis)
+        axes[str(axis)] = min(left, axes[str(axis)]) if key in seen else left
+        seen.add(key)
+    return {m: calls for m, calls in out.items() if m in changed and not isinstance(net.get_submodule(m), _KNOWN)}
 
 
 _KNOWN = (nn.Linear, nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase, nn.Embedding, nn.RNNBase, nn.MultiheadAttention)

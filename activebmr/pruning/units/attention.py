@@ -138,7 +138,11 @@ def fused_attention(module: nn.Module, x: Tensor, out: Any) -> dict[str, Any] | 
     counts = {v for k, v in vars(module).items() if "head" in k and isinstance(v, int) and not isinstance(v, bool) and v > 1}
     if not counts or x.dim() != 3 or not isinstance(out, Tensor) or isinstance(module, (nn.MultiheadAttention, SlimAttention)):
         return None
+    if any(p is not None for p in module._parameters.values()):  # weights of its own, which may be 0 just now
+        return None
     layers = [n for n, c in module.named_children() if isinstance(getattr(c, "weight", None), Tensor) and c.weight.dim() == 2]
+    if any(next(c.parameters(), None) is not None for n, c in module.named_children() if n not in layers) or len(layers) != 2:
+        return None
     for fused in layers:
         try:
             width = getattr(module, fused)(x).shape[-1]
