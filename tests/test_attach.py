@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 import torch.nn.functional as F  # noqa: E402, N812
 from torch import nn  # noqa: E402
 
-from activebmr.pruning import BMRS_N, BMRS_U, L2Norm, attach_noise  # noqa: E402
+from activebmr.pruning import BMRS_N, BMRS_U, L2Norm, attach_noise, compact  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -348,6 +348,16 @@ def test_exclude_must_name_modules():
         attach_noise(mlp(), exclude=["0", "2"])
 
 
+def test_exclude_that_leaves_nothing_out_is_refused():
+    """A layer under its second name is the same layer; what writes no structures cannot keep any."""
+    net = Branching()
+    net.again = net.a
+    noisy = attach_noise(net, exclude=["again"], example_inputs=flat())
+    assert list(noisy.sites) == ["b"] and noisy.left_out["a"] == "it is excluded"
+    with pytest.raises(ValueError, match="exclude must .*'1'"):
+        attach_noise(mlp(), exclude=["1"])
+
+
 def test_example_inputs_must_be_what_the_network_takes():
     with pytest.raises(ValueError, match="example_inputs must be what net can be called with; it raises RuntimeError: mat1"):
         attach_noise(mlp(), example_inputs=torch.randn(2, 5))
@@ -365,7 +375,7 @@ def test_example_inputs_must_be_what_the_network_takes():
         assert list(attach_noise(Two(), example_inputs=example_inputs).sites) == ["a", "b"]
 
 
-@pytest.mark.parametrize("draws", [0, -1, 1.5, "many"])
+@pytest.mark.parametrize("draws", [0, -1, 1.5, "many", True])
 def test_draws_must_be_a_whole_number(draws):
     with pytest.raises(ValueError, match="draws must be a whole number"):
         attach_noise(mlp(), draws=draws)
@@ -379,6 +389,12 @@ def test_unknown_sites_and_masks_of_a_wrong_shape_are_refused():
         noisy.remove({"nosuch": torch.ones(3, dtype=torch.bool)})
     with pytest.raises(ValueError, match="must have shape \\(7,\\); got \\(6,\\)"):
         noisy.remove({"0": torch.ones(6, dtype=torch.bool)})
+    for mistaken in ({"nosuch": mask(7)}, {"0": mask(6)}, {"0": torch.ones(7)}):
+        with pytest.raises((ValueError, TypeError), match="must"):
+            noisy.cost("parameters", mistaken)
+        with pytest.raises((ValueError, TypeError), match="must"):
+            noisy.remove(mistaken)
+    assert noisy.n_removed == 0
 
 
 # --- wrapped, not changed ---------------------------------------------------------------------------------------------------
@@ -760,6 +776,29 @@ def test_one_draw_of_a_stream_is_for_all_that_read_it():
     assert len(inner.detach().nan_to_num().round(decimals=9).unique(dim=0)) == 9
 
 
+def test_a_stream_that_is_read_by_hand_as_well_has_one_draw_for_all():
+    """A weight that is multiplied itself is one for all examples, and so must be the draw wherever else the stream is read."""
+
+    class Both(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.c = nn.Linear(6, 5), nn.Linear(5, 4), nn.Linear(5, 4)
+
+        def forward(self, x):
+            x = self.a(x)
+            return self.b(x) + F.linear(x, self.c.weight)
+
+    net, x = Both().double(), torch.randn(9, 6, dtype=torch.float64)
+    noisy = spread(attach_noise(net, draws=None, example_inputs=x))
+    read = reading(net, "b")
+    out, h = noisy(x), net.a(x)
+    theta = read["b"] / h
+    torch.testing.assert_close(theta, theta[:1].expand_as(theta))
+    torch.testing.assert_close(out, F.linear(h * theta, net.b.weight + net.c.weight, net.b.bias))
+    noisy(x)
+    assert not torch.allclose(read["b"] / h, theta)
+
+
 def test_groups_for_an_optimiser_hold_every_parameter_once():
     noisy = attach_noise(Residual())
     net, noise = noisy.parameter_groups(1e-3)
@@ -862,3 +901,8 @@ def test_removing_a_structure_is_silencing_it_where_it_is_read(seed):
             for parameter in layer.parameters():
                 parameter.data[dead] = torch.randn_like(parameter.data[dead])
     torch.testing.assert_close(noisy(x), before, rtol=0, atol=0)
+    small, many = compact(noisy, x), torch.randn(100, 2, 6, 6)
+    with torch.no_grad():
+        torch.testing.assert_close(small(many), noisy(many))
+    n_left = sum(p.numel() for p in small.parameters())
+    assert n_left == noisy.cost("parameters") < noisy.cost_dense("parameters")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 
 import pytest
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("safetensors")
 
-from nets import SHAPES, made, pruned, to_sizes  # noqa: E402
+from nets import SHAPES, counts_on_a_size, made, pruned, to_sizes  # noqa: E402
 from torch import nn  # noqa: E402
 
 from activebmr.pruning.structures.compaction import compact, structure_of  # noqa: E402
@@ -60,6 +62,17 @@ def test_same_bits_come_back(name, tmp_path):
     assert all(torch.equal(before[k], v) for k, v in dense.state_dict().items())
 
 
+class Numbered(nn.Module):
+    """A forward with numbers in its calls."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c = nn.Conv2d(3, 6, 3), nn.Conv2d(6, 5, 1), nn.Linear(20, 3)
+
+    def forward(self, x):
+        return self.c(self.b(torch.relu(self.a(x)).view(-1, 6, 2, 2)).reshape(-1, 20))
+
+
 class Fused(nn.Module):
     """Attention whose code counts on the width of its inputs, so that `compact` must put another module in its place."""
 
@@ -102,6 +115,7 @@ REPLACED = {
         (5, 12),
         {"SlimAttention"},
     ),
+    "numbers in calls": (Numbered, (3, 4, 4), set()),
     "fused attention": (lambda: nn.Sequential(Fused(), nn.Flatten(), nn.Linear(60, 3)), (5, 12), {"SlimSelfAttention"}),
 }
 
@@ -118,25 +132,20 @@ def test_modules_that_compaction_has_put_in_come_back(name, tmp_path):
     for inputs in (x, None):  # nothing need be run
         back = load_compact(make(), folder, inputs)
         assert same(small, back, x)
-        assert [type(m) for m in back.modules()] == [type(m) for m in small.modules()]
+        assert [type(m).__name__ for m in back.modules()] == [type(m).__name__ for m in small.modules()]
+    assert isinstance(small, type(net)) and isinstance(back, type(net))
+    for twin in (copy.deepcopy(small), pickle.loads(pickle.dumps(small))):
+        assert same(small, twin, x) and structure_of(twin) == structure_of(small)
 
 
 def test_what_had_to_stay_comes_back(tmp_path):
     """A forward that counts on a size: the layer is switched off, not cut, and the file tells so."""
 
-    class Net(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.a, self.b = nn.Conv2d(3, 6, 3), nn.Linear(96, 3)
-
-        def forward(self, x):
-            return self.b(self.a(x).reshape(-1, 96))
-
     x = torch.randn(2, 3, 6, 6)
-    small = compact(pruned(Net(), names=["a"], example_inputs=x), x)
+    small = compact(pruned(counts_on_a_size(), share=0.5, names=["b"], example_inputs=x), x)
     (structure,) = structure_of(small)
-    assert structure.kept == {} and list(structure.left) == ["a"]
-    back = load_compact(Net(), save_compact(small, tmp_path), x)
+    assert structure.kept == {} and list(structure.left) == ["b"]
+    back = load_compact(counts_on_a_size(), save_compact(small, tmp_path), x)
     assert same(small, back, x) and structure_of(back) == [structure]
 
 
@@ -166,6 +175,25 @@ def test_state_that_is_no_tensor_is_refused(tmp_path):
     small = compact(pruned(nn.Sequential(Counting(10, 8), nn.ReLU(), nn.Linear(8, 3))), example("mlp"))
     with pytest.raises(ValueError, match="state of tensors alone; '0._extra_state' is a dict"):
         save_compact(small, tmp_path)
+
+
+def test_weights_that_are_tied_come_back_tied(tmp_path):
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed, self.fc1, self.fc2 = nn.Embedding(11, 6), nn.Linear(6, 8), nn.Linear(8, 6)
+            self.decode = nn.Linear(6, 11, bias=False)
+            self.decode.weight = self.embed.weight
+
+        def forward(self, x):
+            x = self.embed(x)
+            return self.decode(x + self.fc2(torch.relu(self.fc1(x))))
+
+    net, x = Tied(), torch.randint(0, 11, (4, 5))
+    small = compact(pruned(net, example_inputs=x), x)
+    back = load_compact(Tied(), save_compact(small, tmp_path), x)
+    assert same(small, back, x) and small.fc1.out_features < 8
+    assert small.decode.weight is small.embed.weight and back.decode.weight is back.embed.weight
 
 
 def test_two_compactions_come_back(tmp_path):
@@ -296,6 +324,7 @@ NORM = {"kind": "layer", "axis": -1, "total": 12, "kept": [0, 1]}
         ),
         *(("sizes", {"0": {"n": v}}) for v in ("3", 0, [0.5], None)),
         *(("norms", None), ("attention", []), ("attention", {"0": None}), ("attention", {"0": {"fused": "a"}})),
+        *(("shapes", v) for v in ([], {"0": [1]}, {"0": {"0": [3]}}, {"0": {"first": {"0": 3}}}, {"0": {"0": {"0": 0}}})),
         *(("sizes", 3), ("sizes", {"0": 3}), ("left", None), ("left", "0"), ("left", {"0": [0]})),
     ],
     ids=str,
@@ -320,6 +349,7 @@ def test_other_structures(saved, key, value):
         ("attention", {"0": {}}, "net must have an nn.MultiheadAttention in '0'; it is a Linear"),
         ("attention", {"none": ATTENTION}, "net must have the module 'none'; it has not"),
         ("sizes", {"none": {"n": 3}}, "net must have the module 'none'; it has not"),
+        ("shapes", {"none": {"0": {"1": 3}}}, "net must have the module 'none'; it has not"),
         ("sizes", {"0": {"forward": 3}}, "net must have"),
     ],
     ids=str,
