@@ -271,7 +271,7 @@ def test_parametrised_weights_stay_and_say_why():
     net = nn.Sequential(L(5, 6), T(), nn.utils.parametrizations.weight_norm(L(6, 7)), T(), L(7, 8), T(), L(8, 3))
     noisy = pruned(net, example_inputs=torch.randn(2, 5))
     assert list(noisy.sites) == ["4"]
-    assert all("parametrised" in noisy.left_out[name] for name in ("0", "2"))
+    assert "made in another way" in noisy.left_out["0"] and "parametrised" in noisy.left_out["2"]
     small = compact(noisy, torch.randn(2, 5))
     assert n_parameters(small) < n_parameters(net) and difference(noisy, small, torch.randn(50, 5))[0] < 1e-6
     with pytest.raises(ValueError, match="'2' is left out: .*parametrised"):

@@ -89,8 +89,7 @@ class NoisyModule(nn.Module):
 
     def __init__(self, net: nn.Module, plan: Plan, draws: int | None = 16) -> None:
         super().__init__()
-        if draws is not None and (not isinstance(draws, int) or draws < 1):
-            raise ValueError(f"draws must be a whole number >= 1, or None for one for each example; got {draws!r}")
+        _check_draws(draws)
         self.net, self.draws, self.plan = net, draws, plan
         self.noise = nn.ModuleDict({_key(name): Noise(site.n) for name, site in plan.sites.items()})
         self.noise.to(next(iter(net.parameters())).device)
@@ -126,6 +125,9 @@ class NoisyModule(nn.Module):
     # --- forward -------------------------------------------------------------------------------------------------------
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the network returns, with noise on its structures."""
+        for p in self._pending:
+            if not p.theta.requires_grad:  # nothing tells when its backward pass is over
+                p.close()
         self._pending = [p for p in self._pending if p.again]
         return self.with_theta(self._theta(self._examples(args, kwargs) if self.training else 1), *args, **kwargs)
 
@@ -208,10 +210,20 @@ class NoisyModule(nn.Module):
         noise = {"params": list(self.noise.parameters()), "lr": 10 * lr if noise_lr is None else noise_lr, "weight_decay": 0.0}
         return [{"params": list(self.net.parameters()), "lr": lr}, noise]
 
+    def _check_mask(self, name: str, mask: Any) -> None:
+        alive = self.of(name).alive
+        if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
+            kind = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
+            raise ValueError(f"the mask of {name!r} must be a tensor of truth values; got {kind}")
+        if mask.shape != alive.shape:
+            raise ValueError(f"the mask of {name!r} must have shape {tuple(alive.shape)}; got {tuple(mask.shape)}")
+
     # --- structures ----------------------------------------------------------------------------------------------------
     def alive(self, masks: Mapping[str, Tensor] | None = None) -> np.ndarray:
         """By structure of all sites ``(n,)``, whether it is left; of sites in ``masks`` as they say."""
         masks = masks or {}
+        for name, mask in masks.items():
+            self._check_mask(name, mask)
         found = [masks.get(name, self.of(name).alive).detach().cpu() for name in self.sites]
         out: np.ndarray = torch.cat(found).numpy().astype(bool)
         return out
@@ -270,9 +282,9 @@ class NoisyModule(nn.Module):
         """
         lost = {}
         for name, mask in dead.items():
+            self._check_mask(name, mask)
+        for name, mask in dead.items():
             noise = self.of(name)
-            if mask.shape != noise.alive.shape:
-                raise ValueError(f"dead[{name!r}] must have shape {tuple(noise.alive.shape)}; got {tuple(mask.shape)}")
             left = noise.alive & ~mask.to(noise.alive.device)
             if not left.any():
                 best = torch.where(noise.alive, noise.posterior.log_moment(1), torch.full_like(noise.mu, -torch.inf)).argmax()
@@ -303,6 +315,11 @@ class NoisyModule(nn.Module):
                 lines[-1] += f", only switched off: {site.stays}"
         lines += [f"{name}: left out, {reason}" for name, reason in self.left_out.items()]
         return "\n".join(lines)
+
+
+def _check_draws(draws: Any) -> None:
+    if draws is not None and (not isinstance(draws, int) or isinstance(draws, bool) or draws < 1):
+        raise ValueError(f"draws must be a whole number >= 1, or None for one for each example; got {draws!r}")
 
 
 def _key(name: str) -> str:
@@ -347,12 +364,15 @@ def attach_noise(
     if isinstance(net, (nn.DataParallel, nn.parallel.DistributedDataParallel)) or hasattr(net, "_orig_mod"):
         inner = "_orig_mod" if hasattr(net, "_orig_mod") else "module"
         raise ValueError(f"net must be the network itself, not a wrapper; hand over net.{inner} of this {type(net).__name__}")
-    if draws is not None and (not isinstance(draws, int) or draws < 1):
-        raise ValueError(f"draws must be a whole number >= 1, or None for one for each example; got {draws!r}")
+    _check_draws(draws)
     wanted = None if names is None else _module_names(net, names, "names")
     without = _module_names(net, exclude, "exclude")
     if wanted is not None and not wanted:
         raise ValueError("names must hold at least one module with structures, or be None for all; got none")
+    if isinstance(net, NoisyModule):
+        raise ValueError("net must be a network without noise; this one is a NoisyModule already")
+    if any(p.device.type == "meta" for p in net.parameters()):
+        raise ValueError("net must have weights, so that it can be run; its parameters are on the device 'meta'")
     if next(iter(net.parameters()), None) is None:
         raise ValueError("net must have a structure that can be pruned: it has no parameters")
     inputs = _inputs(net, example_inputs)
@@ -365,6 +385,7 @@ def attach_noise(
         raise ValueError(
             f"example_inputs must be what net can be called with; it raises {type(error).__name__}: {error}"
         ) from error
+    _check_excluded(net, found, without)
     plan = _checked(net, inputs, found, wanted)
     return _multiplying(net, inputs, plan, draws)
 
@@ -402,14 +423,23 @@ def _multiplying(net: nn.Module, inputs: Inputs, plan: Plan, draws: int | None) 
 
 
 def _module_names(net: nn.Module, names: Iterable[str], what: str) -> list[str]:
+    """Names of modules, each as `named_modules` has it first."""
     if isinstance(names, str):
         raise TypeError(f"{what} must be a list of names of modules; got the string {names!r}")
     modules, found = dict(net.named_modules(remove_duplicate=False)), list(names)
+    first = {id(module): name for name, module in net.named_modules()}
     for name in found:
-        if name not in modules:
-            near = next(iter(modules.keys() - {""}), "")
+        if name not in modules or name == "":
+            near = next((n for n in modules if n), "")
             raise ValueError(f"{what} must be modules of net, such as {near!r}; got {name!r}")
-    return found
+    return [first[id(modules[name])] for name in found]
+
+
+def _check_excluded(net: nn.Module, plan: Plan, names: list[str]) -> None:
+    for name in names:
+        if not any(layer == name or layer.startswith(f"{name}.") for layer in plan.left_out):
+            kind = type(net.get_submodule(name)).__name__
+            raise ValueError(f"exclude must be layers that write structures, or hold such; {name!r} ({kind}) is neither")
 
 
 def _inputs(net: nn.Module, example_inputs: Inputs | None) -> Inputs:
@@ -427,9 +457,10 @@ def _inputs(net: nn.Module, example_inputs: Inputs | None) -> Inputs:
 def _checked(net: nn.Module, inputs: Inputs, plan: Plan, wanted: list[str] | None) -> Plan:
     """The plan with the sites that are wanted, and of these, those that have been seen to go."""
     if wanted is not None:
-        plan = restricted(plan, [s for s in plan.sites if any(_covers(plan.sites[s], n) for n in wanted)])
+        chosen = {name: _chosen(plan, name) for name in wanted}
+        plan = restricted(plan, [s for s in plan.sites if any(s in found for found in chosen.values())])
         for name in wanted:
-            if not any(_covers(site, name) for site in plan.sites.values()):
+            if not chosen[name]:
                 reason = plan.left_out.get(name) or next(
                     (r for n, r in plan.left_out.items() if n.startswith(f"{name}.")), "it writes no structures"
                 )
@@ -450,9 +481,11 @@ def _checked(net: nn.Module, inputs: Inputs, plan: Plan, wanted: list[str] | Non
     return plan
 
 
-def _covers(site: Site, name: str) -> bool:
-    """Whether a name is that of a site, or of a layer that writes it."""
-    return name in (site.name.partition(":")[0], site.name, *site.layers)
+def _chosen(plan: Plan, name: str) -> list[str]:
+    """Sites that a name stands for: its own, those that the layer of this name writes, or those with a layer in this module."""
+    own = [s for s in plan.sites if s.partition(":")[0] == name or s == name]
+    own = own or [s for s, site in plan.sites.items() if name in site.layers]
+    return own or [s for s, site in plan.sites.items() if any(n.startswith(f"{name}.") for n in site.layers)]
 
 
 def _nothing(plan: Plan) -> str:

@@ -28,21 +28,21 @@ class Structure:
 
     Attributes:
         sites: by site, ``{"n": structures before, "kept": their numbers, "layers": names of layers that write them}``.
-        kept: by parameter or buffer, by axis, indices that stay.
+        kept: by parameter or buffer, by axis, ``{"n": size before, "kept": indices that stay}``.
         norms: normalisations that are replaced: ``{"kind", "axis", "total": units before, "kept": their indices}``.
         attention: modules that become `SlimAttention` (``{}``) or `SlimSelfAttention`, and what it needs to know.
         sizes: by module, attributes in its own code and their new values.
-        shapes: by module, by number of a call in its code that names sizes, by axis, the size it is to name
-            (`activebmr.pruning.units.shapes.resize`).
+        shapes: by module, for "eval" and "train", by number of a call in its code that names sizes, by axis, the size it is to
+            name (`activebmr.pruning.units.shapes.resize`).
         left: by site and reason, structures that are gone and had to stay in place, switched off.
     """
 
     sites: dict[str, dict[str, Any]] = field(default_factory=dict)
-    kept: dict[str, dict[str, list[int]]] = field(default_factory=dict)
+    kept: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     norms: dict[str, dict[str, Any]] = field(default_factory=dict)
     attention: dict[str, dict[str, Any]] = field(default_factory=dict)
     sizes: dict[str, dict[str, Any]] = field(default_factory=dict)
-    shapes: dict[str, dict[str, dict[str, int]]] = field(default_factory=dict)
+    shapes: dict[str, dict[str, dict[str, dict[str, int]]]] = field(default_factory=dict)
     left: dict[str, dict[str, list[int]]] = field(default_factory=dict)
 
 
@@ -88,7 +88,7 @@ def structure_for(net: nn.Module, plan: Plan, alive: np.ndarray, scaled: set[str
     for (tensor, axis), units in plan.parts.items():
         stays = (units < 0) | alive[units]
         if not stays.all():
-            out.kept.setdefault(tensor, {})[str(axis)] = np.flatnonzero(stays).tolist()
+            out.kept.setdefault(tensor, {})[str(axis)] = {"n": len(stays), "kept": np.flatnonzero(stays).tolist()}
     for module, (kind, axis, units) in plan.norms.items():
         stays = (units < 0) | alive[units]
         if not stays.all() or module in scaled:
@@ -109,21 +109,27 @@ def _has(net: nn.Module, name: str) -> bool:
     return resized_sizes(net.get_submodule(name)) is not None
 
 
-def _shapes(net: nn.Module, plan: Plan, alive: np.ndarray) -> dict[str, dict[str, dict[str, int]]]:
+def _shapes(net: nn.Module, plan: Plan, alive: np.ndarray) -> dict[str, dict[str, dict[str, dict[str, int]]]]:
     """Sizes to be named by calls in the code of modules in which one of them changes."""
-    out: dict[str, dict[str, dict[str, int]]] = {}
+    out: dict[str, dict[str, dict[str, dict[str, int]]]] = {}
     changed, seen = set(), set()
-    for module, call, axis, units in plan.shapes:
+    for module, training, call, axis, units in plan.shapes:
         if module not in out:
             before = resized_sizes(net.get_submodule(module)) or {}  # of an earlier compaction
-            out[module] = {str(k): {str(a): n for a, n in axes.items()} for k, axes in before.items()}
+            out[module] = {
+                mode: {str(k): {str(a): n for a, n in axes.items()} for k, axes in calls.items()}
+                for mode, calls in before.items()
+            }
             changed |= {module} if before else set()
         left = int(((units < 0) | alive[units]).any(axis=1).sum())
         if left != len(units):
             changed.add(module)
-        axes, key = out[module].setdefault(str(call), {}), (module, call, axis)
+        calls = out[module].setdefault("train" if training else "eval", {})
+        axes, key = calls.setdefault(str(call), {}), (module, training, call, axis)
         axes[str(axis)] = min(left, axes[str(axis)]) if key in seen else left
         seen.add(key)
+    for calls in out.values():
+        calls.setdefault("eval", {})
     return {m: calls for m, calls in out.items() if m in changed and not isinstance(net.get_submodule(m), _KNOWN)}
 
 
@@ -174,7 +180,8 @@ def cut(net: nn.Module, structure: Structure) -> None:
         ValueError: if the network has not the modules, parameters or sizes that the structure names, or an attention has what
             `SlimAttention` has not.
     """
-    kept = {name: {int(a): i for a, i in axes.items()} for name, axes in structure.kept.items()}
+    _check_sizes(net, structure)
+    kept = {name: {int(a): step["kept"] for a, step in axes.items()} for name, axes in structure.kept.items()}
     for name, about in structure.attention.items():
         if about:
             _replace(net, name, self_attention(_module(net, name), about))
@@ -196,12 +203,37 @@ def cut(net: nn.Module, structure: Structure) -> None:
         if isinstance(module, SlimAttention) or any(key.rpartition(".")[0] == name for key in kept):
             _sync(module)
     for name, calls in structure.shapes.items():
-        resize(_module(net, name), {int(k): {int(a): n for a, n in axes.items()} for k, axes in calls.items()})
+        resize(_module(net, name), calls)  # type: ignore[arg-type]
     for name, attributes in structure.sizes.items():
         module = _module(net, name)
         for key, value in attributes.items():
             old = getattr(module, key, None)
             setattr(module, key, type(old)(value) if isinstance(old, (tuple, list)) else value)
+
+
+def _check_sizes(net: nn.Module, structure: Structure) -> None:
+    """Whether a network has what a structure names, in the sizes that it names."""
+    held = {name: tensor for name, _, _, tensor in _holders(net)}
+    for name, axes in structure.kept.items():
+        if name not in held:
+            raise ValueError(f"net must have the parameter {name!r}; it has not")
+        for axis, step in axes.items():
+            shape = held[name].shape
+            if int(axis) >= len(shape) or shape[int(axis)] != step["n"]:
+                raise ValueError(f"net must have {step['n']} entries along axis {axis} of {name!r}; it has {tuple(shape)}")
+    for name, step in structure.norms.items():
+        module = _module(net, name)
+        if step["kind"] == "group" and not hasattr(module, "num_groups"):
+            raise ValueError(f"net must have a GroupNorm in {name!r}; it is a {type(module).__name__}")
+    for name, about in structure.attention.items():
+        for key in ("fused", "out") if about else ():
+            _module(net, f"{name}.{about[key]}")
+    for name, attributes in structure.sizes.items():
+        for key, value in attributes.items():
+            old = vars(_module(net, name)).get(key)
+            plain = isinstance(old, int) and not isinstance(old, bool) and isinstance(value, int)
+            if not plain and not (isinstance(old, (tuple, list)) and isinstance(value, list) and len(old) == len(value)):
+                raise ValueError(f"net must have a size in {name!r} called {key!r}; it holds {type(old).__name__}")
 
 
 def _module(net: nn.Module, name: str) -> nn.Module:
@@ -313,3 +345,8 @@ def without_shortcuts(net: nn.Module) -> None:
             parts = (layer.self_attn, layer.norm1, layer.norm2)
             if any(type(p).__module__.startswith("activebmr.") for p in parts):
                 layer.activation_relu_or_gelu = 0
+    for encoder in net.modules():
+        if isinstance(encoder, nn.TransformerEncoder):
+            layers = [m for m in encoder.layers if isinstance(m, nn.TransformerEncoderLayer)]
+            if any(m.activation_relu_or_gelu == 0 for m in layers):
+                encoder.use_nested_tensor = encoder.enable_nested_tensor = False

@@ -11,11 +11,13 @@ that are multiplied themselves), it is refused in the first pass.
 
 from __future__ import annotations
 
+import inspect
 import sys
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
 from activebmr.pruning.units.plan import Plan, Reading
@@ -60,8 +62,11 @@ class Pass:
         self.net, self.places, self.theta, self.training = net, places, theta, training
         self._handles: list[RemovableHandle] = []
         self._swapped: list[tuple[nn.Module, str, nn.Parameter]] = []
-        self._watched = training and torch.is_grad_enabled()
-        self._running = False
+        self._watched = torch.is_grad_enabled()
+        self._shortcuts = any(isinstance(m, nn.TransformerEncoder) for m in net.modules())
+        self._fast = True
+        self._guard: _Guard | None = None
+        self._running, self._waiting = False, 0
         self.again = False  # whether a part will run again in the backward pass
 
     def __enter__(self) -> Pass:
@@ -78,16 +83,25 @@ class Pass:
         except BaseException:
             self.close()
             raise
+        if self._shortcuts:  # torch's fast path goes past the parts of a layer
+            self._fast = torch.backends.mha.get_fastpath_enabled()
+            torch.backends.mha.set_fastpath_enabled(False)
+        if self._guard is not None:
+            self._guard.__enter__()
         return self
 
     def __exit__(self, *error: object) -> None:
         self._running = False
+        if self._guard is not None:
+            self._guard.__exit__(None, None, None)
+        if self._shortcuts:
+            torch.backends.mha.set_fastpath_enabled(self._fast)
         for module, key, parameter in self._swapped:
             _set(module, key, parameter)
         self._swapped = []
         if error[0] is not None or not self.again:
             self.close()
-        else:
+        elif self.theta.requires_grad:
             self.theta.register_hook(lambda grad: self.close())
 
     def close(self) -> None:
@@ -100,22 +114,28 @@ class Pass:
     # --- what modules are handed -----------------------------------------------------------------------------------------
     def _multiply(self, name: str, ready: list[Any]) -> Any:
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            if not self._running and torch._C._current_graph_task_id() == -1:
-                return None  # the network is called alone, before the backward pass
+            if not self._running:
+                if torch._C._current_graph_task_id() == -1:
+                    return None  # the network is called alone, before the backward pass
+                self._waiting -= 1
+                if self._waiting == 0:  # all has run again
+                    self.close()
             if self._watched and self._running:
                 self._look_for_checkpoint(name)
             given: dict[Any, Any] = dict(enumerate(args)) | kwargs
+            names = list(inspect.signature(module.forward).parameters) if len(args) != 1 or kwargs else []
             done: dict[int, Tensor] = {}  # attention asks whether its arguments are the same tensor
             new = dict(given)
             for reading, index, shape in ready:
-                x = given.get(reading.place)
+                place = _place(reading.place, given, names)
+                x = given.get(place)
                 if not isinstance(x, Tensor):
                     continue
                 if id(x) not in done:
                     done[id(x)] = x * self._factor(x, reading, index, shape, name)
                 elif len(ready) > 1 and sum(r.place == reading.place for r, _, _ in ready) > 1:
                     done[id(x)] = done[id(x)] * self._factor(x, reading, index, shape, name)
-                new[reading.place] = done[id(x)]
+                new[place] = done[id(x)]
             return tuple(new[i] for i in range(len(args))), {k: new[k] for k in kwargs}
 
         return hook
@@ -163,21 +183,8 @@ class Pass:
                     if parameter is held[tensor] and parameter is not None:
                         self._swapped.append((module, key, parameter))
                         _set(module, key, weight)
-        for tensor in by_parameter:
-            owner = tensor.rpartition(".")[0]
-            for name in {owner, owner.rpartition(".")[0]} & set(modules):
-                if self._watched:
-                    self._handles.append(modules[name].register_forward_pre_hook(self._refuse_checkpoint(tensor)))
-
-    def _refuse_checkpoint(self, tensor: str) -> Any:
-        def hook(module: nn.Module, args: Any) -> None:
-            if self._running and _checkpoint() is not None:
-                raise RuntimeError(
-                    f"net must not have activation checkpointing around {tensor!r}, whose noise multiplies the weight itself "
-                    "(activebmr.pruning): switch checkpointing off there, or leave the layer out (exclude=[...])"
-                )
-
-        return hook
+        if self._watched:
+            self._guard = _Guard({id(weight): tensor for tensor, weight in by_parameter.items()})
 
     def _look_for_checkpoint(self, name: str) -> None:
         kind = _checkpoint()
@@ -189,6 +196,36 @@ class Pass:
                 "(activebmr.pruning); use torch.utils.checkpoint with use_reentrant=False"
             )
         self.again = True
+        self._waiting += 1
+
+
+def _place(place: int | str, given: dict[Any, Any], names: list[str]) -> int | str:
+    """Where an argument is, whether it is handed by position or by name."""
+    if place in given:
+        return place
+    if isinstance(place, int):
+        return names[place] if place < len(names) else place
+    return names.index(place) if place in names else place
+
+
+class _Guard(TorchFunctionMode):  # type: ignore[misc]
+    """Refuses activation checkpointing around whatever uses weights that noise multiplies: the second run would not have it."""
+
+    def __init__(self, weights: dict[int, str]) -> None:
+        super().__init__()
+        self.weights = weights
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        for x in (*args, *kwargs.values()):
+            for tensor in x if isinstance(x, (list, tuple)) else (x,):
+                name = self.weights.get(id(tensor))
+                if name is not None and _checkpoint() is not None:
+                    raise RuntimeError(
+                        f"net must not have activation checkpointing around {name!r}, whose noise multiplies the weight itself "
+                        "(activebmr.pruning): switch checkpointing off there, or leave the layer out (exclude=[...])"
+                    )
+        return func(*args, **kwargs)
 
 
 def _set(module: nn.Module, key: str, weight: Tensor) -> None:

@@ -173,24 +173,22 @@ def _structure(path: Path, data: Any) -> Structure:
         if not isinstance(value, dict) or not all(isinstance(v, dict) for v in value.values()):
             raise ValueError(f"{path} must have a mapping of mappings in {key}; got {value!r}")
     for about in structure.attention.values():
-        if about and (about.keys() != {"fused", "out", "head_dim", "order", "causal"} or not _is_size(about["head_dim"])):
+        if about and not _is_attention(about):
             raise ValueError(f"{path} must have fused, out, head_dim, order and causal in attention; got {about!r}")
     for axes in structure.kept.values():
-        for axis, kept in axes.items():
-            if not str(axis).isdecimal():
-                raise ValueError(f"{path} must have numbers of axes in kept; got {axis!r}")
-            _check_kept(path, kept, None)
+        for axis, step in axes.items():
+            if not str(axis).isdecimal() or not isinstance(step, dict):
+                raise ValueError(f"{path} must have n and kept by number of the axis in kept; got {axis!r}: {step!r}")
+            _check_kept(path, step.get("kept"), step.get("n"))
     for step in structure.sites.values():
         _check_kept(path, step.get("kept"), step.get("n"))
     for step in structure.norms.values():
         if step.get("kind") not in ("layer", "rms", "group") or type(step.get("axis")) is not int:
             raise ValueError(f"{path} must have kind and axis in norms; got {step!r}")
         _check_kept(path, step.get("kept"), step.get("total"))
-    for calls in structure.shapes.values():
-        for call_, axes in calls.items():
-            good = isinstance(axes, dict) and all(str(a).isdecimal() and _is_size(n) for a, n in axes.items())
-            if not str(call_).isdecimal() or not good:
-                raise ValueError(f"{path} must have sizes by axis by call in shapes; got {calls!r}")
+    for modes in structure.shapes.values():
+        if not modes.keys() <= {"eval", "train"} or "eval" not in modes or not all(_is_shapes(c) for c in modes.values()):
+            raise ValueError(f"{path} must have sizes by axis by call for eval and train in shapes; got {modes!r}")
     for attributes in structure.sizes.values():
         for value in attributes.values():
             if not (_is_size(value) or (isinstance(value, list) and all(type(v) is int for v in value))):
@@ -199,13 +197,25 @@ def _structure(path: Path, data: Any) -> Structure:
 
 
 def _check_kept(path: Path, kept: Any, n: Any) -> None:
-    good = isinstance(kept, list) and kept and all(type(i) is int and i >= 0 for i in kept)
-    if n is not None:
-        good = good and _is_size(n) and kept[-1] < n
+    good = isinstance(kept, list) and kept and all(type(i) is int and i >= 0 for i in kept) and _is_size(n) and kept[-1] < n
     if not good or kept != sorted(set(kept)):
         raise ValueError(
             f"{path} must have kept indices in ascending order, at least one, from 0 to n - 1; got {kept!r}, n {n!r}"
         )
+
+
+def _is_attention(about: dict[str, Any]) -> bool:
+    if about.keys() != {"fused", "out", "head_dim", "order", "causal"} or not _is_size(about["head_dim"]):
+        return False
+    names = isinstance(about["fused"], str) and isinstance(about["out"], str)
+    return names and about["order"] in ("part head", "head part") and isinstance(about["causal"], bool)
+
+
+def _is_shapes(calls: Any) -> bool:
+    return isinstance(calls, dict) and all(
+        str(k).isdecimal() and isinstance(axes, dict) and all(str(a).isdecimal() and _is_size(n) for a, n in axes.items())
+        for k, axes in calls.items()
+    )
 
 
 def _is_size(x: Any) -> bool:

@@ -16,7 +16,7 @@ from activebmr.pruning.data.batches import call
 from activebmr.pruning.data.holding import release_weights
 from activebmr.pruning.data.modes import evaluating
 from activebmr.pruning.structures.cutting import Structure, cut, structure_for, without_shortcuts
-from activebmr.pruning.units.inputs import Inputs
+from activebmr.pruning.units.inputs import Inputs, doubled, examples_in
 from activebmr.pruning.units.norms import slim_norm
 from activebmr.pruning.units.plan import Plan
 
@@ -27,15 +27,18 @@ GUESSES = 4  # ways to read sizes in users' code; see `structure_for`
 
 @contextmanager
 def exactly() -> Iterator[None]:
-    """Neither TF32 nor autocast, which would be taken for a difference."""
+    """Neither TF32 nor autocast nor fast paths past the parts of layers, which would be taken for a difference."""
     backends = (torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn)
     before = [b.fp32_precision for b in backends]  # the older switches raise where a user has set these
+    fast = torch.backends.mha.get_fastpath_enabled()
     try:
+        torch.backends.mha.set_fastpath_enabled(False)
         for b in backends:
             b.fp32_precision = "ieee"
         with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
             yield
     finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
         for b, was in zip(backends, before, strict=True):
             b.fp32_precision = was
 
@@ -96,6 +99,8 @@ def probes_of(net: nn.Module, inputs: Inputs) -> tuple[list[Inputs], list[Any]]:
     if not found or not all(bool(x.isfinite().all()) for x in tree_leaves(found) if isinstance(x, Tensor)):
         probes = [inputs]
         found = outputs_of(net, probes)
+        if any(bool(x.isnan().any()) for x in tree_leaves(found) if isinstance(x, Tensor) and x.is_floating_point()):
+            raise ValueError("example_inputs must be inputs of which the network makes numbers; it makes nan")
     return probes, found
 
 
@@ -141,12 +146,25 @@ def cut_down(
         small = copy.deepcopy(net)
         try:
             cut(small, structure)
-            if agree(outputs_of(small, probes), list(want)):
+            if agree(outputs_of(small, probes), list(want)) and (not structure.shapes or _also_twice(net, small, probes)):
                 return small, structure
             reason = reason or "the network does not compute the same without them"
         except Exception as error:  # a forward that counts on the sizes of its layers may raise anything
             reason = reason or f"the network cannot be run without them ({type(error).__name__}: {str(error)[:150]})"
     return reason
+
+
+def _also_twice(net: nn.Module, small: nn.Module, probes: Sequence[Inputs]) -> bool:
+    """Whether both agree on another number of examples: sizes that calls name must not be theirs."""
+    n = examples_in(probes[0], outputs_of(net, probes[:1])[0])
+    if n is None:
+        return True
+    more = [doubled(probes[0], n)]
+    try:
+        want = outputs_of(net, more)
+    except Exception:  # a network that takes no other number
+        return True
+    return agree(outputs_of(small, more), want)
 
 
 def removable(net: nn.Module, plan: Plan, probes: Sequence[Inputs]) -> dict[str, str]:

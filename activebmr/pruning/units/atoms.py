@@ -68,6 +68,14 @@ class Atoms:
         first = self._first[name, axis]
         return torch.arange(first, first + self.tensors[name].shape[axis])
 
+    def virtual(self, size: int) -> Tensor:
+        """Atoms ``(size,)`` of no weight: an axis of something that is only repeated; it goes with what it meets."""
+        self.axes.append(Axis("", 0, self.n, size))
+        self._starts = np.append(self._starts, self.n)
+        self.written, self.read = (np.append(x, np.zeros(size, dtype=bool)) for x in (self.written, self.read))
+        self.n += size
+        return torch.arange(self.n - size, self.n)
+
     def axis_of(self, atom: int) -> Axis:
         return self.axes[int(np.searchsorted(self._starts, atom, side="right")) - 1]
 

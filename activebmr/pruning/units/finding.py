@@ -17,6 +17,7 @@ import torch
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 from torch.utils._pytree import tree_map_only
 
 from activebmr.pruning.data.batches import call
@@ -116,6 +117,7 @@ def _follow_training(net: nn.Module, inputs: Inputs, examples: int | None, seen:
                 b.copy_(before[name])
     seen.by_hand |= other.by_hand
     seen.impure |= other.impure
+    seen.shapes += other.shapes
     seen.views += other.views
     seen.sizes += other.sizes
     seen.norms = other.norms | seen.norms
@@ -128,9 +130,8 @@ class _Planner:
         self.roots = _settled(seen)
         self.kept = self.atoms.kept(self.roots)
         self.mixed = self.atoms.mixed(self.roots)
-        self.module_of = {
-            t: m or t for t, m in seen.owners_by_name().items()
-        }  # parameters of the network itself: by their name
+        # parameters of the network itself are called by their own name, parametrised ones belong to their layer
+        self.module_of = {t: m.partition(".parametrizations.")[0] or t for t, m in seen.owners_by_name().items()}
 
     def _by_hand(self) -> None:
         """Modules that do more with what they are handed than read it: their weights are multiplied instead."""
@@ -163,7 +164,7 @@ class _Planner:
         norms = {name: (r.kind, r.axis, _numbers(number, r.ids)) for name, r in self.seen.norms.items() if _any(number, r.ids)}
         sizes = [(s.module, s.size, _numbers(number, s.ids), s.given) for s in self.seen.sizes]
         work = [(w.constant, [_numbers(number, ids) for ids in w.axes]) for w in self.seen.work]
-        shapes = [(s.module, s.call, s.axis, _numbers(number, s.ids)) for s in self.seen.shapes]
+        shapes = [(s.module, s.training, s.call, s.axis, _numbers(number, s.ids)) for s in self.seen.shapes]
         found = Plan(made, self._left_out(made, why), readings, by_hand, norms, parts, columns, sizes, work, example)
         return replace(found, shapes=shapes)
 
@@ -211,6 +212,8 @@ class _Planner:
             for atom in atoms:
                 axis = self.atoms.axis_of(int(atom))
                 key = axis.tensor, axis.axis
+                if not axis.tensor:
+                    continue
                 if key not in axes:
                     axes[key] = np.full(axis.size, -1)
                     if self.atoms.written[atom]:
@@ -243,6 +246,8 @@ class _Planner:
     def _parts(self, number: np.ndarray) -> tuple[dict[tuple[str, int], np.ndarray], set[tuple[str, int]]]:
         parts, columns = {}, set()
         for axis in self.atoms.axes:
+            if not axis.tensor:
+                continue
             mine = number[axis.first : axis.first + axis.size]
             if (mine >= 0).any():
                 parts[axis.tensor, axis.axis] = mine
@@ -271,6 +276,8 @@ class _Planner:
         inside = {name for s in sites.values() for name in s.layers}
         out: dict[str, str] = {}
         for axis in self.atoms.axes:
+            if not axis.tensor:
+                continue
             module = self.module_of[axis.tensor]
             mine = slice(axis.first, axis.first + axis.size)
             if module in inside or not self.atoms.written[mine].any() or module in out:
@@ -311,6 +318,8 @@ class _Planner:
 
     def _unseen(self, module: str) -> str:
         """Why a layer writes nothing."""
+        if is_parametrized(self.net.get_submodule(module)):
+            return "its weights are parametrised"
         mine = dict(self.net.get_submodule(module).named_parameters(recurse=False))
         for parameter in mine.values():
             first = self.seen.first_names[id(parameter)].rpartition(".")[0]
@@ -318,6 +327,8 @@ class _Planner:
                 return f"its weights are those of {first!r}"
         if any(getattr(self.net.get_submodule(module), key, 0) == 1 for key in ("out_features", "out_channels")):
             return "it has one unit"
+        if module in self.seen.called:
+            return "what it does with its weights cannot be followed"
         return "it was not called with the example inputs"
 
 

@@ -50,6 +50,7 @@ class Follower(TorchDispatchMode):  # type: ignore[misc]
         by_hand: parameters and the axis along which they are read other than by a module to which the units were handed.
         norms: normalisations over units.
         views, sizes, work, shapes: see there.
+        called: modules that ran.
         impure: modules that did other things with what they were handed than read it.
         handed: by module, the weights that read what it was handed, and along which axis.
     """
@@ -63,6 +64,7 @@ class Follower(TorchDispatchMode):  # type: ignore[misc]
     sizes: list[SizeSeen] = field(default_factory=list)
     work: list[Work] = field(default_factory=list)
     shapes: list[ShapeSeen] = field(default_factory=list)
+    called: set[str] = field(default_factory=set)
     impure: set[str] = field(default_factory=set)
     handed: dict[str, set[tuple[str, int]]] = field(default_factory=dict)
 
@@ -164,6 +166,7 @@ class Follower(TorchDispatchMode):  # type: ignore[misc]
 
     def _entered(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         self._count += 1
+        self.called.add(self.names.get(id(module), ""))
         inputs: dict[int | str, Tensor] = {i: a for i, a in enumerate(args) if isinstance(a, Tensor)}
         inputs |= {k: a for k, a in kwargs.items() if isinstance(a, Tensor)}
         made = _Call(self._count, self.names.get(id(module), ""), module, inputs)
@@ -203,8 +206,10 @@ class Follower(TorchDispatchMode):  # type: ignore[misc]
             note = self.note_of(x)
             for layer in note.layers if note is not None else ():
                 for a in layer.axes if not layer.own else ():
+                    if note is not None and note.examples is not None and note.examples.shape[a] > 1:
+                        continue  # its size is not that of units alone
                     ids = layer.ids.movedim(a, 0)
-                    self.shapes.append(ShapeSeen(self.here, call, a, ids.reshape(len(ids), -1)))
+                    self.shapes.append(ShapeSeen(self.here, call, a, ids.reshape(len(ids), -1), self.module.training))
 
     def _norm(self, module: nn.Module, inputs: dict[int | str, Tensor]) -> str | None:
         """The kind of a normalisation over units whose inside need not be followed."""
@@ -320,7 +325,7 @@ def follow(net: nn.Module, inputs: Inputs, examples: int | None, atoms: Atoms | 
             for name, tensor in found.atoms.tensors.items():
                 if name.startswith(inside):
                     for axis in range(tensor.dim()):
-                        found.atoms.keep(found.atoms.of(name, axis), f"its weights are parametrised ({module_name!r})")
+                        found.atoms.keep(found.atoms.of(name, axis), f"weights of {module_name!r} are parametrised")
 
     def given(x: Tensor) -> Tensor:
         x = x.clone()  # a place of its own

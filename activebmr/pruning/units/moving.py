@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
-from activebmr.pruning.units.notes import Layer, Note, SizeSeen, View, aligned, moved
+from activebmr.pruning.units.notes import Layer, Note, SizeSeen, View, aligned, indices, moved
 from activebmr.pruning.units.rules import examples_of, is_weight, joined, merged, rule, unknown
 
 __all__ = ["move", "pieces", "select", "take_slice", "view"]
@@ -39,7 +39,7 @@ def move(seen: Any, func: Any, args: Any, kwargs: Any, out: Any) -> None:
     if note is None or not isinstance(out, Tensor):
         return
     name = func._schema.name.removeprefix("aten::").rstrip("_")
-    if out.shape == shape and name in (
+    if tuple(out.shape) == tuple(shape) and name in (
         "clone",
         "_to_copy",
         "alias",
@@ -60,7 +60,16 @@ def move(seen: Any, func: Any, args: Any, kwargs: Any, out: Any) -> None:
         keep_along(seen, note, [a for a in range(x.dim()) if _touched(name, args, a, x.dim())], seen.said(func))
     if name in ("channel_shuffle", "native_channel_shuffle", "pixel_shuffle", "pixel_unshuffle"):
         _in_blocks(seen, name, args, x, note)
-    seen.note(out, moved(note, shape, lambda ids: func(ids, *args[1:])))
+    found = moved(note, shape, lambda ids: func(ids, *args[1:]))
+    if name.startswith("expand"):  # what is only repeated along an axis has there as much as there is to meet
+        before = (*[1] * (out.dim() - len(shape)), *shape)
+        more = [
+            Layer(indices(n, a, out.dim(), seen.atoms.virtual(n)), own=True)
+            for a, n in enumerate(out.shape)
+            if n > 1 and before[a] == 1
+        ]
+        found = replace(found, layers=(*found.layers, *more))
+    seen.note(out, found)
 
 
 def _touched(name: str, args: Any, axis: int, ndim: int) -> bool:
@@ -122,6 +131,9 @@ def view(seen: Any, func: Any, args: Any, kwargs: Any, out: Tensor) -> None:
     if note is None:
         return
     found = moved(note, x.shape, lambda ids: ids.reshape(out.shape))
+    if not note.weight:  # repetitions that share an axis with units now are theirs
+        real = {a for layer in found.layers for a in layer.axes if not layer.own}
+        found = replace(found, layers=tuple(x for x in found.layers if not x.own or not real & set(x.axes)))
     for layer in found.layers:
         if not layer.own and len(layer.axes) > 1:
             seen.views.append(View(layer.ids, seen.here))

@@ -122,12 +122,14 @@ class ShapeSeen:
     Attributes:
         module: in whose code it stands.
         call: its number among such calls in one call of the module, those of modules inside included.
+        training: whether it was seen in training mode.
     """
 
     module: str
     call: int
     axis: int
     ids: Tensor
+    training: bool = False
 
 
 @dataclass(frozen=True)

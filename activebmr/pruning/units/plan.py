@@ -76,7 +76,8 @@ class Plan:
         columns: those of ``parts`` along which structures are read.
         sizes: sizes in the code of modules: module, size, structures that make it up, whether it is that of what it was given.
         work: floating-point operations: constant, and by axis its size and structures ``(size, k)``.
-        shapes: sizes that calls in the code of modules name: module, number of the call, axis, structures ``(size, k)``.
+        shapes: sizes that calls in the code of modules name: module, whether in training mode, number of the call, axis,
+            structures ``(size, k)``.
         attention: modules that `SlimSelfAttention` can stand for, and what it needs to know.
         example: index of the input tensor (in order) on whose first axis examples lie, its number of axes, or None.
     """
@@ -92,7 +93,7 @@ class Plan:
     work: list[tuple[int, list[np.ndarray]]]
     example: tuple[int, int] | None
     attention: dict[str, dict[str, Any]] = field(default_factory=dict)
-    shapes: list[tuple[str, int, int, np.ndarray]] = field(default_factory=list)
+    shapes: list[tuple[str, bool, int, int, np.ndarray]] = field(default_factory=list)
 
     @property
     def n(self) -> int:
@@ -126,7 +127,7 @@ def restricted(plan: Plan, names: Iterable[str], left_out: Mapping[str, str] | N
         columns={key for key in plan.columns if key in parts},
         sizes=[(module, size, new[old], given) for module, size, old, given in plan.sizes],
         work=[(c, [new[old] for old in axes]) for c, axes in plan.work],
-        shapes=[(module, call, axis, new[old]) for module, call, axis, old in plan.shapes],
+        shapes=[(*where, new[old]) for *where, old in plan.shapes],  # type: ignore[misc]
     )
 
 

@@ -67,7 +67,7 @@ def contracted(seen: Any, notes: list[Note | None], shapes: list[Sequence[int]],
         mine, other = notes[i], notes[j]
         if mine is None or mine.weight:
             continue
-        real = [x for x in mine.layers if x.varies(last)]
+        real = [x for x in mine.layers if x.varies(last) and not x.own]
         own = [x for x in other.layers if x.varies(last)] if other is not None and other.weight else []
         if own and len(own) == 1 and own[0].axes == [last]:
             if real:
@@ -81,8 +81,10 @@ def contracted(seen: Any, notes: list[Note | None], shapes: list[Sequence[int]],
             else:
                 seen.atoms.keep(own[0].ids, "it reads what cannot go")
         else:
+            made = other is not None and other.weight
             for layer in real:
-                seen.atoms.mix(layer.ids, last, f"{what} sums over them")
+                why = "reads them with weights that are made in another way" if made else "sums over them"
+                seen.atoms.mix(layer.ids, last, f"{what} {why}")
             for layer in own:
                 seen.atoms.keep(layer.ids, f"{what} uses it in another way")
     if all(n is not None and n.weight for n in notes):  # weights that are made of weights

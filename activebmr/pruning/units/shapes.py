@@ -87,7 +87,8 @@ class _Resized(nn.Module):
     """Comes before the class of a module whose code names sizes; see `resize`."""
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        with _Sized(self._new_sizes):  # type: ignore[arg-type]
+        mine: Any = self._new_sizes
+        with _Sized(mine.get("train" if self.training else "eval", mine["eval"])):
             return super().forward(*args, **kwargs)
 
     def __reduce__(self) -> Any:
@@ -100,21 +101,22 @@ def _again(kind: type[nn.Module], state: dict[str, Any]) -> nn.Module:
     return resize(module, state["_new_sizes"])
 
 
-def resize(module: nn.Module, table: Mapping[int, Mapping[int, int]]) -> nn.Module:
+def resize(module: nn.Module, table: Mapping[str, Mapping[int, Mapping[int, int]]]) -> nn.Module:
     """Let, in place, the forward of a module run with other sizes.
 
     Args:
-        table: by number of a call that names sizes (in order, those of modules inside included), by axis of what it returns,
-        the
-            size it is to have.
+        table: for ``"eval"`` and ``"train"`` (by default as for the former), by number of a call that names sizes (in order,
+            those of modules inside included), by axis of what the call returns, the size that it is to have.
     """
     kind = type(module)
     if not isinstance(module, _Resized):
         module.__class__ = type(kind.__name__, (_Resized, kind), {"__module__": kind.__module__})
-    module._new_sizes = {int(k): {int(a): int(n) for a, n in axes.items()} for k, axes in table.items()}  # type: ignore[assignment]
+    module._new_sizes = {  # type: ignore[assignment]
+        mode: {int(k): {int(a): int(n) for a, n in axes.items()} for k, axes in calls.items()} for mode, calls in table.items()
+    }
     return module
 
 
-def resized_sizes(module: nn.Module) -> dict[int, dict[int, int]] | None:
+def resized_sizes(module: nn.Module) -> dict[str, dict[int, dict[int, int]]] | None:
     """The table of a module that `resize` has changed, or None."""
     return module._new_sizes if isinstance(module, _Resized) else None  # type: ignore[return-value]
