@@ -9,6 +9,7 @@ Structures that have been pruned are multiplied with 0.
 from __future__ import annotations
 
 import copy
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -22,7 +23,7 @@ from activebmr.pruning.data.modes import evaluating
 from activebmr.pruning.structures.criteria import Criterion, criterion_for
 from activebmr.pruning.structures.multiplying import Pass, Places
 from activebmr.pruning.structures.noise import TruncatedLogNormal
-from activebmr.pruning.structures.trial import agree, copied, exactly, fold, probes_of, removable
+from activebmr.pruning.structures.trial import agree, doubled_copy, exactly, fold, lively, probes_of, removable
 from activebmr.pruning.units.finding import plan_of
 from activebmr.pruning.units.inputs import Inputs, check_inputs, guessed
 from activebmr.pruning.units.plan import Plan, Site, cost, restricted
@@ -95,6 +96,7 @@ class NoisyModule(nn.Module):
         self.noise.to(next(iter(net.parameters())).device)
         self._places = Places(plan)
         self._pending: list[Pass] = []
+        self._lock: Any = threading.RLock()  # hooks are the network's: one thread at a time
 
     @property
     def sites(self) -> dict[str, Site]:
@@ -113,14 +115,13 @@ class NoisyModule(nn.Module):
         return self.noise[_key(name)]  # type: ignore[return-value]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_pending": []}
+        for p in self._pending:
+            p.close()
+        return {**self.__dict__, "_pending": [], "_lock": None}
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> NoisyModule:
-        self._drop_pending()
-        new = NoisyModule(copy.deepcopy(self.net, memo), self.plan, self.draws)
-        new.noise = copy.deepcopy(self.noise, memo)
-        new.training = self.training
-        return new
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._lock = threading.RLock()
 
     # --- forward -------------------------------------------------------------------------------------------------------
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -129,11 +130,13 @@ class NoisyModule(nn.Module):
             if not p.theta.requires_grad:  # nothing tells when its backward pass is over
                 p.close()
         self._pending = [p for p in self._pending if p.again]
-        return self.with_theta(self._theta(self._examples(args, kwargs) if self.training else 1), *args, **kwargs)
+        examples = self._examples(args, kwargs) if self.training else 1
+        with self._lock:
+            return self.with_theta(self._theta(examples), examples, *args, **kwargs)
 
-    def with_theta(self, theta: Tensor, *args: Any, **kwargs: Any) -> Any:
-        """What the network returns with these draws ``(n_examples or 1, n + 1)``, the last of them 1."""
-        now = Pass(self.net, self._places, theta, self.training)
+    def with_theta(self, theta: Tensor, examples: int, *args: Any, **kwargs: Any) -> Any:
+        """What the network returns with these draws ``(few, n)``, which so many examples share in turn."""
+        now = Pass(self.net, self._places, theta, examples)
         with now:
             out = self.net(*args, **kwargs)
         if now.again:
@@ -154,20 +157,20 @@ class NoisyModule(nn.Module):
 
     def _examples(self, args: Any, kwargs: Any) -> int:
         """How many examples the inputs of a call hold; 1 for a single one without an axis of its own."""
-        if self.plan.example is None:
+        if self.plan.examples is None:
             return 1
-        which, ndim = self.plan.example
+        (which, axis), ndim = self.plan.examples.first, self.plan.examples.ndim
         given = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
         fitting = [x for x in given if x.dim() == ndim] if which >= len(given) or given[which].dim() != ndim else [given[which]]
         found = fitting[0] if fitting else given[min(which, len(given) - 1)] if given else None
-        return 1 if found is None or found.dim() < ndim or not len(found) else len(found)
+        return 1 if found is None or found.dim() < ndim or not found.shape[axis] else int(found.shape[axis])
 
     def _posterior(self) -> TruncatedLogNormal:
         noises = [self.of(name) for name in self.sites]
         return TruncatedLogNormal(*(torch.cat([getattr(n, key) for n in noises]) for key in ("mu", "log_sigma")))
 
     def _theta(self, examples: int) -> Tensor:
-        """Draws ``(examples, n + 1)`` in training mode, means ``(1, n + 1)`` otherwise; 0 where pruned, and a 1 at the end."""
+        """Draws ``(few, n)`` in training mode, means ``(1, n)`` otherwise; 0 where pruned."""
         noises = [self.of(name) for name in self.sites]
         if self.training:
             for noise in noises:
@@ -177,12 +180,9 @@ class NoisyModule(nn.Module):
             shared = self._places.shared[:-1]
             if few > 1 and bool(shared.any()):
                 theta = torch.where(shared.to(theta.device), theta[:1], theta)
-            if few < examples:
-                theta = theta.repeat(-(-examples // few), 1)[:examples]
         else:
             theta = self._posterior().mean()[None]
-        theta = theta * torch.cat([n.alive for n in noises])
-        return torch.cat([theta, theta.new_ones(len(theta), 1)], dim=1)
+        return theta * torch.cat([n.alive for n in noises])
 
     @torch.no_grad()
     def means(self) -> Tensor:
@@ -263,7 +263,8 @@ class NoisyModule(nn.Module):
 
     def rows(self, name: str) -> Tensor:
         """Weights that write each structure of a site ``(n, n_weights)``."""
-        site, held, found = self.sites[name], dict(self.net.named_parameters()), []
+        site, found = self.sites[name], []
+        held = dict(self.net.named_parameters()) | dict(self.net.named_buffers())
         for tensor, axis in site.rows:
             weight = held[tensor].detach()
             if weight.dim() < 2:
@@ -393,8 +394,8 @@ def attach_noise(
 def call_with(noisy: NoisyModule, theta: Tensor, inputs: Inputs) -> Any:
     """What a noisy module returns with these draws."""
     if isinstance(inputs, dict):
-        return noisy.with_theta(theta, **inputs)
-    return noisy.with_theta(theta, *([inputs] if isinstance(inputs, Tensor) else inputs))
+        return noisy.with_theta(theta, 1, **inputs)
+    return noisy.with_theta(theta, 1, *([inputs] if isinstance(inputs, Tensor) else inputs))
 
 
 @torch.no_grad()
@@ -405,14 +406,16 @@ def _multiplying(net: nn.Module, inputs: Inputs, plan: Plan, draws: int | None) 
     """
     generator = np.random.default_rng(1)
     theta = torch.from_numpy(generator.uniform(0.3, 1.0, plan.n) * (generator.random(plan.n) < 0.7))
-    folded = copied(net)
+    exact, inputs = doubled_copy(net, inputs)
+    lively(exact)
+    folded = copy.deepcopy(exact)
     fold(folded, plan, theta)
     probes, want = probes_of(folded, inputs)
     for _ in range(2):
-        noisy = NoisyModule(net, plan, draws)
+        noisy = NoisyModule(exact, plan, draws)
         with evaluating(noisy), exactly():
-            if agree([call_with(noisy, torch.cat([theta, theta.new_ones(1)])[None], p) for p in probes], want):
-                return noisy
+            if agree([call_with(noisy, theta[None], p) for p in probes], want):
+                return NoisyModule(net, plan, draws)
         norms = set(plan.norms)
         by_hand = {key: plan.parts[key] for key in plan.columns}
         plan = replace(plan, readings=[r for r in plan.readings if r.module in norms], by_hand=by_hand)
@@ -468,7 +471,8 @@ def _checked(net: nn.Module, inputs: Inputs, plan: Plan, wanted: list[str] | Non
     if not plan.sites:
         raise ValueError(_nothing(plan))
     with exactly():
-        bad = removable(net, plan, probes_of(net, inputs)[0])
+        exact, wide = doubled_copy(net, inputs)
+        bad = removable(lively(exact), plan, probes_of(exact, wide)[0])
     if not bad:
         return plan
     if wanted is not None:  # the user vouches for them: they are switched off, and stay in place

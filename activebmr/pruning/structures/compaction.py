@@ -17,7 +17,7 @@ from torch import nn
 
 from activebmr.pruning.structures.attach import NoisyModule
 from activebmr.pruning.structures.cutting import Structure, structure_of
-from activebmr.pruning.structures.trial import agree, copied, cut_down, fold, outputs_of, probes_of
+from activebmr.pruning.structures.trial import agree, cut_down, doubled_copy, fold, outputs_of, probes_of
 from activebmr.pruning.units.inputs import Inputs, check_inputs
 from activebmr.pruning.units.plan import Plan
 
@@ -47,12 +47,22 @@ def compact(noisy: NoisyModule, example_inputs: Inputs) -> nn.Module:
     if not isinstance(noisy, NoisyModule):
         raise TypeError(f"noisy must be a NoisyModule (see attach_noise); got {type(noisy).__name__}")
     check_inputs(example_inputs)
-    probes, want = probes_of(noisy, example_inputs)
-    net = copied(noisy.net).eval()
+    exact, inputs = doubled_copy(noisy, example_inputs)
+    assert isinstance(exact, NoisyModule)
+    probes, want = probes_of(exact, inputs)
+    net = exact.net.eval()
     fold(net, noisy.plan, noisy.means())
     alive = noisy.alive()
     stay = [(name, site.stays) for name, site in noisy.sites.items() if site.stays is not None]
-    return cut_out(net, noisy.plan, alive, probes, want, stay)
+    small = cut_out(net, noisy.plan, alive, probes, want, stay)
+    kind = next((t.dtype for t in noisy.net.parameters() if t.is_floating_point()), None)
+    return small.to(kind) if exact_is_wide(exact, noisy) and kind is not None else small
+
+
+def exact_is_wide(exact: NoisyModule, noisy: NoisyModule) -> bool:
+    """Whether a copy is in another precision than the network."""
+    pairs = zip(exact.net.parameters(), noisy.net.parameters(), strict=True)
+    return any(a.dtype != b.dtype for a, b in pairs)
 
 
 def cut_out(

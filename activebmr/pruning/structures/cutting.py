@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from activebmr.pruning.units.attention import SlimAttention, self_attention
+from activebmr.pruning.units.attention import SlimAttention
 from activebmr.pruning.units.norms import slim_norm
 from activebmr.pruning.units.plan import Plan
 from activebmr.pruning.units.shapes import resize, resized_sizes
@@ -29,8 +29,9 @@ class Structure:
     Attributes:
         sites: by site, ``{"n": structures before, "kept": their numbers, "layers": names of layers that write them}``.
         kept: by parameter or buffer, by axis, ``{"n": size before, "kept": indices that stay}``.
-        norms: normalisations that are replaced: ``{"kind", "axis", "total": units before, "kept": their indices}``.
-        attention: modules that become `SlimAttention` (``{}``) or `SlimSelfAttention`, and what it needs to know.
+        norms: normalisations that are replaced: ``{"kind", "axis", "eps", "total": units before, "kept": their
+            indices}``.
+        attention: modules ``nn.MultiheadAttention`` that become `SlimAttention`.
         sizes: by module, attributes in its own code and their new values.
         shapes: by module, for "eval" and "train", by number of a call in its code that names sizes, by axis, the size it is to
             name (`activebmr.pruning.units.shapes.resize`).
@@ -40,7 +41,7 @@ class Structure:
     sites: dict[str, dict[str, Any]] = field(default_factory=dict)
     kept: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     norms: dict[str, dict[str, Any]] = field(default_factory=dict)
-    attention: dict[str, dict[str, Any]] = field(default_factory=dict)
+    attention: list[str] = field(default_factory=list)
     sizes: dict[str, dict[str, Any]] = field(default_factory=dict)
     shapes: dict[str, dict[str, dict[str, dict[str, int]]]] = field(default_factory=dict)
     left: dict[str, dict[str, list[int]]] = field(default_factory=dict)
@@ -89,17 +90,20 @@ def structure_for(net: nn.Module, plan: Plan, alive: np.ndarray, scaled: set[str
         stays = (units < 0) | alive[units]
         if not stays.all():
             out.kept.setdefault(tensor, {})[str(axis)] = {"n": len(stays), "kept": np.flatnonzero(stays).tolist()}
-    for module, (kind, axis, units) in plan.norms.items():
+    for module, (kind, axis, eps, units) in plan.norms.items():
         stays = (units < 0) | alive[units]
         if not stays.all() or module in scaled:
-            out.norms[module] = {"kind": kind, "axis": axis, "total": len(units), "kept": np.flatnonzero(stays).tolist()}
+            out.norms[module] = {
+                "kind": kind,
+                "axis": axis,
+                "eps": eps,
+                "total": len(units),
+                "kept": np.flatnonzero(stays).tolist(),
+            }
     cut_in = {name.rpartition(".")[0] for name in out.kept}
     for name, module in net.named_modules():
         if isinstance(module, nn.MultiheadAttention) and (name in cut_in or f"{name}.out_proj" in cut_in):
-            out.attention[name] = {}
-    for name, about in plan.attention.items():
-        if {f"{name}.{about['fused']}", f"{name}.{about['out']}"} & cut_in:
-            out.attention[name] = about
+            out.attention.append(name)
     out.sizes = {k: v for k, v in _sizes(net, plan, alive, guess).items() if k not in out.attention} if guess < 3 else {}
     out.shapes = {k: v for k, v in _shapes(net, plan, alive).items() if k not in out.attention and (guess == 3 or _has(net, k))}
     return out
@@ -182,13 +186,10 @@ def cut(net: nn.Module, structure: Structure) -> None:
     """
     _check_sizes(net, structure)
     kept = {name: {int(a): step["kept"] for a, step in axes.items()} for name, axes in structure.kept.items()}
-    for name, about in structure.attention.items():
-        if about:
-            _replace(net, name, self_attention(_module(net, name), about))
-        else:
-            kept = _slim_attention(net, name, kept)
+    for name in structure.attention:
+        kept = _slim_attention(net, name, kept)
     for name, step in structure.norms.items():
-        norm = slim_norm(_module(net, name), step["kind"], step["axis"], step["total"])
+        norm = slim_norm(_module(net, name), step["kind"], step["axis"], step["total"], step["eps"])
         if len(norm.scale) != step["total"]:
             raise ValueError(f"net must have {step['total']} units in {name!r}; it has {len(norm.scale)}")
         _replace(net, name, norm)
@@ -225,9 +226,6 @@ def _check_sizes(net: nn.Module, structure: Structure) -> None:
         module = _module(net, name)
         if step["kind"] == "group" and not hasattr(module, "num_groups"):
             raise ValueError(f"net must have a GroupNorm in {name!r}; it is a {type(module).__name__}")
-    for name, about in structure.attention.items():
-        for key in ("fused", "out") if about else ():
-            _module(net, f"{name}.{about[key]}")
     for name, attributes in structure.sizes.items():
         for key, value in attributes.items():
             old = vars(_module(net, name)).get(key)

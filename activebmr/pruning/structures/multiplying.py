@@ -30,38 +30,48 @@ class Places:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.ready = [(reading, *_index(reading, plan.n)) for reading in plan.readings]
+        self.sizes = [site.n for site in plan.sites.values()]
+        self.ready = [(reading, *_index(reading, plan)) for reading in plan.readings]
         self.shared = torch.zeros(plan.n + 1, dtype=torch.bool)  # structures with one draw for all examples
         for units in plan.by_hand.values():
             self.shared[torch.from_numpy(units[units >= 0])] = True
         for reading in plan.readings:
-            if reading.example_axis is None and plan.example is not None:
+            if reading.example_axis is None and plan.examples is not None:
                 self.shared[reading.units[reading.units >= 0]] = True
         for site in plan.sites.values():
             mine = slice(site.first, site.first + site.n)
             self.shared[mine] = bool(self.shared[mine].any())
 
 
-def _index(reading: Reading, n: int) -> tuple[Any, tuple[int, ...]]:
-    """Numbers of structures, as a slice where they follow each other, and their shape; n stands for none."""
+def _index(reading: Reading, plan: Plan) -> tuple[list[int], Tensor | None, tuple[int, ...]]:
+    """Numbers of the sites that a reading holds structures of, and where they are among those sites' (None: in their order, one
+    after the other); the number after the last stands for none.
+    """
     flat = reading.units.reshape(-1)
-    flat = torch.where(flat < 0, n, flat)
-    run = bool((flat == torch.arange(len(flat)) + flat[0]).all())
-    return slice(int(flat[0]), int(flat[-1]) + 1) if run else flat, tuple(reading.units.shape)
+    mine = [k for k, s in enumerate(plan.sites.values()) if bool(((flat >= s.first) & (flat < s.first + s.n)).any())]
+    place, at = torch.full((plan.n + 1,), -1), 0
+    for k, site in enumerate(plan.sites.values()):
+        if k in mine:
+            place[site.first : site.first + site.n] = torch.arange(at, at + site.n)
+            at += site.n
+    index = torch.where(flat < 0, at, place[flat])
+    plain = len(index) == at and bool((index == torch.arange(at)).all())
+    return mine, None if plain else index, tuple(reading.units.shape)
 
 
 class Pass:
     """One forward pass.
 
     Args:
-        theta: draws ``(n_examples, n + 1)`` or one for all ``(1, n + 1)``; the last is 1.
-        training: whether gradients of draws are wanted.
+        theta: draws ``(few, n)``, which the examples of the pass share in turn, or one for all ``(1, n)``.
+        examples: how many examples there are.
     """
 
-    def __init__(self, net: nn.Module, places: Places, theta: Tensor, training: bool) -> None:
-        self.net, self.places, self.theta, self.training = net, places, theta, training
+    def __init__(self, net: nn.Module, places: Places, theta: Tensor, examples: int) -> None:
+        self.net, self.places, self.theta, self.examples = net, places, theta, examples
+        self.parts = theta.split(places.sizes, dim=1)  # once: a slice for each reading would cost a whole theta backwards
         self._handles: list[RemovableHandle] = []
-        self._swapped: list[tuple[nn.Module, str, nn.Parameter]] = []
+        self._swapped: list[tuple[nn.Module, str, Tensor]] = []
         self._watched = torch.is_grad_enabled()
         self._shortcuts = any(isinstance(m, nn.TransformerEncoder) for m in net.modules())
         self._fast = True
@@ -76,6 +86,12 @@ class Pass:
             by_module: dict[str, list[Any]] = {}
             for ready in self.places.ready:
                 by_module.setdefault(ready[0].module, []).append(ready)
+            for name in self.places.plan.unseen:
+                if name in modules:
+                    self._handles.append(modules[name].register_forward_pre_hook(_refuse(name)))
+            gone = [name for name in by_module if name not in modules]
+            if gone:
+                raise RuntimeError(f"net must be as it was when noise was attached; the module {gone[0]!r} is gone")
             for name, mine in by_module.items():
                 self._handles.append(modules[name].register_forward_pre_hook(self._multiply(name, mine), with_kwargs=True))
             if self.places.plan.by_hand:
@@ -126,59 +142,66 @@ class Pass:
             names = list(inspect.signature(module.forward).parameters) if len(args) != 1 or kwargs else []
             done: dict[int, Tensor] = {}  # attention asks whether its arguments are the same tensor
             new = dict(given)
-            for reading, index, shape in ready:
+            for one in ready:
+                reading = one[0]
                 place = _place(reading.place, given, names)
                 x = given.get(place)
                 if not isinstance(x, Tensor):
                     continue
                 if id(x) not in done:
-                    done[id(x)] = x * self._factor(x, reading, index, shape, name)
-                elif len(ready) > 1 and sum(r.place == reading.place for r, _, _ in ready) > 1:
-                    done[id(x)] = done[id(x)] * self._factor(x, reading, index, shape, name)
+                    done[id(x)] = x * self._factor(x, one, name)
+                elif sum(r[0].place == reading.place for r in ready) > 1:
+                    done[id(x)] = done[id(x)] * self._factor(x, one, name)
                 new[place] = done[id(x)]
             return tuple(new[i] for i in range(len(args))), {k: new[k] for k in kwargs}
 
         return hook
 
-    def _factor(self, x: Tensor, reading: Reading, index: Any, shape: tuple[int, ...], name: str) -> Tensor:
-        if not isinstance(index, slice):
-            index = index.to(self.theta.device)
-        theta = self.theta[:, index]
+    def _factor(self, x: Tensor, ready: Any, name: str) -> Tensor:
+        reading, sites, index, shape = ready
+        theta = self.parts[sites[0]] if len(sites) == 1 else torch.cat([self.parts[k] for k in sites], dim=1)
+        theta = theta.to(x.device, x.dtype)
+        if index is not None:
+            theta = torch.cat([theta, theta.new_ones(len(theta), 1)], dim=1)[:, index.to(x.device)]
         missing = len(shape) - x.dim()
         if missing > 0:
             shape = shape[missing:]
-        if len(theta) == 1:
-            return theta.reshape(shape).to(x.device, x.dtype)
         axis = reading.example_axis
-        if axis is None or missing > 0:
-            return theta[0].reshape(shape).to(x.device, x.dtype)
+        if self.examples == 1 or len(theta) == 1 or axis is None or missing > 0:
+            return theta[0].reshape(shape)
         extra = -missing  # axes of x that were not there in the examples: in front, behind that of the examples
         n = x.shape[axis]
-        if n % len(theta):
+        if n % self.examples:
             raise ValueError(
-                f"inputs must hold examples as example_inputs did: {name!r} is handed {n} rows for {len(theta)} examples"
+                f"inputs must hold examples as example_inputs did: {name!r} is handed {n} rows for {self.examples} examples"
             )
-        if n > len(theta):
-            times = n // len(theta)
+        if len(theta) < self.examples:
+            theta = theta.repeat(-(-self.examples // len(theta)), 1)[: self.examples]
+        if n > self.examples:
+            times = n // self.examples
             theta = theta.repeat(times, 1) if reading.inner else theta.repeat_interleave(times, 0)
         inside = [m for a, m in enumerate(shape) if a != axis]
         full = theta.reshape(n, *[1] * extra, *inside)
-        return full.movedim(0, axis).to(x.device, x.dtype) if axis else full.to(x.device, x.dtype)
+        return full.movedim(0, axis) if axis else full
 
     # --- weights that are read by hand -----------------------------------------------------------------------------------
     def _swap(self, modules: dict[str, nn.Module]) -> None:
         n = self.places.plan.n
         by_parameter: dict[str, Tensor] = {}
-        held = {name: p for name, p in self.net.named_parameters()}
+        held = dict(self.net.named_parameters()) | dict(self.net.named_buffers())
+        gone = [tensor for tensor, _ in self.places.plan.by_hand if tensor not in held]
+        if gone:
+            raise RuntimeError(f"net must be as it was when noise was attached; the weight {gone[0]!r} is gone")
+        first = torch.cat([self.theta[0], self.theta.new_ones(1)])
         for (tensor, axis), units in self.places.plan.by_hand.items():
             weight = by_parameter.get(tensor, held[tensor])
             index = torch.from_numpy(units).to(self.theta.device)
-            factor = self.theta[0, torch.where(index < 0, n, index)]
+            factor = first[torch.where(index < 0, n, index)]
             shape = [1] * weight.dim()
             shape[axis] = -1
             by_parameter[tensor] = weight * factor.reshape(shape).to(weight.device, weight.dtype)
         for module in modules.values():
-            for key, parameter in list(module._parameters.items()):
+            for key, parameter in (*module._parameters.items(), *module._buffers.items()):
                 for tensor, weight in by_parameter.items():
                     if parameter is held[tensor] and parameter is not None:
                         self._swapped.append((module, key, parameter))
@@ -197,6 +220,16 @@ class Pass:
             )
         self.again = True
         self._waiting += 1
+
+
+def _refuse(name: str) -> Any:
+    def hook(module: nn.Module, args: Any) -> None:
+        raise RuntimeError(
+            f"net must run as it did with example_inputs: {name!r} was not called then, so that it is not known where it reads "
+            "structures (activebmr.pruning); give example_inputs that reach it"
+        )
+
+    return hook
 
 
 def _place(place: int | str, given: dict[Any, Any], names: list[str]) -> int | str:
@@ -229,7 +262,7 @@ class _Guard(TorchFunctionMode):  # type: ignore[misc]
 
 
 def _set(module: nn.Module, key: str, weight: Tensor) -> None:
-    module._parameters[key] = weight  # type: ignore[assignment]
+    (module._parameters if key in module._parameters else module._buffers)[key] = weight  # type: ignore[assignment]
     names = getattr(module, "_flat_weights_names", None)
     if names is not None and key in names:  # recurrent layers hold a list beside
         module._flat_weights[names.index(key)] = weight  # type: ignore[operator,index,union-attr]

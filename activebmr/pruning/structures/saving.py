@@ -168,13 +168,12 @@ def _structure(path: Path, data: Any) -> Structure:
             f"{path} must have compactions with {sorted(keys)}; got {data if not isinstance(data, dict) else list(data)}"
         )
     structure = Structure(**data)
-    for key in ("sites", "kept", "norms", "attention", "sizes", "shapes", "left"):
+    for key in ("sites", "kept", "norms", "sizes", "shapes", "left"):
         value = getattr(structure, key)
         if not isinstance(value, dict) or not all(isinstance(v, dict) for v in value.values()):
             raise ValueError(f"{path} must have a mapping of mappings in {key}; got {value!r}")
-    for about in structure.attention.values():
-        if about and not _is_attention(about):
-            raise ValueError(f"{path} must have fused, out, head_dim, order and causal in attention; got {about!r}")
+    if not isinstance(structure.attention, list) or not all(isinstance(name, str) for name in structure.attention):
+        raise ValueError(f"{path} must have names of modules in attention; got {structure.attention!r}")
     for axes in structure.kept.values():
         for axis, step in axes.items():
             if not str(axis).isdecimal() or not isinstance(step, dict):
@@ -183,8 +182,9 @@ def _structure(path: Path, data: Any) -> Structure:
     for step in structure.sites.values():
         _check_kept(path, step.get("kept"), step.get("n"))
     for step in structure.norms.values():
-        if step.get("kind") not in ("layer", "rms", "group") or type(step.get("axis")) is not int:
-            raise ValueError(f"{path} must have kind and axis in norms; got {step!r}")
+        kind = step.get("kind") in ("layer", "rms", "group") and type(step.get("axis")) is int
+        if not kind or not _is_eps(step.get("eps")):
+            raise ValueError(f"{path} must have kind, axis and eps in norms; got {step!r}")
         _check_kept(path, step.get("kept"), step.get("total"))
     for modes in structure.shapes.values():
         if not modes.keys() <= {"eval", "train"} or "eval" not in modes or not all(_is_shapes(c) for c in modes.values()):
@@ -204,18 +204,15 @@ def _check_kept(path: Path, kept: Any, n: Any) -> None:
         )
 
 
-def _is_attention(about: dict[str, Any]) -> bool:
-    if about.keys() != {"fused", "out", "head_dim", "order", "causal"} or not _is_size(about["head_dim"]):
-        return False
-    names = isinstance(about["fused"], str) and isinstance(about["out"], str)
-    return names and about["order"] in ("part head", "head part") and isinstance(about["causal"], bool)
-
-
 def _is_shapes(calls: Any) -> bool:
     return isinstance(calls, dict) and all(
         str(k).isdecimal() and isinstance(axes, dict) and all(str(a).isdecimal() and _is_size(n) for a, n in axes.items())
         for k, axes in calls.items()
     )
+
+
+def _is_eps(x: Any) -> bool:
+    return x is None or (isinstance(x, float) and 0 <= x < 1)
 
 
 def _is_size(x: Any) -> bool:

@@ -10,17 +10,18 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils._pytree import tree_map_only
 
 from activebmr.pruning.data.batches import call
 from activebmr.pruning.data.holding import release_weights
 from activebmr.pruning.data.modes import evaluating
 from activebmr.pruning.structures.cutting import Structure, cut, structure_for, without_shortcuts
-from activebmr.pruning.units.inputs import Inputs, doubled, examples_in
+from activebmr.pruning.units.examples import repeated
+from activebmr.pruning.units.inputs import Inputs, leaves, tensors
 from activebmr.pruning.units.norms import slim_norm
 from activebmr.pruning.units.plan import Plan
 
-__all__ = ["agree", "copied", "cut_down", "exactly", "fold", "outputs_of", "probes_of", "removable"]
+__all__ = ["agree", "copied", "cut_down", "doubled_copy", "exactly", "fold", "lively", "outputs_of", "probes_of", "removable"]
 
 GUESSES = 4  # ways to read sizes in users' code; see `structure_for`
 
@@ -43,6 +44,38 @@ def exactly() -> Iterator[None]:
             b.fp32_precision = was
 
 
+LARGE = 20_000_000
+"""Parameters from which on networks are compared in their own precision, for the sake of time and memory."""
+
+
+def doubled_copy(net: nn.Module, inputs: Inputs) -> tuple[nn.Module, Inputs]:
+    """A copy in double precision, and inputs for it; in its own precision if it is large or does not run in another."""
+    new = copied(net)
+    inner = getattr(net, "net", net)  # noise is in double precision already
+    some = [t for t in (*inner.parameters(), *inner.buffers()) if t.is_floating_point()]
+    kinds, devices = {t.dtype for t in some}, {t.device.type for t in some}
+    if sum(t.numel() for t in some) > LARGE or len(kinds) > 1 or "mps" in devices:
+        return new, inputs
+    wide = tree_map_only(Tensor, lambda x: x.double() if x.is_floating_point() else x, inputs)
+    try:
+        found = outputs_of(new.double(), [wide])
+        if any(x.dtype == torch.float64 for x in tensors(found)):
+            return new, wide
+    except Exception:  # precisions that are written into its code
+        pass
+    return copied(net), inputs
+
+
+@torch.no_grad()
+def lively(net: nn.Module) -> nn.Module:
+    """Give weights that are all alike (branches that begin at 0, gains of 1) some life, in place: else they show nothing."""
+    generator = torch.Generator().manual_seed(0)
+    for p in net.parameters():
+        if p.is_floating_point() and p.numel() and float(p.max() - p.min()) <= 1e-3 * max(float(p.abs().max()), 1e-3):
+            p.add_(0.1 * torch.rand(p.shape, generator=generator).to(p.device, p.dtype))
+    return net
+
+
 def copied(net: nn.Module) -> nn.Module:
     """A copy of a network that holds no weights at what they are, so that it may be cut."""
     new = copy.deepcopy(net)
@@ -59,7 +92,7 @@ def fold(net: nn.Module, plan: Plan, theta: Tensor) -> None:
         theta: of all sites ``(n,)``.
     """
     factors = torch.cat([theta.double().cpu(), torch.ones(1, dtype=torch.float64)])
-    held = dict(net.named_parameters())
+    held = dict(net.named_parameters()) | dict(net.named_buffers())
     for tensor, axis in plan.columns:
         weight = held[tensor]
         factor = factors[torch.from_numpy(plan.parts[tensor, axis])]
@@ -67,10 +100,10 @@ def fold(net: nn.Module, plan: Plan, theta: Tensor) -> None:
         shape[axis] = -1
         if bool((factor != 1).any()):
             weight.mul_(factor.reshape(shape).to(weight.device, weight.dtype))
-    for name, (kind, axis, units) in plan.norms.items():
+    for name, (kind, axis, eps, units) in plan.norms.items():
         factor = factors[torch.from_numpy(units)]
         if bool((factor != 1).any()):
-            norm = slim_norm(net.get_submodule(name), kind, axis, len(units))
+            norm = slim_norm(net.get_submodule(name), kind, axis, len(units), eps)
             parent, _, key = name.rpartition(".")
             setattr(net.get_submodule(parent), key, norm)
             norm.scale.mul_(factor.to(norm.scale.device))
@@ -79,29 +112,38 @@ def fold(net: nn.Module, plan: Plan, theta: Tensor) -> None:
 
 # --- cutting and comparing ---------------------------------------------------------------------------------------------------
 def probes_of(net: nn.Module, inputs: Inputs) -> tuple[list[Inputs], list[Any]]:
-    """Inputs to compare networks on, and what this one makes of them: the examples with noise added, which tells more than
-    examples that may all be alike, or as they are where the network makes no numbers of that.
+    """Inputs to compare networks on, and what this one makes of them: the examples with noise added and whole numbers mixed
+    among those that there are, which tells more than examples that may all be alike; or less of that where the network does
+    not take it.
+
+    Raises:
+        ValueError: if the network makes nan of the examples.
     """
     generator = torch.Generator().manual_seed(0)
 
-    def disturbed(x: Tensor) -> Tensor:
-        if not x.is_floating_point() or not x.numel():
+    def disturbed(x: Tensor, whole: bool) -> Tensor:
+        if not x.numel() or x.dtype == torch.bool:
             return x
+        if not x.is_floating_point():
+            if not whole or x.is_complex() or int(x.max()) <= 0 or int(x.min()) < 0:
+                return x
+            return torch.randint(int(x.max()) + 1, x.shape, generator=generator).to(x.device, x.dtype)
         noise = torch.randn(x.shape, generator=generator).to(x.device, x.dtype)
         spread = x.std() if x.numel() > 1 else x.new_zeros(())
         return x + noise * (spread if bool(spread > 0) else 1.0)
 
-    probes = [tree_map_only(Tensor, disturbed, inputs)]
-    try:
-        found = outputs_of(net, probes)
-    except Exception:  # a network that takes some numbers alone
-        found = []
-    if not found or not all(bool(x.isfinite().all()) for x in tree_leaves(found) if isinstance(x, Tensor)):
-        probes = [inputs]
-        found = outputs_of(net, probes)
-        if any(bool(x.isnan().any()) for x in tree_leaves(found) if isinstance(x, Tensor) and x.is_floating_point()):
-            raise ValueError("example_inputs must be inputs of which the network makes numbers; it makes nan")
-    return probes, found
+    for whole in (True, False):
+        probes = [tree_map_only(Tensor, lambda x, w=whole: disturbed(x, w), inputs)]
+        try:
+            found = outputs_of(net, probes)
+        except Exception:  # a network that takes some numbers alone
+            continue
+        if all(bool(x.isfinite().all()) for x in tensors(found)):
+            return probes, found
+    found = outputs_of(net, [inputs])
+    if any(bool(x.isnan().any()) for x in tensors(found) if x.is_floating_point()):
+        raise ValueError("example_inputs must be inputs of which the network makes numbers; it makes nan")
+    return [inputs], found
 
 
 def outputs_of(net: nn.Module, probes: Sequence[Inputs]) -> list[Any]:
@@ -110,25 +152,34 @@ def outputs_of(net: nn.Module, probes: Sequence[Inputs]) -> list[Any]:
 
 
 def agree(one: Any, other: Any) -> bool:
-    """Whether outputs are the same, to a precision that rounding leaves."""
-    a, b = tree_leaves(one), tree_leaves(other)
+    """Whether outputs are the same, to what rounding leaves (parts may run in single precision): in double for each column."""
+    a, b = leaves(one), leaves(other)
     if len(a) != len(b):
         return False
     for x, y in zip(a, b, strict=True):
         if isinstance(x, Tensor) and isinstance(y, Tensor):
-            if x.shape != y.shape or x.dtype != y.dtype:
-                return False
-            if not x.is_floating_point():
-                if float((x != y).double().mean()) > 1e-3:  # an argmax that rounding decides
-                    return False
-                continue
-            small = torch.finfo(x.dtype).eps ** 0.5 / 3  # 1e-4 in single precision, 5e-9 in double
-            scale = float(x[x.isfinite()].abs().max()) if bool(x.isfinite().any()) else 1.0
-            if not torch.allclose(x, y, rtol=small, atol=small * max(scale, 1e-30), equal_nan=True):
+            if x.shape != y.shape or x.dtype != y.dtype or not _same(x, y):
                 return False
         elif type(x) is not type(y):
             return False
     return True
+
+
+def _same(x: Tensor, y: Tensor) -> bool:
+    if x.is_complex():
+        x, y = torch.view_as_real(x), torch.view_as_real(y)
+    if not x.is_floating_point():
+        return float((x != y).double().mean()) <= 1e-3  # an argmax that rounding decides
+    finite = torch.where(x.isfinite(), x, torch.zeros_like(x)).abs()
+    if x.dtype == torch.float64 and x.dim() > 1 and x.numel():
+        scale = torch.minimum(
+            finite.amax(tuple(range(x.dim() - 1)), keepdim=True),
+            finite.amax(tuple(a for a in range(x.dim()) if a != 1), keepdim=True),
+        )
+        return bool((((x - y).abs() <= 2e-5 * scale + 1e-9 * finite.max()) | (x == y) | (x.isnan() & y.isnan())).all())
+    small = torch.finfo(x.dtype).eps ** 0.5 / 3  # 1e-4 in single precision
+    scale = float(finite.max()) if x.numel() else 0.0
+    return torch.allclose(x, y, rtol=small, atol=small * max(scale, 1e-30), equal_nan=True)
 
 
 def cut_down(
@@ -146,7 +197,7 @@ def cut_down(
         small = copy.deepcopy(net)
         try:
             cut(small, structure)
-            if agree(outputs_of(small, probes), list(want)) and (not structure.shapes or _also_twice(net, small, probes)):
+            if agree(outputs_of(small, probes), list(want)) and (not structure.shapes or _also_twice(net, small, plan, probes)):
                 return small, structure
             reason = reason or "the network does not compute the same without them"
         except Exception as error:  # a forward that counts on the sizes of its layers may raise anything
@@ -154,12 +205,11 @@ def cut_down(
     return reason
 
 
-def _also_twice(net: nn.Module, small: nn.Module, probes: Sequence[Inputs]) -> bool:
+def _also_twice(net: nn.Module, small: nn.Module, plan: Plan, probes: Sequence[Inputs]) -> bool:
     """Whether both agree on another number of examples: sizes that calls name must not be theirs."""
-    n = examples_in(probes[0], outputs_of(net, probes[:1])[0])
-    if n is None:
+    if plan.examples is None:
         return True
-    more = [doubled(probes[0], n)]
+    more = [repeated(probes[0], plan.examples)]
     try:
         want = outputs_of(net, more)
     except Exception:  # a network that takes no other number
@@ -185,7 +235,7 @@ def removable(net: nn.Module, plan: Plan, probes: Sequence[Inputs]) -> dict[str,
         for name in names:
             site = plan.sites[name]
             mine[site.first : site.first + site.n] = alive[site.first : site.first + site.n]
-        folded = copied(net)
+        folded = copy.deepcopy(net)
         fold(folded, plan, torch.from_numpy(mine).double())
         found = cut_down(folded, plan, mine, probes, outputs_of(folded, probes))
         return found if isinstance(found, str) else None

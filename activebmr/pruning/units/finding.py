@@ -20,11 +20,11 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 from torch.utils._pytree import tree_map_only
 
-from activebmr.pruning.data.batches import call
 from activebmr.pruning.data.modes import evaluating
-from activebmr.pruning.units.attention import SlimSelfAttention, fused_attention
+from activebmr.pruning.units.examples import Examples, examples_of
 from activebmr.pruning.units.following import Follower, follow
-from activebmr.pruning.units.inputs import Inputs, doubled, examples_in, tensors
+from activebmr.pruning.units.inputs import Inputs
+from activebmr.pruning.units.notes import compact
 from activebmr.pruning.units.plan import Plan, Reading, Site
 
 __all__ = ["plan_of"]
@@ -45,62 +45,14 @@ def plan_of(net: nn.Module, inputs: Inputs, exclude: tuple[str, ...] = ()) -> Pl
     recurrent = any(isinstance(m, (nn.RNNBase, nn.RNNCellBase)) for m in net.modules())
     if recurrent and any(p.device.type == "cuda" for p in net.parameters()):  # there they run as one operation
         net, inputs = copy.deepcopy(net).cpu(), tree_map_only(Tensor, lambda x: x.cpu(), inputs)
-    inputs, examples, place = _examples(net, inputs)
+    inputs, examples = examples_of(net, inputs)
     with evaluating(net):
         seen = follow(net, inputs, examples)
     _follow_training(net, inputs, examples, seen)
-    return replace(_Planner(net, seen, examples, exclude).plan(place), attention=_attention(net, inputs))
+    return _Planner(net, seen, examples, exclude).plan()
 
 
-def _attention(net: nn.Module, inputs: Inputs) -> dict[str, dict[str, Any]]:
-    """Attention of users' own that can be replaced."""
-    given: dict[str, tuple[nn.Module, Tensor, Any]] = {}
-
-    def hook(name: str) -> Any:
-        def keep(module: nn.Module, args: Any, out: Any) -> None:
-            if args and isinstance(args[0], Tensor) and isinstance(out, Tensor):
-                given.setdefault(name, (module, args[0], out))
-
-        return keep
-
-    handles = [
-        m.register_forward_hook(hook(name))
-        for name, m in net.named_modules()
-        if any("head" in key for key in vars(m)) or isinstance(m, SlimSelfAttention)
-    ]
-    try:
-        with torch.no_grad(), evaluating(net):
-            if handles:
-                call(net, inputs)
-            for handle in handles:
-                handle.remove()
-            found = {name: fused_attention(*about) for name, about in given.items()}
-    finally:
-        for handle in handles:
-            handle.remove()
-    return {name: about for name, about in found.items() if about is not None}
-
-
-def _examples(net: nn.Module, inputs: Inputs) -> tuple[Inputs, int | None, tuple[int, int] | None]:
-    """Inputs with two examples or more, how many, and where they lie."""
-    with evaluating(net), torch.no_grad():
-        outputs = call(net, inputs)
-        n = examples_in(inputs, outputs)
-        if n == 1:
-            twice = doubled(inputs, 1)
-            try:
-                again = call(net, twice)
-            except Exception:  # whatever user code does with more examples than it expects
-                n = None
-            else:
-                inputs, n = (twice, 2) if examples_in(twice, again) == 2 else (inputs, None)
-    if n is None:
-        return inputs, None, None
-    which = next(i for i, x in enumerate(tensors(inputs)) if x.dim() and len(x) == n)
-    return inputs, n, (which, tensors(inputs)[which].dim())
-
-
-def _follow_training(net: nn.Module, inputs: Inputs, examples: int | None, seen: Follower) -> None:
+def _follow_training(net: nn.Module, inputs: Inputs, examples: Examples | None, seen: Follower) -> None:
     """What only training shows: further heads, other branches. A network that cannot be run in training on so little says
     nothing.
     """
@@ -114,7 +66,13 @@ def _follow_training(net: nn.Module, inputs: Inputs, examples: int | None, seen:
     finally:
         with torch.no_grad():
             for name, b in net.named_buffers():
-                b.copy_(before[name])
+                if name in before and before[name].shape == b.shape:
+                    b.copy_(before[name])
+    seen.called |= other.called
+    for module, reads in other.reads.items():
+        seen.reads.setdefault(module, reads)
+    for module, weights in other.handed.items():
+        seen.handed[module] = seen.handed.get(module, set()) | weights
     seen.by_hand |= other.by_hand
     seen.impure |= other.impure
     seen.shapes += other.shapes
@@ -124,7 +82,7 @@ def _follow_training(net: nn.Module, inputs: Inputs, examples: int | None, seen:
 
 
 class _Planner:
-    def __init__(self, net: nn.Module, seen: Follower, examples: int | None, exclude: tuple[str, ...]) -> None:
+    def __init__(self, net: nn.Module, seen: Follower, examples: Examples | None, exclude: tuple[str, ...]) -> None:
         self.net, self.seen, self.atoms, self.examples, self.exclude = net, seen, seen.atoms, examples, exclude
         self._by_hand()
         self.roots = _settled(seen)
@@ -146,7 +104,7 @@ class _Planner:
                 self.seen.reads.pop(module, None)
 
     # --- sites ---------------------------------------------------------------------------------------------------------
-    def plan(self, example: tuple[int, int] | None) -> Plan:
+    def plan(self) -> Plan:
         good, why = self._classes()
         sites = self._grouped(good)
         number = np.full(self.atoms.n, -1)  # by atom, the structure
@@ -161,12 +119,14 @@ class _Planner:
         parts, columns = self._parts(number)
         by_hand = {key: parts[key] for key in self.seen.by_hand if key in parts}
         readings = self._readings(number)
-        norms = {name: (r.kind, r.axis, _numbers(number, r.ids)) for name, r in self.seen.norms.items() if _any(number, r.ids)}
+        norms = {
+            name: (r.kind, r.axis, r.eps, _numbers(number, r.ids)) for name, r in self.seen.norms.items() if _any(number, r.ids)
+        }
         sizes = [(s.module, s.size, _numbers(number, s.ids), s.given) for s in self.seen.sizes]
         work = [(w.constant, [_numbers(number, ids) for ids in w.axes]) for w in self.seen.work]
         shapes = [(s.module, s.training, s.call, s.axis, _numbers(number, s.ids)) for s in self.seen.shapes]
-        found = Plan(made, self._left_out(made, why), readings, by_hand, norms, parts, columns, sizes, work, example)
-        return replace(found, shapes=shapes)
+        found = Plan(made, self._left_out(made, why), readings, by_hand, norms, parts, columns, sizes, work, self.examples)
+        return replace(found, shapes=shapes, unseen=self._unseen_modules())
 
     def _classes(self) -> tuple[list[np.ndarray], dict[int, str]]:
         """Classes that can go; and why others cannot."""
@@ -260,9 +220,9 @@ class _Planner:
         for module, reads in self.seen.reads.items():
             by_place: dict[Any, list[Reading]] = {}
             for read in reads:
-                units = torch.from_numpy(_numbers(number, read.ids))
+                units = compact(torch.from_numpy(_numbers(number, read.ids)))
                 if (units >= 0).any():
-                    axis, inner = _example_axis(read.examples, self.examples)
+                    axis, inner = _example_axis(read.examples, None if self.examples is None else self.examples.n)
                     found = Reading(module, read.place, units, axis, inner)
                     known = by_place.setdefault(read.place, [])
                     if not any(r.units.shape == units.shape and torch.equal(r.units, units) for r in known):
@@ -315,6 +275,14 @@ class _Planner:
         if len(roots) == 0:
             return self._unseen(module)
         return "its units are joined to those of other layers that cannot go"
+
+    def _unseen_modules(self) -> list[str]:
+        """Modules with weights that did not run: where they read units is not known."""
+        return [
+            name
+            for name, m in self.net.named_modules()
+            if name not in self.seen.called and next(m.parameters(recurse=False), None) is not None
+        ]
 
     def _unseen(self, module: str) -> str:
         """Why a layer writes nothing."""

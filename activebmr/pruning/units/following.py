@@ -21,7 +21,8 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from activebmr.pruning.data.batches import call
 from activebmr.pruning.units.atoms import Atoms
-from activebmr.pruning.units.inputs import Inputs
+from activebmr.pruning.units.examples import Examples
+from activebmr.pruning.units.inputs import Inputs, tensors
 from activebmr.pruning.units.norms import kind_of_norm
 from activebmr.pruning.units.notes import Layer, NormRead, Note, Read, ShapeSeen, SizeSeen, View, Work, indices
 from activebmr.pruning.units.operations import apply_rule, count
@@ -192,10 +193,11 @@ class Follower(TorchDispatchMode):  # type: ignore[misc]
         """A call in the module's own code has named sizes."""
         if self._looking:
             return
-        call = self._calls[-1].shapes if self._calls else 0
-        for outer in self._calls:
-            outer.shapes += 1
-        if self._paused or not self._calls:
+        if not self._calls:
+            return
+        call = self._calls[-1].shapes
+        self._calls[-1].shapes += 1
+        if self._paused:
             return
         parts = [out] if isinstance(out, Tensor) else list(out[:1])
         with self._alone():
@@ -233,14 +235,14 @@ class Follower(TorchDispatchMode):  # type: ignore[misc]
             return
         self._paused -= 1
         ((place, x),) = made.inputs.items()
-        kind, axis = made.norm.split()
+        kind, axis, *eps = made.norm.split()
         note = self.note_of(x)
         assert note is not None
-        self._normalise(made, kind, int(axis), x.dim(), note)
+        self._normalise(made, kind, int(axis), x.dim(), note, float(eps[0]) if eps else None)
         self._hand(made.name, place, note, self.norms[made.name].ids if made.name in self.norms else None)
         self.note(output, Note(note.layers, False, note.examples))
 
-    def _normalise(self, made: _Call, kind: str, axis: int, ndim: int, note: Note) -> None:
+    def _normalise(self, made: _Call, kind: str, axis: int, ndim: int, note: Note, eps: float | None) -> None:
         """A normalisation along an axis (from behind) whose statistics can be corrected for units that go."""
         along = []
         for layer in [x for x in note.layers if x.varies(axis) and not x.own]:
@@ -259,7 +261,7 @@ class Follower(TorchDispatchMode):  # type: ignore[misc]
                 self.atoms.join(flat, ids)
         for layer in along:
             flat = layer.ids.movedim(axis, -1).reshape(-1, layer.ids.shape[axis])[0]
-            self.norms[made.name] = NormRead(made.name, kind, axis, flat)
+            self.norms[made.name] = NormRead(made.name, kind, axis, flat, eps)
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -307,12 +309,12 @@ class Follower(TorchDispatchMode):  # type: ignore[misc]
                 handle.remove()
 
 
-def follow(net: nn.Module, inputs: Inputs, examples: int | None, atoms: Atoms | None = None) -> Follower:
+def follow(net: nn.Module, inputs: Inputs, examples: Examples | None, atoms: Atoms | None = None) -> Follower:
     """Run a network in the mode in which it is, and note what hangs together.
 
     Args:
         inputs: what it is called with.
-        examples: how many examples they hold on the first axis of tensors of this length; None for a single one.
+        examples: where examples lie in them; None for a single one.
         atoms: of the network, if other runs have been followed; new ones otherwise.
 
     Raises:
@@ -327,11 +329,13 @@ def follow(net: nn.Module, inputs: Inputs, examples: int | None, atoms: Atoms | 
                     for axis in range(tensor.dim()):
                         found.atoms.keep(found.atoms.of(name, axis), f"weights of {module_name!r} are parametrised")
 
+    places = {} if examples is None else examples.places
+    numbers = iter(range(10**6))
+
     def given(x: Tensor) -> Tensor:
         x = x.clone()  # a place of its own
-        which = None
-        if examples is not None and examples > 1 and x.dim() and len(x) == examples:
-            which = indices(examples, 0, x.dim())
+        axis = places.get(next(numbers))
+        which = None if axis is None or examples is None else indices(examples.n, axis, x.dim())
         found.note(x, Note(examples=which))
         return x
 
@@ -339,7 +343,7 @@ def follow(net: nn.Module, inputs: Inputs, examples: int | None, atoms: Atoms | 
         inputs = tree_map_only(Tensor, given, inputs)
         with found, ShapeCalls(found.noted_shape):
             outputs = call(net, inputs)
-    for tensor in tree_leaves(outputs):
+    for tensor in tensors(outputs):
         note = found.note_of(tensor)
         count(found, note.pending if note is not None else ())
         for layer in note.layers if note is not None else ():

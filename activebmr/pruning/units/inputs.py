@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils._pytree import tree_leaves
 
 from activebmr.pruning.data.modes import evaluating
 
-__all__ = ["Inputs", "check_inputs", "doubled", "examples_in", "guessed", "tensors"]
+__all__ = ["Inputs", "check_inputs", "guessed", "leaves", "tensors"]
 
 Inputs = Tensor | tuple[Any, ...] | list[Any] | dict[str, Any]
 """Example inputs: a tensor, a sequence of positional arguments, or a mapping of keyword arguments."""
@@ -25,22 +25,20 @@ def check_inputs(example_inputs: Any) -> None:
         )
 
 
+def leaves(outputs: Any, depth: int = 5) -> list[Any]:
+    """What outputs hold, also in objects with attributes (data classes and the like)."""
+    found = []
+    for x in tree_leaves(outputs):
+        inner = getattr(x, "__dict__", None)
+        if isinstance(x, Tensor) or not inner or isinstance(x, type) or depth == 0:
+            found.append(x)
+        else:
+            found += leaves(dict(inner), depth - 1)
+    return found
+
+
 def tensors(outputs: Any) -> list[Tensor]:
-    return [x for x in tree_leaves(outputs) if isinstance(x, Tensor)]
-
-
-def examples_in(inputs: Any, outputs: Any) -> int | None:
-    """How many examples inputs hold on the first axis: a length that inputs and outputs share; None for a single example."""
-    lengths = [len(x) for x in tensors(outputs) if x.dim()]
-    shared = [len(x) for x in tensors(inputs) if x.dim() and len(x) in lengths]
-    found = shared[0] if shared else None
-    flat = all(x.dim() <= 1 for x in tensors(inputs)) and all(x.dim() <= 1 for x in tensors(outputs))
-    return None if flat else found
-
-
-def doubled(inputs: Inputs, examples: int) -> Inputs:
-    """The same with every example twice."""
-    return tree_map_only(Tensor, lambda x: torch.cat([x, x]) if x.dim() and len(x) == examples else x, inputs)  # type: ignore[no-any-return]
+    return [x for x in leaves(outputs) if isinstance(x, Tensor)]
 
 
 def _first_layer(net: nn.Module) -> nn.Module | None:
@@ -90,7 +88,7 @@ def guessed(net: nn.Module) -> Tensor | None:
                 out = net(x)
             except Exception:  # whatever user code does with inputs that it does not expect
                 continue
-            if examples_in(x, out) == len(x):
+            if any(y.dim() and len(y) == len(x) for y in tensors(out)):
                 return x
             found = x if found is None else found
     return found

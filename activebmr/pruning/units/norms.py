@@ -16,8 +16,8 @@ __all__ = ["SlimGroupNorm", "SlimLayerNorm", "SlimRMSNorm", "kind_of_norm", "sli
 
 
 def kind_of_norm(module: nn.Module, x: Tensor) -> str | None:
-    """``"layer"``, ``"rms"`` or ``"group"`` and the axis of the units from behind, for a module that normalises ``x``; else
-    None.
+    """``"layer"``, ``"rms"`` or ``"group"``, the axis of the units from behind and perhaps epsilon, for a module that
+    normalises ``x``; else None.
 
     torch's own are known; of any other module without children and with no weights but vectors it is tried on random numbers
     what it computes: most libraries write their own.
@@ -44,19 +44,19 @@ def _by_trial(module: nn.Module, x: Tensor) -> str | None:
     if n < 2 or not axes or _weight_of(module) is None:
         return None
     generator = torch.Generator().manual_seed(0)
-    r = torch.randn(x.shape, generator=generator).to(x.device, x.dtype) * 3 + 1
+    tried = [torch.randn(x.shape, generator=generator).to(x.device, x.dtype) * scale + scale / 3 for scale in (3.0, 0.01, 1e-4)]
     try:
-        got = module.forward(r)
+        got = [module.forward(r) for r in tried]
     except Exception:  # whatever user code does with numbers that it does not expect
         return None
-    if not isinstance(got, Tensor) or got.shape != r.shape:
+    if not all(isinstance(y, Tensor) and y.shape == r.shape for y, r in zip(got, tried, strict=True)):
         return None
     for axis in axes:
         for kind in ("layer", "rms"):
             for eps in _epsilons(module):
                 made = slim_norm(module, kind, axis, n, eps)
-                if torch.allclose(made(r), got, rtol=1e-3, atol=1e-4):
-                    return f"{kind} {axis}"
+                if all(torch.allclose(made(r), y, rtol=1e-4, atol=1e-6) for r, y in zip(tried, got, strict=True)):
+                    return f"{kind} {axis} {eps!r}"
     return None
 
 
@@ -85,6 +85,11 @@ def _epsilon(module: nn.Module, like: Tensor) -> float:
         return eps
     own = [v for v in vars(module).values() if isinstance(v, float) and 0 < v < 0.1]
     return own[0] if own else torch.finfo(like.dtype).eps
+
+
+def _wide(x: Tensor) -> Tensor:
+    """Sums of squares leave the range of half precision."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 class _Slim(nn.Module):
@@ -125,12 +130,12 @@ class SlimLayerNorm(_Slim):
     kind = "layer"
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x * self._along(self.scale, x)
+        kind, x = x.dtype, _wide(x) * self._along(self.scale, x)
         n = x.shape[self.axis]
         mean = x.sum(self.axis, keepdim=True) / self.total
         centred = x - mean
         squares = centred.square().sum(self.axis, keepdim=True) + (self.total - n) * mean.square()
-        return self._finished(centred * torch.rsqrt(squares / self.total + self.eps))
+        return self._finished((centred * torch.rsqrt(squares / self.total + self.eps)).to(kind))
 
 
 class SlimRMSNorm(_Slim):
@@ -139,11 +144,9 @@ class SlimRMSNorm(_Slim):
     kind = "rms"
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x * self._along(self.scale, x)
-        squares = x.float().square().sum(self.axis, keepdim=True) if x.dtype in (torch.float16, torch.bfloat16) else None
-        if squares is None:
-            squares = x.square().sum(self.axis, keepdim=True)
-        return self._finished(x * torch.rsqrt(squares / self.total + self.eps).to(x.dtype))
+        kind, x = x.dtype, _wide(x) * self._along(self.scale, x)
+        squares = x.square().sum(self.axis, keepdim=True)
+        return self._finished((x * torch.rsqrt(squares / self.total + self.eps)).to(kind))
 
 
 class SlimGroupNorm(_Slim):
@@ -165,7 +168,7 @@ class SlimGroupNorm(_Slim):
 
     def forward(self, x: Tensor) -> Tensor:
         shape = (1, -1, *[1] * (x.dim() - 2))
-        x = x * self.scale.reshape(shape)
+        kind, x = x.dtype, _wide(x) * self.scale.reshape(shape)
         flat = x.flatten(2) if x.dim() > 2 else x.unsqueeze(2)
         count = self.total * flat.shape[2]
         zeros = flat.new_zeros(len(flat), self.num_groups)
@@ -174,7 +177,7 @@ class SlimGroupNorm(_Slim):
         here = torch.bincount(self.groups, minlength=self.num_groups) * flat.shape[2]
         squares = zeros.index_add(1, self.groups, centred.square().sum(2)) + (count - here) * mean.square()
         factor = torch.rsqrt(squares / count + self.eps)[:, self.groups, None]
-        out = (centred * factor).reshape(x.shape)
+        out = (centred * factor).reshape(x.shape).to(kind)
         if self.weight is not None:
             out = out * self.weight.reshape(shape)
         return out if self.bias is None else out + self.bias.reshape(shape)

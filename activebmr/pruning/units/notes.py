@@ -87,12 +87,15 @@ class Read:
 
 @dataclass(frozen=True)
 class NormRead:
-    """A normalisation over units that can be cut: its kind, and the atoms ``(n,)`` along the axis (from behind) it works on."""
+    """A normalisation over units that can be cut: its kind, the atoms ``(n,)`` along the axis (from behind) it works on, and
+    what it adds to variances (None: what the module says).
+    """
 
     module: str
     kind: str
     axis: int
     ids: Tensor
+    eps: float | None = None
 
 
 @dataclass(frozen=True)
@@ -121,7 +124,7 @@ class ShapeSeen:
 
     Attributes:
         module: in whose code it stands.
-        call: its number among such calls in one call of the module, those of modules inside included.
+        call: its number among such calls in the module's own code, in one call of it.
         training: whether it was seen in training mode.
     """
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from activebmr.pruning.units.examples import Examples
 
 __all__ = ["Plan", "Reading", "Site", "cost", "restricted"]
 
@@ -71,28 +72,28 @@ class Plan:
         by_hand: by parameter and axis ``(size,)``, structures whose noise multiplies the parameter itself, for all examples of
         a
             call alike.
-        norms: by module: kind, axis from behind, structures along it.
+        norms: by module: kind, axis from behind, what is added to variances (None: the module's), structures along the axis.
         parts: by tensor and axis, as in `Site`, for all sites together.
         columns: those of ``parts`` along which structures are read.
         sizes: sizes in the code of modules: module, size, structures that make it up, whether it is that of what it was given.
         work: floating-point operations: constant, and by axis its size and structures ``(size, k)``.
         shapes: sizes that calls in the code of modules name: module, whether in training mode, number of the call, axis,
             structures ``(size, k)``.
-        attention: modules that `SlimSelfAttention` can stand for, and what it needs to know.
-        example: index of the input tensor (in order) on whose first axis examples lie, its number of axes, or None.
+        examples: where examples lie in the inputs, or None.
+        unseen: modules with weights that did not run with the example inputs.
     """
 
     sites: dict[str, Site]
     left_out: dict[str, str]
     readings: list[Reading]
     by_hand: dict[tuple[str, int], np.ndarray]
-    norms: dict[str, tuple[str, int, np.ndarray]]
+    norms: dict[str, tuple[str, int, float | None, np.ndarray]]
     parts: dict[tuple[str, int], np.ndarray]
     columns: set[tuple[str, int]]
     sizes: list[tuple[str, int, np.ndarray, bool]]
     work: list[tuple[int, list[np.ndarray]]]
-    example: tuple[int, int] | None
-    attention: dict[str, dict[str, Any]] = field(default_factory=dict)
+    examples: Examples | None
+    unseen: list[str] = field(default_factory=list)
     shapes: list[tuple[str, bool, int, int, np.ndarray]] = field(default_factory=list)
 
     @property
@@ -122,7 +123,7 @@ def restricted(plan: Plan, names: Iterable[str], left_out: Mapping[str, str] | N
         left_out={**plan.left_out, **(left_out or {})},
         readings=readings,
         by_hand={key: units for key, old in plan.by_hand.items() if some(units := new[old])},
-        norms={key: (kind, axis, units) for key, (kind, axis, old) in plan.norms.items() if some(units := new[old])},
+        norms={key: (*about, units) for key, (*about, old) in plan.norms.items() if some(units := new[old])},  # type: ignore[misc]
         parts=parts,
         columns={key for key in plan.columns if key in parts},
         sizes=[(module, size, new[old], given) for module, size, old, given in plan.sizes],

@@ -50,11 +50,11 @@ class _Sized(TorchFunctionMode):  # type: ignore[misc]
 
     def __init__(self, table: Mapping[int, Mapping[int, int]]) -> None:
         super().__init__()
-        self.table, self.count = table, 0
+        self.table, self.count, self.inside = table, 0, 0
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
-        if func in _SHAPED or func in _SPLIT:
+        if self.inside == 0 and (func in _SHAPED or func in _SPLIT):
             new = self.table.get(self.count)
             self.count += 1
             if new:
@@ -83,13 +83,33 @@ def _renewed(sizes: list[int], new: Mapping[int, int], begin: int) -> list[int]:
     return [n if n == -1 else new.get(begin + i, n) for i, n in enumerate(sizes)]
 
 
+_RUNNING: list[_Sized] = []
+"""Forwards that run with other sizes, the innermost last. (Networks run in one thread at a time; noisy ones see to it.)"""
+
+
+def _enter(module: nn.Module, args: Any) -> None:
+    """A module inside has code of its own."""
+    if _RUNNING:
+        _RUNNING[-1].inside += 1
+
+
+def _leave(module: nn.Module, args: Any, out: Any) -> None:
+    if _RUNNING:
+        _RUNNING[-1].inside -= 1
+
+
 class _Resized(nn.Module):
     """Comes before the class of a module whose code names sizes; see `resize`."""
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         mine: Any = self._new_sizes
-        with _Sized(mine.get("train" if self.training else "eval", mine["eval"])):
-            return super().forward(*args, **kwargs)
+        sized = _Sized(mine.get("train" if self.training else "eval", mine["eval"]))
+        _RUNNING.append(sized)
+        try:
+            with sized:
+                return super().forward(*args, **kwargs)
+        finally:
+            _RUNNING.pop()
 
     def __reduce__(self) -> Any:
         return _again, (type(self).__mro__[2], self.__dict__)
@@ -105,12 +125,17 @@ def resize(module: nn.Module, table: Mapping[str, Mapping[int, Mapping[int, int]
     """Let, in place, the forward of a module run with other sizes.
 
     Args:
-        table: for ``"eval"`` and ``"train"`` (by default as for the former), by number of a call that names sizes (in order,
-            those of modules inside included), by axis of what the call returns, the size that it is to have.
+        table: for ``"eval"`` and ``"train"`` (by default as for the former), by number of a call in its own code that names
+        sizes (in
+            order), by axis of what the call returns, the size that it is to have.
     """
     kind = type(module)
     if not isinstance(module, _Resized):
         module.__class__ = type(kind.__name__, (_Resized, kind), {"__module__": kind.__module__})
+        for inner in module.modules():
+            if inner is not module and _enter not in inner._forward_pre_hooks.values():
+                inner.register_forward_pre_hook(_enter)
+                inner.register_forward_hook(_leave, always_call=True)
     module._new_sizes = {  # type: ignore[assignment]
         mode: {int(k): {int(a): int(n) for a, n in axes.items()} for k, axes in calls.items()} for mode, calls in table.items()
     }

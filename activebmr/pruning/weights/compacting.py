@@ -85,7 +85,7 @@ def _cut_off(net: nn.Module, plan: Plan, alive: np.ndarray, probes: list[Inputs]
         for tensor, axis in site.rows:
             unfed[_users(held[tensor], axis, plan.parts[tensor, axis])] = False
     unfed &= _silent(net, plan, probes)
-    for name, (kind, _, units) in plan.norms.items():
+    for name, (kind, _, _, units) in plan.norms.items():
         for members in _groups(net.get_submodule(name), kind, units):
             mine = members[members >= 0]
             if not unread[mine].all() or len(mine) < len(members):  # its statistics need what is fed
