@@ -337,6 +337,11 @@ def test_branches_that_the_example_inputs_of_attach_did_not_show():
         torch.manual_seed(0)
         noisy = pruned(net_of(forward, a=L(5, 8), b=L(8, 7), c=L(7, 3), d=L(8, 3)), share=0.5, example_inputs=torch.randn(2, 5))
         assert list(noisy.sites) == ["a", "b"] and all(mask.any() for mask in noisy.gone().values())
+        if forward is another_reader:  # where it reads was never seen
+            with pytest.raises(RuntimeError, match="'d' was not called then"):
+                noisy(torch.randn(8, 5))
+            assert compact(noisy, torch.randn(2, 5)).a.out_features == 8 - int(noisy.gone()["a"].sum())
+            continue
         small = compact(noisy, torch.randn(8, 5))
         assert list(structure_of(small)[0].left) == ["a"] and small.a.out_features == 8
         assert small.c.in_features == 7 - int(noisy.gone()["b"].sum())

@@ -73,19 +73,6 @@ class Numbered(nn.Module):
         return self.c(self.b(torch.relu(self.a(x)).view(-1, 6, 2, 2)).reshape(-1, 20))
 
 
-class Fused(nn.Module):
-    """Attention whose code counts on the width of its inputs, so that `compact` must put another module in its place."""
-
-    def __init__(self):
-        super().__init__()
-        self.num_heads, self.qkv, self.proj = 4, nn.Linear(12, 36), nn.Linear(12, 12)
-
-    def forward(self, x):
-        n, t, width = x.shape
-        q, k, v = self.qkv(x).reshape(n, t, 3, self.num_heads, width // self.num_heads).permute(2, 0, 3, 1, 4)
-        return self.proj(nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(n, t, width))
-
-
 REPLACED = {
     # network, shape of an example, names of the modules that `compact` puts into it
     "layer": (lambda: nn.Sequential(nn.Linear(6, 8), nn.LayerNorm(8), nn.Linear(8, 3)), (6,), {"SlimLayerNorm"}),
@@ -116,7 +103,6 @@ REPLACED = {
         {"SlimAttention"},
     ),
     "numbers in calls": (Numbered, (3, 4, 4), set()),
-    "fused attention": (lambda: nn.Sequential(Fused(), nn.Flatten(), nn.Linear(60, 3)), (5, 12), {"SlimSelfAttention"}),
 }
 
 
@@ -231,7 +217,7 @@ def test_structure_is_plain_data(saved):
         "2.bias": {"0": second},
         "4.weight": {"1": second},
     }
-    assert one["norms"] == one["attention"] == one["sizes"] == one["left"] == {}
+    assert one["norms"] == one["sizes"] == one["left"] == {} and one["attention"] == []
 
 
 # --- files that are wrong ------------------------------------------------------------------------------------------
@@ -308,7 +294,6 @@ def test_other_contents(saved, compactions):
         load_compact(made("mlp"), saved, example("mlp"))
 
 
-ATTENTION = {"fused": "a", "out": "b", "head_dim": 2, "order": "part head", "causal": False}
 NORM = {"kind": "layer", "axis": -1, "total": 12, "kept": [0, 1]}
 
 
@@ -318,12 +303,8 @@ NORM = {"kind": "layer", "axis": -1, "total": 12, "kept": [0, 1]}
         *(("sites", v) for v in ([], [3], {"0": 3}, {"0": {"n": 2}}, {"0": {"n": 0, "kept": [0]}})),
         *(("kept", v) for v in ([], {"0.weight": [0]}, {"0.weight": {"first": [0]}}, {"0.weight": {"-1": [0]}})),
         *(("norms", {"0": {**NORM, **v}}) for v in ({"kind": "batch"}, {"axis": "-1"}, {"total": 0}, {"total": 1})),
-        *(
-            ("attention", {"0": {**ATTENTION, **v}})
-            for v in ({"head_dim": 0}, {"head_dim": True}, {"fused": 3}, {"order": "tail"})
-        ),
         *(("sizes", {"0": {"n": v}}) for v in ("3", 0, [0.5], None)),
-        *(("norms", None), ("attention", []), ("attention", {"0": None}), ("attention", {"0": {"fused": "a"}})),
+        *(("norms", None), ("attention", {}), ("attention", [3])),
         *(("shapes", v) for v in ([], {"0": [1]}, {"0": {"0": [3]}}, {"0": {"first": {"0": 3}}}, {"0": {"0": {"0": 0}}})),
         *(("sizes", 3), ("sizes", {"0": 3}), ("left", None), ("left", "0"), ("left", {"0": [0]})),
     ],
@@ -345,9 +326,8 @@ def test_other_structures(saved, key, value):
         ("norms", {"none": NORM}, "net must have the module 'none'; it has not"),
         ("norms", {"0": {**NORM, "kind": "group"}}, "net must have"),
         ("norms", {"1": NORM}, "net must have"),
-        ("attention", {"none": {}}, "net must have the module 'none'; it has not"),
-        ("attention", {"0": {}}, "net must have an nn.MultiheadAttention in '0'; it is a Linear"),
-        ("attention", {"none": ATTENTION}, "net must have the module 'none.a'; it has not"),
+        ("attention", ["none"], "net must have the module 'none'; it has not"),
+        ("attention", ["0"], "net must have an nn.MultiheadAttention in '0'; it is a Linear"),
         ("sizes", {"none": {"n": 3}}, "net must have the module 'none'; it has not"),
         ("shapes", {"none": {"eval": {"0": {"1": 3}}}}, "net must have the module 'none'; it has not"),
         ("sizes", {"0": {"forward": 3}}, "net must have"),

@@ -12,7 +12,7 @@ from torch import nn  # noqa: E402
 
 from activebmr.pruning import attach_noise  # noqa: E402
 from activebmr.pruning.structures.compaction import compact, structure_of  # noqa: E402
-from activebmr.pruning.units.attention import SlimAttention, SlimSelfAttention  # noqa: E402
+from activebmr.pruning.units.attention import SlimAttention  # noqa: E402
 from activebmr.pruning.units.norms import kind_of_norm, slim_norm  # noqa: E402
 
 
@@ -246,7 +246,8 @@ class Fused(nn.Module):
 
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("order", ["part head", "head part"])
-def test_fused_attention_is_recognised_and_replaced(order, causal):
+def test_fused_attention_keeps_its_own_code(order, causal):
+    """Its sizes follow from the width of the input; they are renewed where it runs."""
     torch.manual_seed(0)
     net = lively(nn.Sequential(L(6, 12), Fused(order, causal), L(12, 2)))
     x = torch.randn(2, 5, 6)
@@ -256,37 +257,14 @@ def test_fused_attention_is_recognised_and_replaced(order, causal):
     noisy.remove({site.name: torch.tensor([False, False, True]), "0": torch.arange(12) < 5, "1.proj": torch.arange(12) < 4})
     small = compact(noisy, x)
     slim = small[1]
-    assert isinstance(slim, SlimSelfAttention) and structure_of(small)[0].left == {}
-    assert [n for n, _ in slim.named_children()] == ["qkv", "proj", "attn_drop", "resid_drop"]
+    assert isinstance(slim, Fused) and structure_of(small)[0].left == {}
     assert slim.qkv.weight.shape == (24, 7) and slim.proj.weight.shape == (8, 8)
     assert noisy.cost("parameters") == n_parameters(small)
-    worst, spread = difference(noisy, small, torch.randn(300, 5, 6))
+    worst, spread = difference(noisy, small, torch.randn(300, 9, 6))
     assert worst < min(1e-5, 1e-3 * spread)
     again = compact(pruned(small, seed=4, share=0.5, example_inputs=x), x)  # and once more
-    assert isinstance(again[1], SlimSelfAttention) and n_parameters(again) < n_parameters(small)
-    with pytest.raises(ValueError, match="must be called with its input alone; got further arguments"):
-        slim(torch.randn(2, 5, 7), torch.zeros(5, 5))
-    assert slim(torch.randn(2, 5, 7), None).shape == (2, 5, 8)
-
-
-def test_replaced_attention_draws_as_the_old_one_did():
-    """Dropout of attention weights and of outputs, each with its own share, in training mode alone."""
-    torch.manual_seed(0)
-    old = Fused().double()
-    nn.init.zeros_(old.qkv.weight)  # all tokens attend to all alike
-    about = {"fused": "qkv", "out": "proj", "head_dim": 4, "order": "part head", "causal": False}
-    slim, x = SlimSelfAttention(old, about).double(), torch.randn(1, 6, 12, dtype=torch.float64).expand(4000, -1, -1)
-    with torch.no_grad():
-        torch.testing.assert_close(slim.eval()(x[:2]), old.eval()(x[:2]))
-        one, two = slim.train()(x), old.train()(x)
-    for moment in (lambda y: y.mean(0), lambda y: y.std(0)):
-        torch.testing.assert_close(moment(one), moment(two), rtol=0.2, atol=0.05)
-    assert abs(float((one == 0).double().mean()) - 0.2) < 0.02
-    old.resid_drop.p = 0.0  # the same module in both
-    with torch.no_grad():
-        one, two = slim(x).std(0), old(x).std(0)
-    assert float(two.min()) > 0.01
-    torch.testing.assert_close(one, two, rtol=0.1, atol=0.0)
+    assert n_parameters(again) < n_parameters(small)
+    assert slim.train()(torch.randn(2, 5, 7)).shape == (2, 5, 8)
 
 
 def test_forwards_that_look_at_their_attention_s_weights_keep_their_heads():

@@ -189,7 +189,7 @@ def cut(net: nn.Module, structure: Structure) -> None:
     for name in structure.attention:
         kept = _slim_attention(net, name, kept)
     for name, step in structure.norms.items():
-        norm = slim_norm(_module(net, name), step["kind"], step["axis"], step["total"], step["eps"])
+        norm = slim_norm(_module(net, name), step["kind"], step["axis"], step["total"], step.get("eps"))
         if len(norm.scale) != step["total"]:
             raise ValueError(f"net must have {step['total']} units in {name!r}; it has {len(norm.scale)}")
         _replace(net, name, norm)

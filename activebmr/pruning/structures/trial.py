@@ -56,6 +56,9 @@ def doubled_copy(net: nn.Module, inputs: Inputs) -> tuple[nn.Module, Inputs]:
     kinds, devices = {t.dtype for t in some}, {t.device.type for t in some}
     if sum(t.numel() for t in some) > LARGE or len(kinds) > 1 or "mps" in devices:
         return new, inputs
+    for m in new.modules():
+        if isinstance(m, nn.RMSNorm) and m.eps is None:  # it would follow the precision
+            m.eps = torch.finfo(next(iter(kinds))).eps
     wide = tree_map_only(Tensor, lambda x: x.double() if x.is_floating_point() else x, inputs)
     try:
         found = outputs_of(new.double(), [wide])

@@ -52,20 +52,20 @@ def _changed(x: Tensor, axis: int, generator: torch.Generator) -> Tensor | None:
     return x
 
 
-def _alone(before: Any, after: Any, n: int) -> bool:
-    """Whether outputs changed, and nowhere but at the first index of an axis of length n, the same in all."""
-    some = False
+def _alone(before: Any, after: Any, n: int) -> int | None:
+    """The axis of the outputs at whose first index alone something changed, if it has n indices; None if there is none."""
+    found: int | None = None
     for a, b in zip(tensors(before), tensors(after), strict=True):
         if a.shape != b.shape:
-            return False
+            return None
         differ = ~torch.isclose(a, b, rtol=1e-4, atol=1e-6, equal_nan=True) if a.is_floating_point() else a != b
         if not bool(differ.any()):
             continue
-        some = True
-        axes = [axis for axis in range(min(a.dim(), 2)) if a.shape[axis] == n]
-        if not any(not bool(differ.narrow(axis, 1, n - 1).any()) for axis in axes):
-            return False
-    return some
+        axes = [axis for axis in range(min(a.dim(), 2)) if a.shape[axis] == n and not bool(differ.narrow(axis, 1, n - 1).any())]
+        if not axes or (found is not None and found not in axes):
+            return None
+        found = axes[0] if found is None else found
+    return found
 
 
 def examples_of(net: nn.Module, inputs: Inputs) -> tuple[Inputs, Examples | None]:
@@ -78,29 +78,27 @@ def examples_of(net: nn.Module, inputs: Inputs) -> tuple[Inputs, Examples | None
         if all(x.dim() <= 1 for x in tensors(inputs)) and all(x.dim() <= 1 for x in tensors(out)):
             return inputs, None
         lengths = {n for x in tensors(out) for n in x.shape[:2]}
-        places: dict[int, int] = {}
-        found = 0
+        candidates: list[tuple[int, int, int, int]] = []  # axis of outputs, axis, tensor, how many
         for k, i in enumerate(numbers):
             x = leaves[i]
             for axis in range(min(x.dim(), 2)):
                 n = x.shape[axis]
-                if n not in lengths or n < 2 or (found and n != found):
-                    continue
-                other = _changed(x, axis, generator)
+                other = _changed(x, axis, generator) if n in lengths and n > 1 else None
                 if other is None:
                     continue
                 after = call(net, tree_unflatten([other if j == i else y for j, y in enumerate(leaves)], form))
-                if _alone(out, after, n):
-                    places[k], found = axis, n
-                    break
-        if places:
-            return inputs, Examples(found, places, leaves[numbers[next(iter(places))]].dim())
-        plain = [
-            k for k, i in enumerate(numbers) if leaves[i].dim() and leaves[i].shape[0] in lengths and leaves[i].shape[0] > 1
-        ]
-        unknown = plain and all(not leaves[i].is_floating_point() for i in numbers)
-        if unknown:  # whole numbers that are all alike: the first axis, as usual
-            return inputs, Examples(leaves[numbers[plain[0]]].shape[0], {plain[0]: 0}, leaves[numbers[plain[0]]].dim())
+                at = _alone(out, after, n)
+                if at is not None:
+                    candidates.append((at, axis, k, n))
+        if not candidates:  # whole numbers that are all alike, examples that depend on each other: the first axis, as usual
+            first = {len(x) for x in tensors(out) if x.dim()}
+            plain = [k for k, i in enumerate(numbers) if leaves[i].dim() and len(leaves[i]) in first and len(leaves[i]) > 1]
+            candidates = [(0, 0, k, len(leaves[numbers[k]])) for k in plain]
+        if candidates:
+            at, _, first_tensor, n = min(candidates)
+            places = {k: axis for other, axis, k, m in sorted(candidates, key=lambda c: (c[2], -c[1])) if (other, m) == (at, n)}
+            places = {first_tensor: places[first_tensor], **places}
+            return inputs, Examples(n, places, leaves[numbers[first_tensor]].dim())
         for axis in (0, 1):  # a single example: twice, and once more
             if not any(leaves[i].dim() > axis and leaves[i].shape[axis] == 1 for i in numbers) or 1 not in lengths:
                 continue
