@@ -40,7 +40,7 @@ def replay(
     another: each one's numbers are those of a replay of his recording alone.
 
     Args:
-        paradigm: gives the agents, and the truth that their likelihood is compared with (not a random one).
+        paradigm: gives the agents, and the truth that their likelihood is compared with (``kl_to_truth`` is nan if it is random).
         states: the world's states ``(trial, factor, time)``, 0-based, -1 where they are not known; None if they were not
             recorded. Kept beside the result; agents see them only if the scheme tells them what no action sets before a trial
             (``preparation`` of `Paradigm`).
@@ -89,8 +89,6 @@ def replay(
 
 
 def _check(paradigm: Paradigm, recording: Recording) -> None:
-    if paradigm.truth == "random":
-        raise ValueError("truth must be one hypothesis in a replay; got 'random'")
     longest = int(recording.lengths.max())
     if longest > paradigm.trial_length:
         raise ValueError(f"outcomes of the recording must have at most {paradigm.trial_length} times per trial; got {longest}")
@@ -170,13 +168,14 @@ def _blank(out: dict[str, NDArray[Any]], lengths: Ints) -> None:
 def _live(paradigm: Paradigm, recording: Recording, who: Ints, lengths: Ints) -> dict[str, NDArray[Any]]:
     """The lives of a batch of participants, with an axis for them."""
     model, agent, n = paradigm.model, paradigm.agent, len(who)
-    process = paradigm.world(0, who)
+    known = paradigm.truth != "random"  # else it is not known what was true for them
+    process = paradigm.world(0, who) if known else None
     chosen, applied = recording.chosen(model)[who], recording.applied(model)[who]
     recorded, seen = recording.controls[who], recording.outcomes[who]
     states = None if recording.states is None else recording.states[who]
-    state, recorder = agent.init(n), Recorder(model, recording.outcomes.shape[2])
+    state, recorder = agent.init(n), Recorder(agent.model, recording.outcomes.shape[2])
     dreams = [stream(0, 0, 2) for _ in who]  # the same for everyone, as if he were alone
-    adopted, space, truths = [], agent.hypotheses, paradigm.truths(0, who)
+    adopted, space, truths = [], agent.hypotheses, paradigm.truths(0, who) if known else None
     for i, length in enumerate(lengths):
         if length == 0:
             recorder.skip()
@@ -190,7 +189,7 @@ def _live(paradigm: Paradigm, recording: Recording, who: Ints, lengths: Ints) ->
             if states is not None:
                 more["states"] = states[:, i, t]
             recorder.step(info, **_scores(info.acting, recorded[:, i, t], chosen[:, i, t]), **more)
-        divergence = divergence_from(state, process)
+        divergence = np.full(n, np.nan) if process is None else divergence_from(state, process)
         done = agent.life.conclude(state, dreams)
         if space is not None and not space.plain and truths is not None and done.model_posterior is not None:
             divergence = surprise_of_truth(done.model_posterior, truths, space.distinct()[1])  # as `simulate` has it

@@ -17,7 +17,7 @@ from activebmr.pruning.data.holding import release_weights
 from activebmr.pruning.data.modes import evaluating
 from activebmr.pruning.structures.cutting import Structure, cut, structure_for, without_shortcuts
 from activebmr.pruning.units.examples import repeated
-from activebmr.pruning.units.inputs import Inputs, leaves, tensors
+from activebmr.pruning.units.inputs import Inputs, disturbed, leaves, tensors
 from activebmr.pruning.units.norms import slim_norm
 from activebmr.pruning.units.plan import Plan
 
@@ -122,21 +122,8 @@ def probes_of(net: nn.Module, inputs: Inputs) -> tuple[list[Inputs], list[Any]]:
     Raises:
         ValueError: if the network makes nan of the examples.
     """
-    generator = torch.Generator().manual_seed(0)
-
-    def disturbed(x: Tensor, whole: bool) -> Tensor:
-        if not x.numel() or x.dtype == torch.bool:
-            return x
-        if not x.is_floating_point():
-            if not whole or x.is_complex() or int(x.max()) <= 0 or int(x.min()) < 0:
-                return x
-            return torch.randint(int(x.max()) + 1, x.shape, generator=generator).to(x.device, x.dtype)
-        noise = torch.randn(x.shape, generator=generator).to(x.device, x.dtype)
-        spread = x.std() if x.numel() > 1 else x.new_zeros(())
-        return x + noise * (spread if bool(spread > 0) else 1.0)
-
     for whole in (True, False):
-        probes = [tree_map_only(Tensor, lambda x, w=whole: disturbed(x, w), inputs)]
+        probes = [disturbed(inputs, whole)]
         try:
             found = outputs_of(net, probes)
         except Exception:  # a network that takes some numbers alone

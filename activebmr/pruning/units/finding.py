@@ -23,7 +23,7 @@ from torch.utils._pytree import tree_map_only
 from activebmr.pruning.data.modes import evaluating
 from activebmr.pruning.units.examples import Examples, examples_of
 from activebmr.pruning.units.following import Follower, follow
-from activebmr.pruning.units.inputs import Inputs
+from activebmr.pruning.units.inputs import Inputs, disturbed
 from activebmr.pruning.units.notes import compact
 from activebmr.pruning.units.plan import Plan, Reading, Site
 
@@ -49,6 +49,14 @@ def plan_of(net: nn.Module, inputs: Inputs, exclude: tuple[str, ...] = ()) -> Pl
     with evaluating(net):
         seen = follow(net, inputs, examples)
     _follow_training(net, inputs, examples, seen)
+    for seed in range(4):  # inputs that take other ways through the network
+        if _all_called(net, seen):
+            break
+        try:
+            with evaluating(net):
+                _merge(seen, follow(net, disturbed(inputs, seed=seed), examples, seen.atoms))
+        except Exception:  # whatever user code does with inputs that it does not expect
+            continue
     return _Planner(net, seen, examples, exclude).plan()
 
 
@@ -68,6 +76,15 @@ def _follow_training(net: nn.Module, inputs: Inputs, examples: Examples | None, 
             for name, b in net.named_buffers():
                 if name in before and before[name].shape == b.shape:
                     b.copy_(before[name])
+    _merge(seen, other)
+
+
+def _all_called(net: nn.Module, seen: Follower) -> bool:
+    return all(name in seen.called or next(m.parameters(recurse=False), None) is None for name, m in net.named_modules())
+
+
+def _merge(seen: Follower, other: Follower) -> None:
+    """What another run has shown beside. (Numbers of calls that name sizes are those of the first run in each mode.)"""
     seen.called |= other.called
     for module, reads in other.reads.items():
         seen.reads.setdefault(module, reads)
@@ -75,7 +92,8 @@ def _follow_training(net: nn.Module, inputs: Inputs, examples: Examples | None, 
         seen.handed[module] = seen.handed.get(module, set()) | weights
     seen.by_hand |= other.by_hand
     seen.impure |= other.impure
-    seen.shapes += other.shapes
+    known = {(s.module, s.training) for s in seen.shapes}
+    seen.shapes += [s for s in other.shapes if (s.module, s.training) not in known]
     seen.views += other.views
     seen.sizes += other.sizes
     seen.norms = other.norms | seen.norms

@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from activebmr.pruning.data.modes import evaluating
 
-__all__ = ["Inputs", "check_inputs", "guessed", "leaves", "tensors"]
+__all__ = ["Inputs", "check_inputs", "disturbed", "guessed", "leaves", "tensors"]
 
 Inputs = Tensor | tuple[Any, ...] | list[Any] | dict[str, Any]
 """Example inputs: a tensor, a sequence of positional arguments, or a mapping of keyword arguments."""
@@ -39,6 +39,25 @@ def leaves(outputs: Any, depth: int = 5) -> list[Any]:
 
 def tensors(outputs: Any) -> list[Tensor]:
     return [x for x in leaves(outputs) if isinstance(x, Tensor)]
+
+
+def disturbed(inputs: Inputs, whole: bool = True, seed: int = 0) -> Inputs:
+    """The same with noise on numbers and, if ``whole``, whole numbers drawn anew from 0 to the largest."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def one(x: Tensor) -> Tensor:
+        if not x.numel() or x.dtype == torch.bool or x.is_complex():
+            return x
+        if not x.is_floating_point():
+            if not whole or int(x.max()) <= 0 or int(x.min()) < 0:
+                return x
+            return torch.randint(int(x.max()) + 1, x.shape, generator=generator).to(x.device, x.dtype)
+        noise = torch.randn(x.shape, generator=generator).to(x.device, x.dtype)
+        spread = x.std() if x.numel() > 1 else x.new_zeros(())
+        return x + noise * (spread if bool(spread > 0) else 1.0)
+
+    found: Inputs = tree_map_only(Tensor, one, inputs)
+    return found
 
 
 def _first_layer(net: nn.Module) -> nn.Module | None:
