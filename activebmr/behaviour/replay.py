@@ -40,7 +40,7 @@ def replay(
     another: each one's numbers are those of a replay of his recording alone.
 
     Args:
-        paradigm: gives the agents, and the truth that their likelihood is compared with (``kl_to_truth`` is nan if it is random).
+        paradigm: gives the agents, and the truth that their likelihood is compared with (``kl_to_truth`` is nan if random).
         states: the world's states ``(trial, factor, time)``, 0-based, -1 where they are not known; None if they were not
             recorded. Kept beside the result; agents see them only if the scheme tells them what no action sets before a trial
             (``preparation`` of `Paradigm`).

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import zlib
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -223,6 +223,19 @@ class RandomRank:
         seed = int(own.generate_state(1)[0]) if self.layer else self.seed
         numbers = torch.rand(posterior.mu.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
         return -numbers.to(posterior.mu.device)
+
+
+def checked_criterion(criterion: Any) -> Criterion:
+    """A criterion as it is.
+
+    Raises:
+        TypeError: if it is none, such as a class or a name.
+    """
+    if isinstance(criterion, (type, str)) or not all(hasattr(criterion, key) for key in ("name", "decides", "scores")):
+        hint = f"; did you mean {criterion.__name__}()?" if isinstance(criterion, type) else ""
+        hint = f"; did you mean criterion_named({criterion!r})?" if isinstance(criterion, str) else hint
+        raise TypeError(f"criterion must be a criterion such as BMRS_U(); got {criterion!r}{hint}")
+    return criterion  # type: ignore[no-any-return]
 
 
 def criterion_for(criterion: Criterion, layer: str) -> Criterion:

@@ -21,7 +21,7 @@ from torch import Tensor
 from activebmr.pruning.data.batches import call, device_of
 from activebmr.pruning.structures.attach import NoisyModule
 from activebmr.pruning.structures.compaction import compact
-from activebmr.pruning.structures.criteria import Criterion, criterion_for
+from activebmr.pruning.structures.criteria import Criterion, checked_criterion, criterion_for
 
 __all__ = ["COSTS", "Step", "compression", "prune", "prune_ranked", "prune_share"]
 
@@ -99,7 +99,7 @@ def prune(noisy: NoisyModule, criterion: Criterion) -> Step:
     Raises:
         ValueError: if the criterion only ranks (use `prune_share`), or a score is not finite: that never decides.
     """
-    if not criterion.decides:
+    if not checked_criterion(criterion).decides:
         raise ValueError(f"criterion {criterion.name!r} only ranks: use prune_share")
     scores = _scores(noisy, criterion)
     return _remove(noisy, criterion, scores, {name: score >= 0 for name, score in scores.items()})
@@ -122,6 +122,7 @@ def _remove(noisy: NoisyModule, criterion: Criterion, scores: dict[str, Tensor],
 
 
 def _scores(noisy: NoisyModule, criterion: Criterion) -> dict[str, Tensor]:
+    checked_criterion(criterion)
     if hasattr(criterion, "for_layer"):
         scores = {name: noisy.scores(criterion_for(criterion, name))[name] for name in noisy.sites}
     else:

@@ -25,7 +25,7 @@ from activebmr.pruning.data.checkpoints import load_checkpoint, save_checkpoint
 from activebmr.pruning.data.losses import Loss, Objective, accuracy, batches_without_number, share_right
 from activebmr.pruning.data.modes import evaluating
 from activebmr.pruning.structures.attach import NoisyModule
-from activebmr.pruning.structures.criteria import Criterion
+from activebmr.pruning.structures.criteria import Criterion, checked_criterion
 from activebmr.pruning.structures.schedules import Step, prune
 
 __all__ = ["FitResult", "Training", "accuracy", "fit"]
@@ -197,7 +197,7 @@ class _Trainer:
     ) -> None:
         self.model, self.settings, self.objective = model, settings, objective
         self.noisy = model if isinstance(model, NoisyModule) else None
-        if criterion is not None and (self.noisy is None or not criterion.decides):
+        if criterion is not None and (self.noisy is None or not checked_criterion(criterion).decides):
             raise ValueError("criterion must decide by itself (not only rank), and needs a network with noise")
         self.criterion, self.frozen = criterion, _frozen(model)
         device = device_of(model)

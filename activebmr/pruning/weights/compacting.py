@@ -13,8 +13,8 @@ from activebmr.pruning.data.modes import evaluating
 from activebmr.pruning.structures.attach import attach_noise
 from activebmr.pruning.structures.compaction import cut_out
 from activebmr.pruning.structures.trial import copied, exactly, fold, probes_of
-from activebmr.pruning.units.inputs import Inputs, check_inputs
-from activebmr.pruning.units.plan import Plan
+from activebmr.pruning.units.inputs import Inputs, check_inputs, disturbed
+from activebmr.pruning.units.plan import Plan, restricted
 from activebmr.pruning.weights.bayes import BayesianModule
 
 __all__ = ["compact_weights"]
@@ -70,8 +70,6 @@ def compact_weights(
 
 
 def _without(plan: Plan, name: str) -> Plan:
-    from activebmr.pruning.units.plan import restricted
-
     return restricted(plan, [n for n in plan.sites if n != name])
 
 
@@ -81,10 +79,15 @@ def _cut_off(net: nn.Module, plan: Plan, alive: np.ndarray, probes: list[Inputs]
     unread, unfed = np.ones(plan.n, dtype=bool), np.ones(plan.n, dtype=bool)
     for tensor, axis in plan.columns:
         unread[_users(held[tensor], axis, plan.parts[tensor, axis])] = False
-    for site in plan.sites.values():
-        for tensor, axis in site.rows:
-            unfed[_users(held[tensor], axis, plan.parts[tensor, axis])] = False
-    unfed &= _silent(net, plan, probes)
+    gains = {f"{name}.weight" for name in plan.norms} | {
+        f"{name}.weight" for name, m in net.named_modules() if isinstance(m, nn.modules.batchnorm._NormBase)
+    }
+    for site in plan.sites.values():  # rows, biases, positions: what is not known to be 0 feeds a structure
+        for tensor, axis in site.parts:
+            if (tensor, axis) not in plan.columns and tensor not in gains and tensor in held:
+                unfed[_users(held[tensor], axis, plan.parts[tensor, axis])] = False
+    more = [disturbed(probes[0], False, seed) for seed in range(3)]
+    unfed &= _silent(net, plan, [*probes, *more])
     for name, (kind, _, _, units) in plan.norms.items():
         for members in _groups(net.get_submodule(name), kind, units):
             mine = members[members >= 0]

@@ -9,6 +9,7 @@ layer may scale its weight, read that of another layer, or be called twice.
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from typing import Any
@@ -33,6 +34,10 @@ def _tiny(x: Tensor) -> float:
     return max(_TINY, torch.finfo(x.dtype).tiny)
 
 
+_ONE_AT_A_TIME = threading.RLock()
+"""What stands in for a parameter does so in all threads."""
+
+
 def call_with(
     net: nn.Module, weights: Mapping[str, Tensor], args: tuple[Any, ...], kwargs: Mapping[str, Any], uses: Uses | None = None
 ) -> Any:
@@ -47,18 +52,19 @@ def call_with(
     """
     if uses is None and torch.is_grad_enabled():
         uses = Uses(weights)
-    places = _places(net, weights)
-    try:
-        for name, parameters, key, _ in places:
-            parameters[key] = weights[name]
-        with nullcontext() if uses is None else uses:
-            return net(*args, **kwargs)
-    finally:
-        for _, parameters, key, own in places:
-            parameters[key] = own
-        for module in net.modules():
-            if isinstance(module, nn.RNNBase):  # keeps a list of its weights, which would go on to hold the stand-ins
-                module._init_flat_weights()
+    with _ONE_AT_A_TIME:
+        places = _places(net, weights)
+        try:
+            for name, parameters, key, _ in places:
+                parameters[key] = weights[name]
+            with nullcontext() if uses is None else uses:
+                return net(*args, **kwargs)
+        finally:
+            for _, parameters, key, own in places:
+                parameters[key] = own
+            for module in net.modules():
+                if isinstance(module, nn.RNNBase):  # keeps a list of its weights, which would go on to hold the stand-ins
+                    module._init_flat_weights()
 
 
 def _places(net: nn.Module, names: Iterable[str]) -> list[tuple[str, Any, str, Any]]:
