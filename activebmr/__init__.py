@@ -15,10 +15,12 @@ from activebmr.reduction.search.alternatives import Alternatives
 from activebmr.reduction.search.informative import InformativeMappings
 from activebmr.reduction.search.protocol import Reduction
 from activebmr.reduction.search.single_parameters import SingleParameters
+from activebmr.simulation.environments import GymnasiumProcess
+from activebmr.simulation.measures import Measure
 from activebmr.simulation.paradigm import Paradigm
 from activebmr.simulation.result import Result
 from activebmr.simulation.simulate import simulate
-from activebmr.simulation.worlds import GymnasiumProcess, ModelProcess
+from activebmr.simulation.worlds import ModelProcess
 from activebmr.version import __version__
 
 __all__ = [
@@ -33,6 +35,7 @@ __all__ = [
     "InformativeMappings",
     "Introspection",
     "Learning",
+    "Measure",
     "ModelProcess",
     "Paradigm",
     "PathSettings",
@@ -52,3 +55,16 @@ __all__ = [
     "replay",
     "simulate",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """``activebmr.plots`` without an import of its own; matplotlib is imported when it is first asked for."""
+    if name == "plots":
+        from importlib import import_module
+
+        return import_module("activebmr.plots")
+    raise AttributeError(f"module 'activebmr' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), "plots"})

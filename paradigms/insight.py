@@ -41,6 +41,7 @@ SCHEMES = {
     "instructed": "a naive agent that was told the motif: the reduced prior of one that has slept",
 }
 DEFAULT_SCHEME = "sleep"
+SCENE = "insight_scene.js"
 PLANNERS = {
     "2017": "message passing along paths, one step ahead: number for number SPM's scheme of 2017",
     "sophisticated": "filtered beliefs, and a search over what may be done and where it may lead in the next two steps",
@@ -198,7 +199,17 @@ def paradigm(
     # the world alone first: it checks the truth before an agent is made for it
     nobody = Agent(world, trial_length=TRIAL_LENGTH)
     bare = Paradigm(
-        NAME, scheme, nobody, world, TRIAL_LENGTH, worlds(), truth, {2: (0.0, 1.0, -1.0)}, settings, candidates=SOLVABLE
+        NAME,
+        scheme,
+        nobody,
+        world,
+        TRIAL_LENGTH,
+        worlds(),
+        truth,
+        {2: (0.0, 1.0, -1.0)},
+        settings,
+        candidates=SOLVABLE,
+        measures=MEASURES,
     )
     return replace(bare, agent=agent or sleeper(scheme, truth, planner=planner, adopt=adopt, depth=depth))
 
@@ -251,6 +262,18 @@ def aha_trial(result: Result) -> np.ndarray:
     truth = np.broadcast_to(result.true_model, result.adopted_model.shape)[..., None]
     found = (result.best_model == truth) & (result.log_odds >= WINDOW)
     return np.where(found.any(axis=-1), found.argmax(axis=-1), -1)
+
+
+def _trials_to_insight(result: Result) -> np.ndarray:
+    aha = aha_trial(result)
+    return np.where(aha < 0, np.nan, aha + 1.0)
+
+
+MEASURES = {
+    "answered_right": ("trials that were answered right, and never wrong", "share", hits),
+    "trials_to_insight": ("trials until sleep first finds the true motif (missing, if never)", "trials", _trials_to_insight),
+}
+"""What is counted: the first says what counts as success."""
 
 
 def table(result: Result) -> tuple[list[str], list[list[str]], list[str]]:

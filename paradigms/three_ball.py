@@ -50,11 +50,26 @@ SCHEMES = {
     "knowing": "an agent that knows the true rule from the start",
 }
 DEFAULT_SCHEME = "reasoning"
+SCENE = "three_ball_scene.js"
 
 BALLS = ("left", "centre", "right")
 COLOURS = ("red", "green", "blue")
 TRIAL_LENGTH = 6
 PREFERENCES = (0.0, 2.0, -6.0)
+MEASURES = {
+    "discovery": (
+        "trials until the learned likelihood is within 1 nat of the truth (KL divergence; all, if it never is)",
+        "trials",
+        "discovery_trials",
+    ),
+    "answered_right": (
+        "trials that were answered right, and never wrong",
+        "share",
+        lambda result: (result.wins > 0) & (result.losses == 0),
+    ),
+    "points": ("times that the feedback was right, less those that it was wrong", "points", "score"),
+}
+"""What is counted: the first says what counts as success."""
 PAPER_RULE = 64
 SHARPNESS = 8.0
 """Observations that a rule is worth to agents who reason; the paper's are worth 1."""
@@ -185,7 +200,7 @@ def paradigm(
     settings: dict[str, Any] = {"true_rule": truth, "lies": lies, "lies_known": lies_known}
     # the world alone first: it checks the truth before an agent is made for it
     nobody = Agent(world, trial_length=length)
-    bare = Paradigm(NAME, scheme, nobody, world, length, space, truth, {2: (0.0, 1.0, -1.0)}, settings)
+    bare = Paradigm(NAME, scheme, nobody, world, length, space, truth, {2: (0.0, 1.0, -1.0)}, settings, measures=MEASURES)
     if agent is None:
         believed = space if lies_known else rules(*size)
         agent = _agent(scheme, truth, size, believed, lies if lies_known else 0.0)

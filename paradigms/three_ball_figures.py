@@ -37,7 +37,7 @@ NOTES = {
     "paper-exact": "exact gain about models",
     "paper-no-model": "no gain about models",
     "paper-states": "gain about states alone",
-    "paper-none": "no gain: random until insight",
+    "paper-none": "no gain: random until it adopts a rule",
     "paper-no-selection": "never adopts a rule",
     "knowing": "knows the rule",
 }
@@ -234,7 +234,7 @@ def reasoning_trial(result: Result, scheme: str | int = 0, agent: int = 0, trial
     _strip(page.axes(left, 0.0, width, column * 0.98), rows)
 
     top = column * 0.98 + line
-    ax = plots.gains(result, model, **where, parts=("state", "model"), numbers=True, ax=page.axes(left, top, width, tall))
+    ax = plots.values(result, model, **where, numbers=True, legend=False, ax=page.axes(left, top, width, tall))
     plots.title(ax, _gains_say(rows))
     ax.set(ylabel="", xlabel="")
     ax.set_xticks([], minor=True)
@@ -245,15 +245,10 @@ def reasoning_trial(result: Result, scheme: str | int = 0, agent: int = 0, trial
     ax.annotate(
         "nats", (1.0, 0.0), (0, -4.5), xycoords="axes fraction", textcoords="offset points", ha="right", va="top", fontsize=8
     )
-    names = ["about the balls' colours, I(S;O)", "about the rules, I(M;O|S)"]
-    place = {"loc": "upper left", "bbox_to_anchor": (-0.008, -0.085), "ncols": 2, "borderaxespad": 0.0}
+    words = {"state": "gain about the balls' colours, I(S;O)", "model": "gain about the rules, I(M;O|S)"}
+    place = {"loc": "upper left", "bbox_to_anchor": (-0.008, -0.085), "ncols": 3, "borderaxespad": 0.0}
     ax.legend(
-        ax.get_legend_handles_labels()[0],
-        [f"gain {w}" for w in names],
-        handlelength=1.1,
-        columnspacing=2,
-        fontsize=8.5,
-        **place,
+        handles=plots.value_handles(result, **where, words=words), handlelength=1.1, columnspacing=2, fontsize=8.5, **place
     )
 
     top += tall + line + 0.5
@@ -331,8 +326,11 @@ def _rules_left(ax: Axes, belief: np.ndarray, truth: int) -> None:
 
 # --- one agent -----------------------------------------------------------------------------------------------------------
 def typical_agent(result: Result, scheme: str | int = 0) -> int:
-    """The agent whose discovery time is nearest to the median of its scheme (the first of them)."""
-    times = result.discovery_trials[result.index(scheme)]
+    """The agent whose discovery time, or score where nothing is to be discovered, is nearest to the median of its scheme (the
+    first of them).
+    """
+    times = result.discovery_trials if "discovery_trials" in result.measures else result.score  # (who knows the rule)
+    times = times[result.index(scheme)]
     return int(np.abs(times - np.median(times)).argmin())
 
 
@@ -349,10 +347,12 @@ def one_agent(result: Result, scheme: str | int = 0, agent: int = 0) -> Figure:
     learned = "pA_feedback" in result.trace
     reasons = has_hypotheses(result, s)
     left, width, gap, top = 0.68, 4.6 if learned else 7.15, 0.36, 0.24
-    heights = [1.0, 0.8, 0.8] + ([1.35, 2.6] if reasons else [])
+    curves = [m for m in ("confidence", "kl_to_truth") if m in result.measures]
+    heights = [1.0] + [0.8] * len(curves) + ([1.35, 2.6] if reasons else [])
     truth = _truth(result, agent)
     rule = f"The true rule, number {truth}: {rules().descriptions[truth]}."
-    rule += " Dashed line: insight." if result.adopted_model[s, agent] >= 0 else ""
+    if result.adopted_model[s, agent] >= 0:
+        rule += " Dashed line: insight." if result.adopted_truth[s, agent] else " Dotted line: a wrong rule is adopted."
     legend = (
         " Panels at the right: P(feedback 'right') for 27 colourings (rows), answers and gazes (columns);"
         " foreseen: the true feedback is the likelier one."
@@ -364,14 +364,15 @@ def one_agent(result: Result, scheme: str | int = 0, agent: int = 0) -> Figure:
         drawn.append(page.axes(left, top, width, height))
         top += height + gap
     plots.wins_and_losses(result, s, agent, ax=drawn[0])
-    for ax, measure in zip(drawn[1:3], ("confidence", "kl_to_truth"), strict=True):
+    for ax, measure in zip(drawn[1:], curves, strict=False):
         plots.series(result, measure, s, agent, ax=ax)
         ax.set_ylabel("nats")
         ax.yaxis.set_major_locator(MaxNLocator(3, integer=True))
     plots.title(drawn[1], drawn[1].get_title(loc="left").replace("\n", " ").replace(" a trial", " nats a trial", 1))
-    kl = result.kl_to_truth[s, agent]
-    moves = "falls" if kl[-1] < kl[0] else "does not fall"
-    plots.title(drawn[2], f"KL divergence from the truth {moves}: {kl[0]:.0f} nats at first, {kl[-1]:.0f} in the end")
+    if "kl_to_truth" in curves:
+        kl = result.kl_to_truth[s, agent]
+        moves = "falls" if kl[-1] < kl[0] else "does not fall"
+        plots.title(drawn[2], f"KL divergence from the truth {moves}: {kl[0]:.0f} nats at first, {kl[-1]:.0f} in the end")
     if reasons:
         plots.log_odds(result, s, agent, ax=drawn[3])
         plots.title(drawn[3], _log_odds_say(result, s, agent))
@@ -400,10 +401,11 @@ def _agent_story(result: Result, s: int, agent: int) -> str:
     if adopted < 0:
         what = "adopts no rule in" if has_hypotheses(result, s) else "over"
         return f"An agent of the scheme '{result.schemes[s]}' {what} {_trials(result)}"
-    rule = "the true rule" if result.adopted_truth[s, agent] else f"a wrong rule ({adopted})"
     later = int(losses[after:].sum())
     then = "" if after == len(losses) else f": {losses[:after].sum()} losses until then, {later or 'none'} afterwards"
-    return f"Insight after trial {after}: the agent adopts {rule}{then}"
+    if result.adopted_truth[s, agent]:
+        return f"Insight after trial {after}: the agent adopts the true rule{then}"
+    return f"No insight: after trial {after} the agent adopts a wrong rule ({adopted}){then}"
 
 
 def _posterior_says(result: Result, s: int, agent: int, truth: int) -> str:
@@ -426,11 +428,12 @@ def _log_odds_say(result: Result, s: int, agent: int) -> str:
 
 
 def _likelihoods(page: plots.Page, result: Result, s: int, agent: int, bottom: float) -> None:
-    """P(right | colours, gaze, answer) as learned before and after insight, and the true one."""
+    """P(right | colours, gaze, answer) as learned before and after a rule was adopted, and the true one."""
     model, counts = world_model(), plots.record(result, s, agent)["pA_feedback"]
     true, when = rules().dense(_truth(result, agent), 2), int(result.adoption_trial[s, agent]) + 1
     shown = [0, len(counts) - 1] if not 0 < when < len(counts) else [when - 1, when]
-    words = [f"By trial {i + 1}" if i != when else "After insight" for i in shown]
+    adopted = "After insight" if result.adopted_truth[s, agent] else "A wrong rule"
+    words = [f"By trial {i + 1}" if i != when else adopted for i in shown]
     tables = [(counts[i], f"{w}: {_agreement(counts[i], true):.0%} foreseen") for i, w in zip(shown, words, strict=True)]
     left, top, gap = 6.27, 0.24, 0.36
     height = (bottom - top - 2 * gap) / 3
@@ -626,7 +629,8 @@ def _comparisons(page: plots.Page, result: Result, top: float, height: float) ->
     else:
         left += 0.55
     width = (plots.WIDTH - left - 0.75 - 0.85) / 2
-    for k, (measure, words) in enumerate((("discovery_trials", "Earliest discovery"), ("score", "Highest score"))):
+    told = {"discovery_trials": "Earliest discovery", "score": "Highest score"}
+    for k, (measure, words) in enumerate((m, w) for m, w in told.items() if m in result.measures):
         ax = page.axes(left + k * (width + 0.85), top, width, height)
         plots.histogram(result, measure, ax=ax)
         best = _best(result, measure)
@@ -658,13 +662,13 @@ def model_posterior(result: Result) -> Figure:
     each = (plots.WIDTH - left - 0.9 - gap * (across - 1)) / across
     page = plots.Page(
         first + down * (tall + line) + 0.12,
-        _insight_story(result, chosen[0]),
+        _adoption_story(result, chosen[0]),
         "Shades: posterior of the true rule. Dots: the agent adopts this rule. Crosses: it adopts a wrong one.",
     )
     for k, s in enumerate(chosen):
         row, column = divmod(k, across)
         ax = page.axes(left + column * (each + gap), first + row * (tall + line), each, tall)
-        plots.insight(result, s, bar=False, ax=ax)
+        plots.insight(result, s, bar=False, legend=False, ax=ax)
         right, wrong = int(result.adopted_truth[s].sum()), int(result.adopted_wrong[s].sum())
         plots.title(ax, f"{result.schemes[s]}: {right} right, {wrong} wrong")
         if column:
@@ -676,7 +680,7 @@ def model_posterior(result: Result) -> Figure:
     return page.figure
 
 
-def _insight_story(result: Result, s: int) -> str:
+def _adoption_story(result: Result, s: int) -> str:
     found, n_agents = result.adopted_truth[s], result.sizes["agent"]
     if not found.any():
         return f"Adoptions of the true rule in {_trials(result)}: none ({result.schemes[s]}, agents: {n_agents})"

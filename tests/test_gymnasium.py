@@ -57,7 +57,7 @@ def test_an_agent_lives_in_an_environment():
         state, info = agent.step(state, outcomes)
         states, outcomes = world.step(info.controls, none)
         seen.append(outcomes[0])
-    assert_array_equal(seen, [[0, 0], [1, 1], [1, 2], [1, 0], [1, 0], [1, 0]])  # after its end, the last one again
+    assert_array_equal(seen, [[0, 0], [1, 1], [1, 2], [1, 0], [-1, -1], [-1, -1]])  # after its end, nothing
     assert env.actions == [1, 1, 1]
     assert all(isinstance(a, int) for a in env.actions)
     assert world.reward == pytest.approx(4.5)
@@ -113,11 +113,14 @@ def test_an_environment_that_does_not_keep_to_its_space_is_noticed():
             Rooms(action_space=spaces.Discrete(3)),
             r"action space must have \[2\] actions like the model's controlled factors; got \[3\]",
         ),
-        (Rooms(spaces.Box(0, 1)), r"observation space must be Discrete, MultiDiscrete or a Tuple of Discrete; got Box"),
-        (Rooms(action_space=spaces.Box(0, 1)), "action space must be Discrete, MultiDiscrete or a Tuple of Discrete; got Box"),
+        (Rooms(spaces.Box(0, 1)), r"observation space must be Discrete, MultiDiscrete, or a Tuple or Dict of these; got Box"),
+        (
+            Rooms(action_space=spaces.Box(0, 1)),
+            "action space must be Discrete, MultiDiscrete, or a Tuple or Dict of these; got Box",
+        ),
         (
             Rooms(spaces.MultiBinary(2)),
-            "observation space must be Discrete, MultiDiscrete or a Tuple of Discrete; got MultiBinary",
+            "observation space must be Discrete, MultiDiscrete, or a Tuple or Dict of these; got MultiBinary",
         ),
     ],
 )
@@ -151,6 +154,7 @@ def test_spaces_may_start_anywhere():
 
 
 def test_without_gymnasium_the_error_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "gymnasium", None)
+    for name in ("gymnasium", "gymnasium.vector"):
+        monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ImportError, match=r"GymnasiumProcess needs gymnasium: pip install activebmr\[gym\]"):
         GymnasiumProcess(Rooms(), walker())

@@ -270,10 +270,11 @@ def test_courses(results):
 
 
 def test_schemes_that_see_different_things_can_be_traced_together():
-    """What a trace cannot hold of one of them is nothing (-1); beliefs are there for all."""
+    """A trace has room for the scheme that sees most; what others do not see is nothing (-1). Beliefs are there for all."""
     both = simulate([how_many.paradigm(s, looks=2) for s in ("gain", "all")], n_agents=3, n_trials=1, trace=True)
-    assert both.trace["outcomes"].shape == (2, 3, 1, 3, 2)
-    assert (both.trace["outcomes"][0] >= 0).all() and (both.trace["outcomes"][1] == -1).all()
+    seen = both.trace["outcomes"]
+    assert seen.shape == (2, 3, 1, 3, 5)
+    assert (seen[0, ..., :2] >= 0).all() and (seen[0, ..., 2:] == -1).all() and (seen[1] >= 0).all()
     looks, posterior = measures.course(both)
     assert_array_equal(looks, [0, 1, 2])
     assert_allclose(posterior.sum(axis=3), 1.0)

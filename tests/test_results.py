@@ -262,6 +262,16 @@ def test_a_file_of_0_1_counts_nothing_impossible(simulated, tmp_path):
     assert result.impossible.shape == result.wins.shape and not result.impossible.any()
 
 
+def test_a_file_of_before_without_hypotheses_has_no_measures_about_them(tmp_path):
+    """Files of before hold every measure, blank where there was nothing; what cannot have been there is not listed."""
+    result = simulate(Paradigm("rooms", "s", Agent(two_rooms()), two_rooms(), 3, score={1: (1, 0, -1)}), 2, 2)
+    settings = {k: v for k, v in result.settings.items() if k not in ("measures", "labels")}
+    old = result.arrays | {name: result[name] for name in DIMENSIONS} | {"settings": json.dumps(settings)}
+    again = Result.load(write_npz(tmp_path / "result.npz", old))
+    assert set(again.measures) == set(result.measures)
+    assert again.model_posterior.shape == (1, 2, 2, 0) and repr(again) == repr(result)
+
+
 def test_what_agents_hold_impossible_is_counted(tmp_path):
     """Agents who think that the left room shows no light, in a world whose light is bright or dark."""
     blind = np.zeros((3, 2, 2))
@@ -296,7 +306,7 @@ def test_a_file_that_is_not_there(tmp_path):
 def test_xarray_has_names_for_everything(simulated):
     pytest.importorskip("xarray")
     data = simulated.to_xarray()
-    assert set(data.data_vars) == set(DIMENSIONS)
+    assert set(data.data_vars) == {*DIMENSIONS, "true_model"}
     for name, dims in DIMENSIONS.items():
         assert data[name].dims == dims
         assert_array_equal(data[name], simulated[name])
@@ -309,4 +319,4 @@ def test_xarray_has_names_for_everything(simulated):
 def test_xarray_of_agents_without_hypotheses():
     pytest.importorskip("xarray")
     result = simulate(Paradigm("rooms", "s", Agent(two_rooms()), two_rooms(), 3), 2, 2)
-    assert result.to_xarray().sizes["model"] == 0
+    assert "model" not in result.to_xarray().sizes and result.sizes["model"] == 0

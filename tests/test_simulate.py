@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -342,6 +343,54 @@ def test_a_damaged_checkpoint_is_done_again(small_batches, monkeypatch, tmp_path
     damaged = sorted(tmp_path.glob("*/*.npz"))[0]
     damaged.write_bytes(damaged.read_bytes()[:200])
     same(simulate(rooms(), 10, 3, seed=5), simulate(rooms(), 10, 3, seed=5, checkpoint=tmp_path))
+
+
+def test_only_the_batches_of_a_run_are_discarded(small_batches, monkeypatch, tmp_path):
+    simulate(rooms(), 5, 2, seed=1, checkpoint=tmp_path)
+    kept = set(tmp_path.rglob("*.npz"))
+    simulate(rooms(), 5, 1, seed=1, checkpoint=tmp_path)
+    discard_checkpoint(tmp_path, module.checkpoint_name(rooms(), 5, 1, 1))
+    assert set(tmp_path.rglob("*.npz")) == kept and len(kept) == 2
+
+
+def test_a_full_disk_does_not_cost_the_result(small_batches, monkeypatch, tmp_path):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("activebmr.simulation.checkpoints.write_npz", full)
+    with pytest.warns(UserWarning, match="finished batches can no longer be kept in .*: .*No space left") as said:
+        result = simulate(rooms(), 10, 2, checkpoint=tmp_path)
+    assert len(said) == 1
+    same(simulate(rooms(), 10, 2), result)
+
+
+def world_of(sharpness, also=None):
+    """A function that makes worlds, with a setting in its closure that nothing else tells of (and itself, by a class)."""
+
+    class Maker:
+        def __init__(self):
+            self._hidden = sharpness
+            super().__init__()
+
+        def __call__(self, seed, agents, truths):
+            return make(seed, agents, truths)
+
+    def make(seed, agents, truths):
+        return module_of_worlds.ModelProcess(two_rooms(), lamp_rules(sharp=sharpness), truths)
+
+    return Maker() if also == "object" else make
+
+
+module_of_worlds = importlib.import_module("activebmr.simulation.worlds")
+
+
+@pytest.mark.parametrize("kind", ["function", "object"])
+def test_worlds_are_told_apart_by_what_their_makers_hold(tmp_path, kind):
+    names = []
+    for sharpness in (1.0, 1.0, 9.0):
+        paradigm = replace(rooms(truth="random"), worlds=world_of(sharpness, kind))
+        names.append(module.checkpoint_name(paradigm, 3, 2, 0))
+    assert names[0] == names[1] != names[2]
 
 
 @pytest.mark.parametrize(

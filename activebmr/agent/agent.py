@@ -179,6 +179,12 @@ class Agent:
         sleeps = ", introspects" if self.introspection is not None else ""
         return f"Agent(inference={self.inference!r}, {self.model!r}{about}{sleeps})"[:280]
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: how the agents believe, plan, learn and compare hypotheses, and their model."""
+        from activebmr.agent.showing import html_of_agent
+
+        return html_of_agent(self)
+
     def with_(self, **changes: Any) -> Agent:
         """Agents like these, but for some arguments of `Agent`: ``agent.with_(planner=Planner(depth=2))``."""
         return Agent(**{"model": self.model, **self.given, **changes})

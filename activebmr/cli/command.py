@@ -6,28 +6,44 @@ takes long to import is imported inside the functions that need it.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from activebmr.cli import page as page_cli
+from activebmr.cli import play as play_cli
+from activebmr.cli import plotting as plot_cli
 from activebmr.cli import prune as prune_cli
+from activebmr.cli.asking import (
+    build,
+    checked,
+    fits_memory,
+    in_range,
+    module_named,
+    processes,
+    rule_of,
+    scheme_names,
+    schemes_of,
+    settings_of,
+)
 from activebmr.cli.problems import Problem, make_folder
 from activebmr.cli.report import console, report_replay, report_run, truth_sentence
 from activebmr.simulation.registry import (
     ParadigmModule,
+    build_paradigm,
     draw_figures,
     load_paradigm,
     options_of,
     paradigm_names,
     trials_of,
-    unknown,
 )
 
 if TYPE_CHECKING:
@@ -45,6 +61,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(prune_cli.app, name="prune")
+app.command("page", epilog=page_cli.EPILOG)(page_cli.page)
+app.command("play", epilog=play_cli.EPILOG)(play_cli.play)
+app.command("plot", epilog=plot_cli.EPILOG)(plot_cli.plot_command)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,11 +74,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else list(arguments)
     try:
         command = typer.main.get_command(app)
-        return command.main(args=words or ["--help"], prog_name="activebmr", standalone_mode=False) or 0
+        status = command.main(args=words or ["--help"], prog_name="activebmr", standalone_mode=False) or 0
+        sys.stdout.flush()
+        return status
     except Problem as problem:
         return _complain(problem, problem.status)
     except (typer.Abort, KeyboardInterrupt):
         return INTERRUPTED
+    except OSError as error:
+        if error.filename is not None or error.errno not in (errno.EPIPE, errno.ENOSPC, errno.EIO):
+            raise
+        return _give_up_output(error)
     except Exception as error:
         if not hasattr(error, "format_message"):  # what typer and click say about options
             raise
@@ -71,12 +96,26 @@ def _complain(message: object, status: int) -> int:
     return status
 
 
+def _give_up_output(error: OSError) -> int:
+    """Standard output takes no more: say so (unless its reader has simply left, as ``| head`` does) and write nowhere from now
+    on, so that Python does not complain again when it ends.
+    """
+    with suppress(AttributeError, OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1 if error.errno == errno.EPIPE else _complain(f"output could not be written: {error.strerror}", 1)
+
+
 # --- options ---------------------------------------------------------------------------------------------------------------
 def _option(text: str, metavar: str | None = None, default: str | bool = True) -> Any:
     return typer.Option(help=text, metavar=metavar, show_default=default)
 
 
-ParadigmName = Annotated[str, typer.Argument(metavar="PARADIGM", help="Name of the paradigm; see 'activebmr list'.")]
+ParadigmName = Annotated[
+    str,
+    typer.Argument(
+        metavar="PARADIGM", help="Name of the paradigm, see 'activebmr list', or a file of one's own, such as ./bandit.py."
+    ),
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", help="An option of the paradigm's own, see 'activebmr list'; can be repeated.", metavar="NAME=VALUE"),
@@ -104,8 +143,9 @@ def _options(
 def list_paradigms() -> None:
     """List the paradigms, their rules and their schemes.
 
-    A paradigm is an experiment; a scheme is a way in which its agents reason. Other packages can add paradigms through the
-    entry-point group 'activebmr.paradigms'.
+    A paradigm is an experiment; a scheme is a way in which its agents reason. A file of one's own is run by its path, and
+    'activebmr new NAME' writes one to begin with. Other packages can add paradigms through the entry-point group
+    'activebmr.paradigms'.
     """
     from rich.table import Table
 
@@ -132,7 +172,7 @@ def list_paradigms() -> None:
 
 
 def _rules_sentence(module: ParadigmModule) -> str:
-    own = module.paradigm(module.DEFAULT_SCHEME, None)
+    own = build_paradigm(module, module.DEFAULT_SCHEME)
     if own.hypotheses is None:
         return "rules: none to be found"
     return f"rules (--true-rule): 0 to {len(own.hypotheses) - 1}; by default {truth_sentence(own)}"
@@ -173,21 +213,25 @@ def run(
     ] = None,
     settings: Settings = None,
     no_figures: Annotated[bool, typer.Option("--no-figures", help="Draw no figures.")] = False,
+    page: Annotated[
+        bool, typer.Option("--page", help="Write page.html too, which shows the agents thinking; see 'activebmr page'.")
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Simulate a paradigm under one or more schemes.
 
-    Shows a progress bar, ends with a table (which agents found the rule, how fast, and how well they scored) and writes
-    result.npz and figures. Ctrl-C keeps the agents that have finished, and the same command goes on from there.
+    Shows a progress bar, ends with a table (what the paradigm measures: which agents found the rule, how fast, how well they
+    scored) and writes result.npz and figures. Ctrl-C keeps the agents that have finished, and the same command goes on from
+    there.
     """
-    module = _module(paradigm)
-    schemes = _build(module, _scheme_names(module, scheme), _rule(true_rule), _settings(module, settings))
-    _in_range("--agents", agents, 1)
+    module = module_named(paradigm)
+    schemes = schemes_of(module, scheme, rule_of(true_rule), settings_of(module, settings))
+    in_range("--agents", agents, 1)
     trials = trials_of(module) if trials is None else trials
-    _in_range("--trials", trials, 1)
-    _in_range("--seed", seed, 0, MAX_SEED)
-    jobs = _processes(jobs)
-    _fits_memory(schemes, agents, trials)
+    in_range("--trials", trials, 1)
+    in_range("--seed", seed, 0, MAX_SEED)
+    jobs = processes(jobs)
+    fits_memory(schemes, agents, trials)
     folder = make_folder(out if out is not None else Path("results") / module.NAME, ("unfinished",), ("result.npz",))
     result = _simulate(schemes, agents, trials, seed, jobs, folder, progress=not quiet and sys.stderr.isatty())
     if not quiet:
@@ -196,11 +240,13 @@ def run(
         raise typer.Exit(INTERRUPTED)
     if not no_figures:
         _draw(module, result, folder, quiet)
+    if page:
+        page_cli.write_page(result, folder / "page.html", paradigm=module, quiet=quiet)
 
 
 def _simulate(schemes: list[Paradigm], agents: int, trials: int, seed: int, jobs: int, folder: Path, progress: bool) -> Result:
     """Simulate, save, and after Ctrl-C say what was kept."""
-    from activebmr.simulation.simulate import discard_checkpoint, simulate
+    from activebmr.simulation.simulate import checkpoint_name, discard_checkpoint, simulate
 
     target, unfinished = folder / "result.npz", folder / "unfinished"
     try:
@@ -215,7 +261,7 @@ def _simulate(schemes: list[Paradigm], agents: int, trials: int, seed: int, jobs
         print(f"interrupted: {result.sizes['agent']} of {agents} agents had finished and are in {target}", file=sys.stderr)
         print(f"the same command goes on from there; 'activebmr plot {target}' draws what there is", file=sys.stderr)
     else:
-        discard_checkpoint(unfinished)
+        discard_checkpoint(unfinished, checkpoint_name(schemes, agents, trials, seed))
     return result
 
 
@@ -271,17 +317,17 @@ def replay_recording(
     from activebmr.files import write_npz
     from activebmr.version import __version__
 
-    module = _module(paradigm)
-    names = _scheme_names(module, scheme)
-    schemes = _build(module, names, _rule(true_rule, False), _settings(module, settings))
-    with _checked():
+    module = module_named(paradigm)
+    names = scheme_names(module, scheme)
+    schemes = build(module, names, rule_of(true_rule, False), settings_of(module, settings))
+    with checked():
         recorded = load_recording(recording)
     targets = [out if len(names) == 1 else out.with_name(f"{out.stem}-{name}{out.suffix}") for name in names]
     for target in targets:
         if target.exists() and recording.samefile(target):
             raise Problem(f"--out must be another file than the recording {recording}")
     make_folder(out.parent, (), tuple(target.name for target in targets))
-    with _checked(), warnings.catch_warnings():
+    with checked(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "an observation that the model holds impossible")  # all of them are counted
         replays = [replay(one, **recorded) for one in schemes]
     for one, arrays, target in zip(schemes, replays, targets, strict=True):
@@ -292,127 +338,22 @@ def replay_recording(
         report_replay(schemes, replays, targets)
 
 
-@app.command(epilog="\b\nExample:\n  activebmr plot results/three-ball/result.npz --out figures")
-def plot(
-    result: Annotated[Path, typer.Argument(metavar="RESULT", help="A result.npz that 'activebmr run' wrote.")],
-    out: Annotated[Path | None, _option("Folder for the figures, made if need be.", "DIR", "the folder of RESULT")] = None,
+@app.command("new", epilog="\b\nExample:\n  activebmr new my-maze\n  activebmr run ./my_maze.py")
+def new_paradigm(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What the paradigm is to be called, such as my-maze.")],
     quiet: Quiet = False,
 ) -> None:
-    """Draw the figures of a result again."""
-    from activebmr.simulation.result import Result
+    """Write a paradigm of one's own to begin with, NAME.py in this folder: a small T-maze with every part explained.
 
-    with _checked():
-        _refuse_replay(result)
-        loaded = Result.load(result)
-        name = loaded.settings.get("paradigm")
-    if not isinstance(name, str):
-        raise Problem(f"settings of {result} must name the paradigm; they do not")
-    module = _module(name)
-    if not hasattr(module, "figures"):
-        raise Problem(f"the paradigm {name} draws no figures")
-    _draw(module, loaded, make_folder(out if out is not None else result.parent), quiet)
+    It runs at once; change it bit by bit into what you want, and run it again. No file is ever replaced.
+    """
+    from activebmr.cli.new import next_steps, write_paradigm
 
-
-def _refuse_replay(path: Path) -> None:
-    from activebmr.files import read_npz
-
-    if path.is_file() and {"log_likelihood", "q_pi"} <= set(read_npz(path, "result file", ())):
-        raise Problem(
-            f"{path} is a replay, not a result of 'activebmr run'; its trials can be drawn in Python: "
-            f"activebmr.plots.policies(dict(numpy.load({str(path)!r})), model)"
-        )
-
-
-# --- checks ----------------------------------------------------------------------------------------------------------------
-@contextmanager
-def _checked() -> Iterator[None]:
-    try:
-        yield
-    except (OSError, TypeError, ValueError) as error:
-        raise Problem(error) from error
-
-
-def _module(name: str) -> ParadigmModule:
-    with _checked():
-        return load_paradigm(name)
-
-
-def _scheme_names(module: ParadigmModule, wanted: list[str] | None) -> list[str]:
-    known = list(module.SCHEMES)
-    names = wanted or [module.DEFAULT_SCHEME]
-    if "all" in names and "all" not in known:
-        return known
-    for name in names:
-        if name not in known:
-            raise Problem(unknown(f"scheme of {module.NAME}", name, known))
-    return list(dict.fromkeys(names))
-
-
-def _rule(text: str | None, random: bool = True) -> int | str | None:
-    if text is None or (random and text == "random"):
-        return text
-    try:
-        return int(text)
-    except ValueError:
-        expected = "a whole number (counted from 0)" + " or 'random'" * random
-        raise Problem(f"--true-rule must be {expected}; got {text!r}") from None
-
-
-def _settings(module: ParadigmModule, given: list[str] | None) -> dict[str, str]:
-    """Options of the paradigm's own, NAME=VALUE."""
-    known, out = options_of(module), {}
-    for text in given or []:
-        name, sign, value = text.partition("=")
-        if not sign:
-            raise Problem(f"--set must look like NAME=VALUE; got {text!r}")
-        if name not in known:
-            raise Problem(unknown(f"option of {module.NAME}", name, list(known)))
-        if value not in known[name]:
-            raise Problem(f"--set {name} must be one of {', '.join(known[name])}; got {value!r}")
-        out[name] = value
-    return out
-
-
-def _build(module: ParadigmModule, schemes: list[str], rule: int | str | None, settings: dict[str, str]) -> list[Paradigm]:
-    with _checked():
-        if rule is None:
-            return [module.paradigm(s, None, **settings) for s in schemes]
-        # the default scheme tells what rules there are; others may need one to be built
-        rules = module.paradigm(module.DEFAULT_SCHEME, None, **settings).hypotheses
-        if rules is None:
-            raise Problem(f"--true-rule must not be given for {module.NAME}: it has no rules")
-        if isinstance(rule, int):
-            _in_range("--true-rule", rule, 0, len(rules) - 1)
-        return [module.paradigm(s, rule, **settings) for s in schemes]
-
-
-def _in_range(option: str, value: int, low: int, high: int | None = None) -> None:
-    if value < low or (high is not None and value > high):
-        span = f"{low} or more" if high is None else f"{low} to {high}"
-        raise Problem(f"{option} must be {span}; got {value}")
-
-
-def _processes(jobs: int) -> int:
-    if jobs != -1 and jobs < 1:
-        raise Problem(f"--jobs must be 1 or more, or -1 for all cores; got {jobs}")
-    if jobs == 1:
-        return 1
-    from joblib import cpu_count
-
-    return int(cpu_count()) if jobs == -1 else min(jobs, max(2, int(cpu_count())))
-
-
-def _fits_memory(schemes: list[Paradigm], agents: int, trials: int) -> None:
-    """Refuse a run whose measures (three times, while they are put together) would not fit this machine's memory."""
-    models = max(len(s.hypotheses) if s.hypotheses is not None else 0 for s in schemes)
-    needed = 3 * 8 * len(schemes) * agents * trials * (models + 8)
-    try:
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):
-        return
-    if 0 < memory < needed:
-        size = f"about {needed / 2**30:.3g} GiB of memory; this machine has {memory / 2**30:.3g}"
-        raise Problem(f"--agents {agents} and --trials {trials} need {size}: use fewer, or several runs with other seeds")
+    with checked():
+        path = write_paradigm(name)
+    if not quiet:
+        for line in next_steps(path):
+            console().print(line, soft_wrap=True)
 
 
 # --- what is written -------------------------------------------------------------------------------------------------------
@@ -424,9 +365,14 @@ def _save(write: Any, target: Path) -> None:
 
 
 def _draw(module: ParadigmModule, result: Result, folder: Path, quiet: bool) -> None:
+    """The paradigm's own figures or, where it has none, those that any result has."""
     os.environ.setdefault("MPLBACKEND", "Agg")
     try:
         paths = draw_figures(module, result, folder)
+        if paths is None:
+            from activebmr.plots import general_figures
+
+            paths = general_figures(result, folder)
     except Exception as error:  # the result is safe; say so in a line
         raise Problem(f"the figures could not be drawn: {type(error).__name__}: {error}", 1) from error
     if paths and not quiet:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from activebmr.cli.tables import Table, measure_table, paired
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -19,10 +21,6 @@ def console() -> Console:
     from rich.console import Console
 
     return Console(markup=False, highlight=False, emoji=False)
-
-
-def _pm(mean: float, error: float) -> str:
-    return f"{round(mean, 1) + 0.0:.1f}" + (f" +- {error:.1f}" if error == error else "")  # never -0.0 or nan
 
 
 def print_table(screen: Console, title: str, header: Sequence[str], rows: list[Sequence[str]]) -> None:
@@ -46,53 +44,25 @@ def print_table(screen: Console, title: str, header: Sequence[str], rows: list[S
             screen.print(f"  {name}: {cell}")
 
 
-Table = tuple[Sequence[str], list[Sequence[str]], Sequence[str]]
-"""Header, rows and notes."""
-
-
 def report_run(result: Result, paradigm: Paradigm, target: Path, table: Callable[[Result], Table] | None = None) -> None:
-    """Print what came of a run: the paradigm's own table, or the one about discovery and score."""
+    """Print what came of a run: the paradigm's own table, or the one about its measures."""
     screen = console()
     agents, trials = result.sizes["agent"], result.sizes["trial"]
     lived = f"{agents} agent{'s' * (agents > 1)}, {trials} trial{'s' * (trials > 1)}"
-    header, rows, notes = (table or _discovery_table)(result)
+    header, rows, notes = (table or measure_table)(result)
     print_table(screen, f"{paradigm.name}: {lived}, seed {int(result.seed)}", header, rows)
-    if len(rows) > 1 and table is None:
-        title = f"difference from {rows[0][0]}, agent by agent"
-        print_table(screen, title, ("scheme", "discovery", "score"), _paired(result))
-    screen.print(f"\ntrue rule: {truth_sentence(paradigm)}")
+    differences = paired(result) if table is None else None
+    if differences is not None:
+        print_table(screen, f"difference from {rows[0][0]}, agent by agent", *differences[:2])
+    screen.print()
+    if paradigm.hypotheses is not None:
+        screen.print(f"true rule: {truth_sentence(paradigm)}")
     for name, count in zip(result.schemes, result.impossible.sum(axis=(1, 2)), strict=True):
         if count:
             screen.print(f"{name}: {int(count)} observations were impossible under its agents' model")
     for note in notes:
         screen.print(note)
     screen.print(f"\nresult: {target}", soft_wrap=True)
-
-
-def _discovery_table(result: Result) -> Table:
-    rows: list[Sequence[str]] = []
-    for r in result.summary():
-        found, wrong = (f"{r['found']:.0%}", str(r["wrong"])) if r["has_hypotheses"] else ("-", "-")
-        discovery, score = _pm(r["discovery"], r["discovery_se"]), _pm(r["score"], r["score_se"])
-        rows.append((r["scheme"], found, wrong, discovery, f"{r['discovery_median']:g}", score))
-    notes = (
-        "found: agents that adopted the true rule, or one that agrees with it everywhere; wrong: another rule",
-        "discovery: trials until the learned likelihood is within 1 nat of the truth (KL divergence); agents that never "
-        f"get there count with all {result.sizes['trial']}",
-        "score: worth of all outcomes (where a win is 1 and a loss -1, wins minus losses); +-: standard error",
-    )
-    return ("scheme", "found", "wrong", "discovery", "median", "score"), rows, notes
-
-
-def _paired(result: Result) -> list[Sequence[str]]:
-    """Each scheme's difference from the first one; agent k lives through the same random numbers under all of them."""
-    from activebmr.arrays import standard_error
-
-    rows: list[Sequence[str]] = []
-    for s, name in enumerate(result.schemes[1:], start=1):
-        gaps = [result[m][s] - result[m][0] for m in ("discovery_trials", "score")]
-        rows.append((name, *(_pm(float(g.mean()), standard_error(g)) for g in gaps)))
-    return rows
 
 
 def report_replay(schemes: Sequence[Paradigm], replays: Sequence[dict[str, Any]], targets: Sequence[Path]) -> None:

@@ -228,6 +228,12 @@ class HypothesisSpace:
         what = "tables" if any(isinstance(k, Table) for k in self.tables) else "modalities"
         return f"HypothesisSpace({len(self)} hypotheses about {what} [{', '.join(about)}]; {distinct} distinct)"
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the hypotheses, and how probable they are at first."""
+        from activebmr.model.showing import html_of_hypotheses
+
+        return html_of_hypotheses(self)
+
     def resolved(self, model: POMDP) -> HypothesisSpace:
         """The same space with every table known by its index, as agents need it: names are looked up in the model's labels.
 

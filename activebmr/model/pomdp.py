@@ -221,6 +221,12 @@ class POMDP:
         ]
         return f"POMDP({'; '.join(parts)})"
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: factors and modalities, their sizes and labels."""
+        from activebmr.model.showing import html_of_model
+
+        return html_of_model(self)
+
     def with_(self, **changes: Any) -> POMDP:
         """A copy with some fields replaced, checked anew; policies that were made by default are made again to fit, and
         what is the mean of counts follows the counts.

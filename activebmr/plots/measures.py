@@ -6,17 +6,19 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgba
+from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike, NDArray
 
 from activebmr.arrays import standard_error
-from activebmr.plots.pick import LABELS, index, insight_trial, per_agent, per_trial
-from activebmr.plots.style import PALETTE, axes_of, colour, many, number, tidy, title, whole_numbers
+from activebmr.plots.pick import Adoption, adoption, index, label_of, per_agent, per_trial
+from activebmr.plots.style import PALETTE, axes_of, colour, legend_below, many, number, tidy, title, whole_numbers
 from activebmr.simulation.result import Result
 
-__all__ = ["histogram", "mark_insight", "paired_scatter", "series", "trajectories", "trial_axis", "wins_and_losses"]
+__all__ = ["histogram", "mark_adoption", "paired_scatter", "series", "trajectories", "trial_axis", "wins_and_losses"]
 
 MOST_LINES = 256
 """Agents that `trajectories` draws at most; of more it draws evenly chosen ones (and averages over all)."""
@@ -55,7 +57,7 @@ def trajectories(
     marked = np.zeros(len(values), dtype=bool) if highlight is None else np.asarray(highlight, dtype=bool)
     if marked.shape != (len(values),):
         raise ValueError(f"highlight must have shape ({len(values)},), one entry per agent; got {marked.shape}")
-    ax = axes_of(ax)
+    alone, ax = ax is None, axes_of(ax)
     shown = np.unique(np.linspace(0, len(values) - 1, min(len(values), MOST_LINES)).astype(int))
     main, other = colour(s), PALETTE["black"]
     strength = float(np.clip(8 / len(shown), 0.12, 0.6))
@@ -66,17 +68,27 @@ def trajectories(
     middle = np.median(values, axis=0) if certain else values.mean(axis=0)
     middle = _finite(middle)
     dot = {"marker": "o", "markersize": 5} if len(trials) == 1 else {}
-    ax.plot(trials, middle, color=main, linewidth=2.4, solid_capstyle="round", **dot)
+    words = ("median" if certain else "mean") + f" of {many(len(values), 'agent')}"
+    ax.plot(trials, middle, color=main, linewidth=2.4, solid_capstyle="round", label=words, **dot)
     ax.autoscale_view()
     trial_axis(ax, len(trials))
-    ax.set_ylabel(("cumulative " if cumulative else "") + LABELS[measure])
+    ax.set_ylabel(("cumulative " if cumulative else "") + label_of(measure, result))
     if certain:
         end = f"infinite in {many(int(np.isinf(values[:, -1]).sum()), 'agent')}"
     else:
         end = _mean(values[:, -1])
     title(ax, f"{result.schemes[s]}: {end} at the end")
     tidy(ax)
+    if alone:
+        thin = [(to_rgba(main, max(strength, 0.3)), "an agent")] + [(to_rgba(other, 0.75), "marked")] * bool(marked.any())
+        _legend(ax, [*ax.lines, *(Line2D([], [], color=c, linewidth=0.8, label=w) for c, w in thin)])
     return ax
+
+
+def _legend(ax: Axes, handles: Sequence[Artist] | None = None) -> None:
+    """A legend below, beside which the axis is named."""
+    if legend_below(ax, handles):
+        ax.set_xlabel(ax.get_xlabel(), loc="right")
 
 
 def _finite(values: NDArray[Any]) -> NDArray[Any]:
@@ -94,46 +106,75 @@ def trial_axis(ax: Axes, n_trials: int) -> None:
     ax.set_xlabel("trial")
 
 
-def mark_insight(ax: Axes, result: Result, scheme: int, agent: int) -> int | None:
-    """A dashed line where the agent adopted a hypothesis."""
-    insight = insight_trial(result, scheme, agent)
-    if insight is not None:
-        ax.axvline(insight + 0.5, color=PALETTE["black"], linewidth=0.9, linestyle=(0, (4, 2)), zorder=1)
-    return insight
+def mark_adoption(ax: Axes, result: Result, scheme: int, agent: int) -> Adoption | None:
+    """A line where the agent adopted the hypothesis that it holds: dashed and black if that was an insight, dotted if not."""
+    adopted = adoption(result, scheme, agent)
+    if adopted is not None:
+        paint, dashes = ("black", (0, (4, 2))) if adopted.right else ("vermilion", (0, (1, 1.5)))
+        word = "insight" if adopted.right else "adopts a wrong one" if adopted.right is False else "adopts one"
+        ax.axvline(
+            adopted.trial + 0.5,
+            color=PALETTE[paint],
+            linewidth=0.9 if adopted.right else 1.3,
+            linestyle=dashes,
+            zorder=1,
+            label=word,
+        )
+    return adopted
 
 
 def series(
     result: Result, measure: str = "confidence", scheme: str | int = 0, agent: int = 0, *, ax: Axes | None = None
 ) -> Axes:
-    """A measure of one agent over trials; a dashed line marks its insight, the end of the trial when it adopted a model."""
+    """A measure of one agent over trials. A dashed line marks its insight, the end of the trial when it adopted the true
+    hypothesis; a dotted one marks that it adopted a wrong one.
+
+    Args:
+        result: from `simulate`.
+        measure: one with a value per trial, or ``net_wins`` (wins - losses).
+        scheme: name or position.
+        agent: its position, from 0.
+        ax: where to draw.
+
+    Raises:
+        ValueError: if one of them is not there.
+
+    Example:
+        ``plots.series(result, "confidence", agent=3)``
+    """
     values = per_trial(result, measure, scheme)
     s, a = result.index(scheme), index("agent", agent, result.sizes["agent"])
     row, trials = values[a], np.arange(1, values.shape[1] + 1)
     row = _finite(row)
-    ax = axes_of(ax)
+    alone, ax = ax is None, axes_of(ax)
     ax.plot(trials, row, color=colour(s), linewidth=1.4, marker="o", markersize=2.8)
-    insight = mark_insight(ax, result, s, a)
+    adopted = mark_adoption(ax, result, s, a)
     trial_axis(ax, len(trials))
-    ax.set_ylabel(LABELS[measure])
-    name = _sentence(LABELS[measure].split(" (")[0])
-    if insight is not None and insight < len(trials) and np.isfinite(row).all():
-        title(ax, f"{name}: {number(row[:insight].mean())} a trial until insight, {number(row[insight:].mean())} afterwards")
+    ax.set_ylabel(label_of(measure, result))
+    name = _sentence(label_of(measure, result).split(" (")[0])
+    if adopted is not None and adopted.trial < len(trials) and np.isfinite(row).all():
+        before, after = number(row[: adopted.trial].mean()), number(row[adopted.trial :].mean())
+        title(ax, f"{name}: {before} a trial until {adopted.until}, {after} afterwards")
     elif np.isfinite(row).any():
         title(ax, f"{name}: {number(np.nanmean(row))} a trial on average")
     tidy(ax)
+    if alone:
+        _legend(ax)
     return ax
 
 
 def wins_and_losses(result: Result, scheme: str | int = 0, agent: int = 0, *, ax: Axes | None = None) -> Axes:
-    """Wins (up) and losses (down) of one agent in every trial; a dashed line marks its insight."""
+    """Wins (up) and losses (down) of one agent (its position, from 0) in every trial. A dashed line marks its insight, a dotted
+    one that it adopted a wrong hypothesis.
+    """
     s, a = result.index(scheme), index("agent", agent, result.sizes["agent"])
     wins, losses = result["wins"][s, a], result["losses"][s, a]
     trials = np.arange(1, len(wins) + 1)
-    ax = axes_of(ax)
+    alone, ax = ax is None, axes_of(ax)
     ax.bar(trials, wins, color=PALETTE["blue"], width=0.75, label="wins")
     ax.bar(trials, -losses, color=PALETTE["vermilion"], width=0.75, label="losses")
     ax.axhline(0, color="#555555", linewidth=0.7)
-    insight = mark_insight(ax, result, s, a)
+    adopted = mark_adoption(ax, result, s, a)
     most = max(1, int(wins.max()), int(losses.max()))
     ax.set_ylim(-1.1 * max(1, losses.max()), 1.1 * most)
     whole_numbers(ax.yaxis, 6)
@@ -142,10 +183,12 @@ def wins_and_losses(result: Result, scheme: str | int = 0, agent: int = 0, *, ax
     ax.set_ylabel("losses | wins")
     count = lambda part: f"{many(wins[part].sum(), 'win')} and {many(losses[part].sum(), 'loss', 'losses')}"  # noqa: E731
     total = count(slice(None))
-    if insight is not None and insight < len(wins):
-        total = f"{count(slice(insight))} until insight, {count(slice(insight, None))} after it"
+    if adopted is not None and adopted.trial < len(wins):
+        total = f"{count(slice(adopted.trial))} until {adopted.until}, {count(slice(adopted.trial, None))} afterwards"
     title(ax, total)
     tidy(ax)
+    if alone:
+        _legend(ax)
     return ax
 
 
@@ -161,7 +204,7 @@ def histogram(
 
     Args:
         result: from `simulate`.
-        measure: ``score``, ``discovery_trials`` or ``adoption_trial``.
+        measure: one with a value per agent: ``score``, ``discovery_trials``, ``adoption_trial`` or one of the paradigm's own.
         schemes: names or positions; by default all, in the result's order.
         bins: number of bins, the same for all rows.
         ax: where to draw.
@@ -197,7 +240,7 @@ def histogram(
     ax.set_yticks(range(len(chosen)), [result.schemes[s] for s in chosen])
     ax.tick_params(axis="y", length=0)
     ax.set_ylim(len(chosen) - 0.75, -0.9)
-    ax.set_xlabel(LABELS[measure])
+    ax.set_xlabel(label_of(measure, result))
     if measure != "score":  # trials
         whole_numbers(ax.xaxis, most=6)
     ax.spines["left"].set_visible(False)
@@ -217,7 +260,7 @@ def _edges(values: NDArray[Any], bins: int) -> NDArray[Any]:
 
 
 def _compare(result: Result, measure: str, chosen: Sequence[int], rows: Sequence[NDArray[Any]]) -> str:
-    name = LABELS[measure].split(" (")[0]
+    name = label_of(measure, result).split(" (")[0]
     known = [(row.mean(), result.schemes[s], row) for s, row in zip(chosen, rows, strict=True) if len(row)]
     if not known:
         return f"{_sentence(name)}: no agent has any"
@@ -241,7 +284,7 @@ def paired_scatter(
 ) -> Axes:
     """A measure under two schemes, one dot per agent: agent k lived through the same random numbers under both.
 
-    Agents without a value under one of the schemes (no insight) are left out.
+    Agents without a value under one of the schemes (of the trial of adoption: who adopted nothing) are left out.
     """
     x, y = per_agent(result, measure, scheme_a), per_agent(result, measure, scheme_b)
     a, b = result.schemes[result.index(scheme_a)], result.schemes[result.index(scheme_b)]
@@ -255,7 +298,7 @@ def paired_scatter(
         ax.set(xlim=(low - pad, high + pad), ylim=(low - pad, high + pad))
     ax.scatter(x, y, s=20, color=colour(result.index(scheme_b)), alpha=0.6, linewidths=0)
     ax.set_aspect("equal", adjustable="box")
-    name = LABELS[measure]
+    name = label_of(measure, result)
     ax.set(xlabel=f"{name}, {a}", ylabel=f"{name}, {b}")
     gap, names = (y - x, (b, a)) if (y - x).sum() > 0 else (x - y, (a, b))
     words = (

@@ -7,9 +7,21 @@ from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from numpy.typing import NDArray
 
-from activebmr.plots.measures import mark_insight, trial_axis
-from activebmr.plots.pick import index, insight_trial, truth_of
-from activebmr.plots.style import PALETTE, SHADES, axes_of, colour, number, shade_bar, tidy, title, whole_numbers
+from activebmr.plots.measures import mark_adoption, trial_axis
+from activebmr.plots.pick import adoption, index, truth_of, window_of
+from activebmr.plots.style import (
+    PALETTE,
+    SHADES,
+    axes_of,
+    colour,
+    legend_below,
+    number,
+    shade_bar,
+    short,
+    tidy,
+    title,
+    whole_numbers,
+)
 from activebmr.simulation.result import Result
 
 __all__ = ["insight", "log_odds", "model_posterior"]
@@ -40,20 +52,21 @@ def model_posterior(result: Result, scheme: str | int = 0, agent: int = 0, *, ba
     s = result.index(scheme)
     values = _posterior(result, s)[index("agent", agent, result.sizes["agent"])]
     n_trials, n_models = values.shape
-    ax = axes_of(ax, height=3.8)
+    alone, ax = ax is None, axes_of(ax, height=3.8)
     box = (0.5, n_trials + 0.5, n_models - 0.5, -0.5)
     image = ax.imshow(
         values.T, cmap=SHADES, norm=PowerNorm(0.5, 0, 1), aspect="auto", interpolation="nearest", extent=box, resample=False
     )
-    adopted = mark_insight(ax, result, s, agent)
+    adopted = mark_adoption(ax, result, s, agent)
     trial_axis(ax, n_trials)
     whole_numbers(ax.yaxis, 6)
     ax.set_ylabel("hypothesis")
     if n_models <= _NAMED and len(result["model_names"]) == n_models:
-        ax.set_yticks(range(n_models), [_short(str(n)) for n in result["model_names"]])
+        ax.set_yticks(range(n_models), [short(str(n)) for n in result["model_names"]])
     true = truth_of(result, agent)
     best = int(values[-1].argmax())
-    ends = f"{values[-1, best]:.2g} for hypothesis {best}"
+    share = lambda p: f"{p:.2g}" if p >= 0.005 else "less than 0.01"  # noqa: E731
+    ends = f"{share(values[-1, best])} for hypothesis {best}"
     if true is not None:
         ax.annotate(
             "◀ true",
@@ -66,21 +79,19 @@ def model_posterior(result: Result, scheme: str | int = 0, agent: int = 0, *, ba
             fontsize="small",
             annotation_clip=False,
         )
-        ends = f"{values[-1, true]:.2g} for the true hypothesis ({true})"
-    title(ax, f"Posterior over {n_models} hypotheses ends at {ends}" + (f"; insight after trial {adopted}" if adopted else ""))
+        ends = f"{share(values[-1, true])} for the true hypothesis ({true})"
+    title(ax, f"Posterior over {n_models} hypotheses ends at {ends}" + (f"; {adopted.sentence}" if adopted else ""))
     if bar:
         shade_bar(ax, image, "probability", [0, 0.01, 0.1, 0.3, 1], pad=0.09)
+    if alone and legend_below(ax):
+        ax.set_xlabel("trial", loc="right")
     return ax
-
-
-def _short(name: str, most: int = 28) -> str:
-    return name if len(name) <= most else name[: most - 1] + "…"
 
 
 def log_odds(
     result: Result, scheme: str | int = 0, agent: int = 0, *, threshold: float | None = None, ax: Axes | None = None
 ) -> Axes:
-    """Log odds of the best hypothesis of one agent after every trial, with Occam's window and the insight.
+    """Log odds of the best hypothesis of one agent after every trial, with Occam's window and what the agent adopted.
 
     Filled dots: the best hypothesis is the true one (or agrees with it everywhere); open dots: it is another one. Triangles
     at the top: the log odds are infinite, no other hypothesis has any probability left.
@@ -95,8 +106,7 @@ def log_odds(
     s, a = result.index(scheme), index("agent", agent, result.sizes["agent"])
     _posterior(result, s)
     if threshold is None:
-        settings = result.settings.get("schemes", {}).get(result.schemes[s], {})
-        threshold = float(settings.get("selection", {}).get("threshold", 16.0))
+        threshold = window_of(result, s)
     odds, best = result["log_odds"][s, a], result["best_model"][s, a]
     trials, known = np.arange(1, len(odds) + 1), np.isfinite(odds)
     window = threshold if np.isfinite(threshold) else 0.0
@@ -114,8 +124,6 @@ def log_odds(
         ax.scatter(
             trials[chosen], odds[chosen], s=20, facecolors=face, edgecolors=colour(s), linewidths=1.1, zorder=3, label=what
         )
-    if true is not None:
-        ax.legend(loc="best", handletextpad=0.1, borderaxespad=0.1, labelspacing=0.25)
     certain = odds == np.inf
     ax.scatter(
         trials[certain], np.full(certain.sum(), top), s=20, color=colour(s), marker="^", clip_on=False, linewidths=0, zorder=3
@@ -125,7 +133,7 @@ def log_odds(
                     fontsize="small", color=colour(s))  # fmt: skip
     if np.isfinite(threshold):
         ax.axhline(threshold, color=PALETTE["vermilion"], linewidth=1.1)
-        late = insight_trial(result, s, a) is None or 2 * certain.sum() < len(odds)  # then the room is at the left
+        late = adoption(result, s, a) is None or 2 * certain.sum() < len(odds)  # then the room is at the left
         ax.annotate(
             f"Occam's window: {threshold:g} nats",
             (0.0 if late else 1.0, threshold),
@@ -136,20 +144,24 @@ def log_odds(
             color=PALETTE["vermilion"],
             fontsize="small",
         )
-    adopted = mark_insight(ax, result, s, a)
+    adopted = mark_adoption(ax, result, s, a)
+    if true is not None:
+        ax.legend(loc="best", handletextpad=0.4, borderaxespad=0.1, labelspacing=0.25, handlelength=1.2)
     ax.set_ylim(low - 0.08 * (high - low + 1), top)
     trial_axis(ax, len(odds))
     ax.set_ylabel("log odds (nats)")
     if adopted is not None:
-        title(ax, f"Log odds: hypothesis {int(result['adopted_model'][s, a])} is adopted after trial {adopted}")
+        which = "the true hypothesis" if adopted.right else "a wrong hypothesis" if adopted.right is False else "hypothesis"
+        title(ax, f"Log odds: {which} ({adopted.model}) is adopted after trial {adopted.trial}")
     else:
         title(ax, f"Log odds reach {number(odds.max(), '.1f')} nats: no hypothesis is adopted")
     tidy(ax)
     return ax
 
 
-def insight(result: Result, scheme: str | int = 0, *, bar: bool = True, ax: Axes | None = None) -> Axes:
-    """Posterior of the true hypothesis in all agents: one row per agent, sorted by the trial of insight, and trials as columns.
+def insight(result: Result, scheme: str | int = 0, *, bar: bool = True, legend: bool = True, ax: Axes | None = None) -> Axes:
+    """Posterior of the true hypothesis in all agents: one row per agent, sorted by the trial of
+    adoption, and trials as columns.
 
     Dots mark when an agent adopted the true hypothesis (or one that agrees with it everywhere), crosses when it adopted
     another one.
@@ -175,9 +187,14 @@ def insight(result: Result, scheme: str | int = 0, *, bar: bool = True, ax: Axes
             edgecolors=edge,
             linewidths=0.4,
         )
+        if len(rows):  # of none there is nothing to tell
+            ax.collections[-1].set_label("adopts the true one" if marker == "o" else "adopts a wrong one")
+    if legend:
+        legend_below(ax)
     trial_axis(ax, n_trials)
+    ax.set_xlabel("trial", loc="right")  # beside the legend
     ax.set_yticks([])
-    ax.set_ylabel(f"{n_agents} agents, sorted by insight" if n_agents > 1 else "1 agent")
+    ax.set_ylabel(f"{n_agents} agents, sorted by adoption" if n_agents > 1 else "1 agent")
     found, wrong = result.adopted_truth[s].sum(), result.adopted_wrong[s].sum()
     words = f"{result.schemes[s]}: {found} of {n_agents} adopt the true hypothesis"
     title(ax, words + (f", {wrong} a wrong one" if wrong else ""))

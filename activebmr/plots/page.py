@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
+import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from activebmr.plots.style import wrap
+from activebmr.plots.canvas import PictureAxes, picture, png
+from activebmr.plots.style import style_now
+from activebmr.plots.words import root_of, wrap
 
-__all__ = ["WIDTH", "Page", "save"]
+__all__ = ["FORMATS", "WIDTH", "Page", "output", "save"]
 
 WIDTH = 9.0  # inches
+
+FORMATS = ("png", "svg", "pdf")
+"""What figures can be saved as."""
+
+_SCREEN = 1920  # dots that a slide is wide
+_OUTPUT: ContextVar[tuple[str | None, float | None]] = ContextVar("format and dots per inch", default=(None, None))
 
 
 class Page:
@@ -24,14 +35,18 @@ class Page:
         middle = 0.12 + 0.21 * (first.count("\n") + 1)
         self.start = middle + 0.15 * (second.count("\n") + 1) + 0.14
         self.height = self.start + height
-        self.figure = Figure(figsize=(WIDTH, self.height))
+        self.figure = picture((WIDTH, self.height))
         place = {"ha": "left", "va": "top", "linespacing": 1.25, "parse_math": False}
         self.figure.text(0.15 / WIDTH, 1 - 0.12 / self.height, first, fontsize=11.5, fontweight="bold", **place)
         self.figure.text(0.15 / WIDTH, 1 - middle / self.height, second, fontsize=8.5, color="#444444", **place)
 
     def axes(self, left: float, top: float, width: float, height: float) -> Axes:
         bottom = 1 - (self.start + top + height) / self.height
-        return self.figure.add_axes((left / WIDTH, bottom, width / WIDTH, height / self.height))
+        return self.figure.add_axes((left / WIDTH, bottom, width / WIDTH, height / self.height), axes_class=PictureAxes)
+
+    def _repr_png_(self) -> bytes:
+        """What notebooks show of a page."""
+        return png(self.figure)
 
     def scale(self, ax: Axes, left: float, top: float, height: float, label: str, ticks: Sequence[float] = (0, 0.5, 1)) -> None:
         """The scale of the shades of some axes."""
@@ -42,7 +57,54 @@ class Page:
         bar.ax.tick_params(length=2)
 
 
-def save(figure: Figure, path: str | Path) -> Path:
-    """Write a figure as a PNG of a modest size."""
-    figure.savefig(path, dpi=125, pil_kwargs={"optimize": True})
-    return Path(path)
+@contextmanager
+def output(form: str | None = None, dpi: float | None = None) -> Iterator[None]:
+    """What `save` writes within a ``with`` block, whatever it is asked for: so figures that others draw can be had otherwise.
+
+    Args:
+        form: one of `FORMATS`; None: what the names of the files say.
+        dpi: dots per inch, 20 to 1200; None: as usual. Of svg and pdf only what is drawn as dots (shades) depends on it.
+
+    Raises:
+        ValueError: if one of them is out of range.
+    """
+    if form is not None and form not in FORMATS:
+        raise ValueError(f"form must be one of {list(FORMATS)}; got {form!r}")
+    if dpi is not None and not 20 <= dpi <= 1200:
+        raise ValueError(f"dpi must lie in 20..1200; got {dpi}")
+    before = _OUTPUT.set((form, dpi))
+    try:
+        yield
+    finally:
+        _OUTPUT.reset(before)
+
+
+def save(figure: Figure | Axes | Page, path: str | Path, dpi: float | None = None) -> Path:
+    """Write a figure to a file: a PNG of a modest size, or an SVG or PDF. The same figure always gives the same file.
+
+    Args:
+        figure: the figure, its axes or its page.
+        path: its ending says what to write, see `FORMATS`.
+        dpi: dots per inch; by default 125, or as many as make a slide 1920 dots wide in the style of talks.
+
+    Returns:
+        the file written: ``path``, with another ending within a block of `output` that says so.
+
+    Raises:
+        ValueError: if the ending is none of them.
+    """
+    path = Path(path)
+    form, dots = _OUTPUT.get()
+    path = path if form is None else path.with_suffix(f".{form}")
+    drawn = figure if isinstance(figure, Figure) else figure.figure if isinstance(figure, Page) else root_of(figure)
+    kind = path.suffix[1:].lower()
+    if kind not in FORMATS:
+        raise ValueError(f"path must end in one of {[f'.{f}' for f in FORMATS]}; got {str(path)!r}")
+    dpi = dots or dpi or (_SCREEN / drawn.get_figwidth() if style_now() == "talk" else 125)
+    if kind == "png":
+        drawn.savefig(path, dpi=dpi, pil_kwargs={"optimize": True})
+    else:  # without the date and with fixed names inside, so that nothing changes that does not look different
+        date = {"svg": "Date", "pdf": "CreationDate"}[kind]
+        with matplotlib.rc_context({"svg.hashsalt": "activebmr"}):
+            drawn.savefig(path, format=kind, dpi=dpi, metadata={date: None})
+    return path

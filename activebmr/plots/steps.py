@@ -1,4 +1,4 @@
-"""Plots of what happens within a trial, step by step, and of likelihoods."""
+"""Plots of what is believed within a trial, step by step, and of likelihoods."""
 
 from __future__ import annotations
 
@@ -7,59 +7,65 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike, NDArray
 
 from activebmr.model.pomdp import POMDP
-from activebmr.plots.pick import index, record
-from activebmr.plots.style import PALETTE, SHADES, axes_of, number, shade_bar, tidy, title, whole_numbers
-from activebmr.simulation.result import Result
+from activebmr.plots.names import Names, distinct, names_of
+from activebmr.plots.pick import Source, index, one_trial
+from activebmr.plots.style import (
+    PALETTE,
+    SHADES,
+    axes_of,
+    legend_below,
+    shade_bar,
+    short,
+    tidy,
+    time_axis,
+    title,
+    whole_numbers,
+)
 
-__all__ = ["beliefs", "confidence", "doubt", "gains", "likelihood", "outcomes", "policies", "policy_names"]
+__all__ = ["beliefs", "confidence", "doubt", "draw_beliefs", "draw_policies", "key_below", "likelihood", "outcomes", "policies"]
 
-Source = Result | Mapping[str, Any]
 _CERTAIN = 0.95
-_PARTS = {
-    "state": ("about states", "blue"),
-    "param": ("about parameters", "green"),
-    "model": ("about models", "orange"),
-}
-_BAR = (-0.46, 0.62)  # where the bars of a time begin and how wide the longest one is, in widths of a time's column
+RING = {"s": 26, "facecolors": "none", "edgecolors": PALETTE["orange"], "linewidths": 1.6}
+_ROWS = 16  # so many states can have their names beside their rows
 
 
-def _trial(source: Source, scheme: str | int, agent: int, trial: int) -> dict[str, NDArray[Any]]:
-    rows = record(source, scheme, agent)
-    trial = index("trial", trial, len(rows["policy"]))
-    lived = np.isfinite(rows["free_energy"][trial]) if "free_energy" in rows else np.ones(rows["policy"].shape[1], dtype=bool)
-    if not lived.any():
-        raise ValueError(f"trial {trial} of source did not take place")
-    # trials of a replay may be shorter than the longest one
-    timed = {n for n, a in rows.items() if a.shape[:2] == rows["policy"].shape and not n.startswith("pA_")}
-    return {name: array[trial][lived] if name in timed else array[trial] for name, array in rows.items()}
-
-
-def _shades(ax: Axes, values: NDArray[Any], names: Sequence[str]) -> Any:
-    """Probabilities (rows, times) as shades, with times counted from 1 and thin white lines between the cells."""
+def _shades(ax: Axes, values: NDArray[Any], names: Sequence[str] | None) -> Any:
+    """Probabilities (rows, times) as shades, with times counted from 1 and thin white lines between the cells. Rows that are
+    too many for names of their own (None) have numbers.
+    """
     n_rows, n_times = values.shape
     box = (0.5, n_times + 0.5, n_rows - 0.5, -0.5)
     image = ax.imshow(values, cmap=SHADES, vmin=0, vmax=1, aspect="auto", interpolation="nearest", extent=box)
-    ax.set_yticks(range(n_rows), names)
-    ax.hlines(np.arange(0.5, n_rows - 1), 0.5, n_times + 0.5, color="white", linewidth=0.8)
+    if names is None:
+        whole_numbers(ax.yaxis, 6)
+    else:
+        ax.set_yticks(range(n_rows), names)
+        ax.hlines(np.arange(0.5, n_rows - 1), 0.5, n_times + 0.5, color="white", linewidth=0.8)
     time_axis(ax, n_times)
-    ax.vlines(np.arange(1.5, n_times), -0.5, n_rows - 0.5, color="white", linewidth=2)
+    ax.vlines(np.arange(1.5, n_times), -0.5, n_rows - 0.5, color="white", linewidth=2 if n_times <= 12 else 0.6)
     ax.spines[:].set_color("#BBBBBB")
     ax.tick_params(length=0)
     return image
 
 
+def key_below(ax: Axes, ring: str, room: float = 0.62) -> None:
+    """What shades and rings say, in a row below the axes; ``ring`` is empty where there are none."""
+    shade = lambda value: ax.images[0].cmap(ax.images[0].norm(value))  # noqa: E731
+    square = {"marker": "s", "linestyle": "", "markersize": 7, "markeredgecolor": "#BBBBBB", "markeredgewidth": 0.6}
+    handles = [Line2D([], [], markerfacecolor=shade(v), label=f"probability {v:g}", **square) for v in (0, 0.5, 1)]
+    if ring:
+        circle = {"marker": "o", "linestyle": "", "markersize": 5.5, "markerfacecolor": "none", "markeredgewidth": 1.6}
+        handles.append(Line2D([], [], markeredgecolor=RING["edgecolors"], label=ring, **circle))
+    legend_below(ax, handles, room=room)
+    ax.set_xlabel(ax.get_xlabel(), loc="right")  # beside them
+
+
 def _rings(ax: Axes, x: NDArray[Any], y: NDArray[Any]) -> None:
-    ax.scatter(x, y, s=26, facecolors="none", edgecolors=PALETTE["orange"], linewidths=1.6, zorder=3)
-
-
-def time_axis(ax: Axes, n_times: int) -> None:
-    """Every time of a trial as a tick, from 1."""
-    ax.set_xlim(0.5, n_times + 0.5)
-    ax.set_xticks(range(1, n_times + 1))
-    ax.set_xlabel("time")
+    ax.scatter(x, y, **RING, zorder=3)
 
 
 def beliefs(
@@ -84,31 +90,33 @@ def beliefs(
         ax: where to draw.
     """
     f = model.factor(factor)
-    rows = _trial(source, scheme, agent, trial)
-    name = model.labels["factor"][f]
-    names, qs = model.labels["states"][name], rows[f"qs_{name}"]
+    rows = one_trial(source, scheme, agent, trial)
+    return draw_beliefs(rows, names_of(model, rows), f, bar=bar, ax=ax)
+
+
+def draw_beliefs(rows: Mapping[str, NDArray[Any]], names: Names, f: int, *, bar: bool = False, ax: Axes | None = None) -> Axes:
+    """`beliefs` of one trial, as `one_trial` returns it."""
+    name, words = names.factors[f], list(names.states[f])
+    qs = rows[f"qs_{name}"]
     states = rows["states"][:, f] if "states" in rows else np.full(len(qs), -1)  # recordings may not know them
+    states = np.where(states < len(words), states, -1)  # the world may be another model, with other states
     true = np.where(states >= 0, states, qs.argmax(axis=1))
-    ax = axes_of(ax, height=1.2 + 0.2 * len(names))
-    image = _shades(ax, qs.T, names)
+    alone, ax = ax is None, axes_of(ax, height=1.4 + 0.2 * min(len(words), _ROWS))
+    image = _shades(ax, qs.T, distinct(words, 28) if len(words) <= _ROWS else None)
     _rings(ax, np.flatnonzero(states >= 0) + 1, states[states >= 0])
-    ax.set_ylabel(name)
+    ax.set_ylabel(short(name, 20))
     known = qs[np.arange(len(true)), true] > _CERTAIN
     if known.all():
         title(ax, f"{name}: known at all times")
     elif known[-1]:
-        title(ax, f"{name}: {names[true[-1]]}, known from time {int(np.flatnonzero(~known)[-1]) + 2}")
+        title(ax, f"{name}: {words[true[-1]]}, known from time {int(np.flatnonzero(~known)[-1]) + 2}")
     else:
-        title(ax, f"{name}: in the end {names[true[-1]]} has probability {qs[-1, true[-1]]:.2f}")
+        title(ax, f"{name}: in the end {words[true[-1]]} has probability {qs[-1, true[-1]]:.2f}")
+    if alone:
+        key_below(ax, "true state" if (states >= 0).any() else "")
     if bar:
         shade_bar(ax, image, "probability", [0, 0.5, 1])
     return ax
-
-
-def policy_names(model: POMDP) -> list[str]:
-    """What every policy does: the controls of the controlled factors, steps after one another."""
-    factors = [(f, model.labels["controls"][model.labels["factor"][f]]) for f in model.controlled_factors]
-    return [" → ".join(", ".join(names[step[f]] for f, names in factors) for step in policy) for policy in model.policies]
 
 
 def policies(
@@ -132,14 +140,28 @@ def policies(
         bar: whether to add the scale of the shades.
         ax: where to draw.
     """
-    rows = _trial(source, scheme, agent, trial)
-    q_pi, names = rows["q_pi"], policy_names(model)
-    if q_pi.shape[1] != len(names):
-        raise ValueError(f"model must have the {q_pi.shape[1]} policies of the source; it has {len(names)}")
-    ax = axes_of(ax, height=1.2 + 0.16 * len(names))
-    image = _shades(ax, q_pi.T, names)
+    rows = one_trial(source, scheme, agent, trial)
+    return draw_policies(rows, names_of(model, rows), numbers=numbers, bar=bar, ax=ax)
+
+
+def draw_policies(
+    rows: Mapping[str, NDArray[Any]],
+    names: Names,
+    *,
+    numbers: bool = False,
+    bar: bool = False,
+    policies: Sequence[int] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """`policies` of one trial, as `one_trial` returns it; ``policies`` are those to draw, all by default."""
+    kept = np.arange(len(names.policies)) if policies is None else np.asarray(policies)
+    whole, words = rows["q_pi"], names.policies
+    q_pi = whole[:, kept]
+    alone, ax = ax is None, axes_of(ax, height=1.4 + 0.16 * len(kept))
+    image = _shades(ax, q_pi.T, distinct([words[k] for k in kept], 36))
     times = np.arange(1, len(q_pi) + 1)
-    chosen = rows["policy"]
+    place = {int(k): i for i, k in enumerate(kept)}
+    chosen = np.array([place.get(int(k), -1) for k in rows["policy"]])
     done = (chosen >= 0) & (times < len(q_pi))  # nothing follows the last time, and replays may do what no policy does
     aside = 0.36 if numbers else 0.0
     _rings(ax, times[done] + aside, chosen[done])
@@ -148,97 +170,29 @@ def policies(
             ink = "white" if q_pi[t, k] > 0.55 else PALETTE["black"]
             ax.text(t + 1, k, f"{q_pi[t, k]:.2f}", ha="center", va="center_baseline", fontsize="x-small", color=ink)
     ax.set_ylabel("policy")
-    sure = [f"{t} ({names[k]})" for t, k, q in zip(times, q_pi.argmax(axis=1), q_pi.max(axis=1), strict=True) if q > _CERTAIN]
-    title(
-        ax, f"Certain what to do at time {', '.join(sure)}" if sure else f"Never certain: at most {q_pi.max():.2f} for a policy"
-    )
+    title(ax, _sure(whole, words))
+    if alone:
+        key_below(ax, "what is done next" if done.any() else "")
     if bar:
         shade_bar(ax, image, "probability", [0, 0.5, 1])
     return ax
 
 
-def gains(
-    source: Source,
-    model: POMDP,
-    *,
-    trial: int = 0,
-    scheme: str | int = 0,
-    agent: int = 0,
-    parts: Sequence[str] | None = None,
-    numbers: bool = False,
-    ax: Axes | None = None,
-) -> Axes:
-    """Expected information gain of every policy (rows) at every time of a trial, as bars in nats; triangles mark the choices.
-
-    A bar's parts are the gains about states, parameters and models. Parts below zero have no length.
-
-    Args:
-        source: a result of ``simulate(..., trace=True)``, or what `activebmr.replay` returned.
-        model: names controls.
-        trial, scheme, agent: which trial.
-        parts: some of ``state``, ``param`` and ``model``; by default those that are not zero throughout the trial.
-        numbers: whether to write the sum of the parts behind the bars.
-        ax: where to draw.
-    """
-    rows, names = _trial(source, scheme, agent, trial), policy_names(model)
-    unknown = [p for p in parts or () if p not in _PARTS]
-    if unknown:
-        raise ValueError(f"parts must be some of {list(_PARTS)}; got {unknown[0]!r}")
-    shown = [p for p in _PARTS if (rows[f"{p}_info_gain"].any() if parts is None else p in parts)]
-    values = {p: rows[f"{p}_info_gain"] for p in shown}
-    n_times, n_policies = rows["q_pi"].shape
-    if n_policies != len(names):
-        raise ValueError(f"model must have the {n_policies} policies of the source; it has {len(names)}")
-    total = sum(values.values(), np.zeros((n_times, n_policies)))
-    length = sum((np.maximum(v, 0) for v in values.values()), np.zeros_like(total))
-    unit = _BAR[1] / max(float(length.max()), 1e-9)
-    ax = axes_of(ax, 7.0, 1.4 + 0.18 * len(names))
-    times, chosen = np.arange(1, n_times + 1), rows["policy"]
-    done = (chosen >= 0) & (times < n_times)
-    ax.barh(chosen[done], np.ones(done.sum()), 1.0, times[done] - 0.5, color="#E3E3E3", linewidth=0, zorder=0)
-    where, at = np.meshgrid(np.arange(n_policies), times)
-    start = at + _BAR[0]
-    for part, gain in values.items():
-        words, paint = _PARTS[part]
-        width = np.maximum(gain, 0) * unit
-        seen = width > 0.002 * _BAR[1]  # bars of no width would leave slivers
-        ax.barh(where[seen], width[seen], 0.72, start[seen], color=PALETTE[paint], linewidth=0, label=words)
-        start = start + width
-    if numbers:
-        for t, k in np.argwhere(total >= 0.005):
-            ax.text(start[t, k] + 0.02, k, f"{total[t, k]:.2f}", ha="left", va="center_baseline", fontsize=7.5)
-    ax.scatter(times[done] + 0.44, chosen[done], s=22, marker="<", color=PALETTE["black"], linewidths=0, zorder=3)
-    ax.vlines(np.arange(1.5, n_times), -0.5, n_policies - 0.5, color="#BBBBBB", linewidth=0.7)
-    _gain_axis(ax, n_times, unit, float(length.max()))
-    ax.set_yticks(range(n_policies), names)
-    ax.set_ylim(n_policies - 0.5, -0.5)
-    ax.tick_params(axis="y", length=0)
-    ax.spines[:].set_color("#BBBBBB")
-    ax.set_ylabel("policy")
-    most = np.unravel_index(int(total.argmax()), total.shape)
-    title(ax, f"Most to gain at time {most[0] + 1}: {number(total.max(), '.2f')} nats ({names[most[1]]})")
-    return ax
-
-
-def _gain_axis(ax: Axes, n_times: int, unit: float, most: float) -> None:
-    """Below each time's bars 0 and a round number of nats, and the time."""
-    size = 10 ** np.floor(np.log10(max(most, 1e-9)))
-    mark = max(m * size for m in (1, 2, 5) if m * size <= max(most, size))
-    times = np.arange(1, n_times + 1)
-    ax.set_xlim(0.5, n_times + 0.5)
-    ticks = [0, mark] if most > 0 else [0]
-    ax.set_xticks(
-        [t + _BAR[0] + v * unit for t in times for v in ticks], [f"{v:g}" for _ in times for v in ticks], fontsize=7.5
-    )
-    ax.set_xticks(times, [f"\n{t}" for t in times], minor=True)
-    ax.tick_params(axis="x", which="minor", length=0)
-    ax.set_xlabel("nats at each time")
+def _sure(q_pi: NDArray[np.float64], words: Sequence[str]) -> str:
+    sure = np.flatnonzero(q_pi.max(axis=1) > _CERTAIN) + 1
+    if len(words) == 1:
+        return "There is one policy only"
+    if not len(sure):
+        return f"Never certain what to do: at most {q_pi.max():.2f} for a policy"
+    if len(sure) > 3:
+        return f"Certain what to do at {len(sure)} of {len(q_pi)} times"
+    return f"Certain what to do at time {', '.join(f'{t} ({words[q_pi[t - 1].argmax()]})' for t in sure)}"
 
 
 def doubt(source: Source, *, trial: int = 0, scheme: str | int = 0, agent: int = 0, ax: Axes | None = None) -> Axes:
     """Entropy of the belief over hypotheses at every time of a trial. The numbers beside the dots: how many equally likely
     hypotheses have this entropy."""
-    rows = _trial(source, scheme, agent, trial)
+    rows = one_trial(source, scheme, agent, trial)
     if "model_posterior" not in rows or np.isnan(rows["model_posterior"]).any():
         raise ValueError("source must be recorded from agents with hypotheses; its agents have none")
     belief = rows["model_posterior"]
@@ -270,7 +224,7 @@ def _count(value: float) -> str:
 def confidence(source: Source, *, trial: int = 0, scheme: str | int = 0, agent: int = 0, ax: Axes | None = None) -> Axes:
     """Confidence at every time of a trial: negative entropy of the posterior over policies, 0 for certainty, and what
     indifference between all policies would give as a dashed line."""
-    rows = _trial(source, scheme, agent, trial)
+    rows = one_trial(source, scheme, agent, trial)
     values, floor = rows["confidence"], -np.log(rows["q_pi"].shape[-1])
     times = np.arange(1, len(values) + 1)
     ax = axes_of(ax, height=1.8)
@@ -296,7 +250,7 @@ def outcomes(
     ax: Axes | None = None,
 ) -> Axes:
     """What was observed in every modality (rows) at every time of a trial, in words."""
-    seen = _trial(source, scheme, agent, trial)["outcomes"]
+    seen = one_trial(source, scheme, agent, trial)["outcomes"]
     modalities = model.labels["modality"]
     ax = axes_of(ax, height=0.9 + 0.25 * len(modalities))
     for m, name in enumerate(modalities):

@@ -1,28 +1,39 @@
-"""Looks that all plots share: colours, small type, titles that fit."""
+"""Looks that all plots share: colours, small type, legends, titles that fit."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import matplotlib
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
-from matplotlib.textpath import text_to_path
+from matplotlib.legend import Legend
 from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import offset_copy
+
+from activebmr.plots.canvas import PictureAxes, picture
+from activebmr.plots.words import fit, root_of, width_of, wrap
 
 __all__ = [
     "PALETTE",
     "SHADES",
+    "STYLES",
     "axes_of",
     "colour",
+    "fit",
+    "legend_below",
     "many",
     "number",
     "shade_bar",
+    "short",
     "style",
+    "style_now",
     "tidy",
+    "time_axis",
     "title",
     "whole_numbers",
     "wrap",
@@ -73,12 +84,44 @@ _STYLE = {
 }
 
 
-def style() -> AbstractContextManager[None]:
-    """Settings for figures in print, within a ``with`` block: small type, thin lines. Afterwards all is as it was.
+STYLES = {"print": (5.5, 3.2), "talk": (7.5, 7.5 * 9 / 16)}
+"""Kinds of figures, and the size in inches of one that stands alone. Those of talks have the shape of a slide and are small for
+their type, so that it is large once they fill the screen."""
 
-    Draw and save inside the block; ``savefig`` then uses 130 dots per inch.
+_KIND: ContextVar[str] = ContextVar("kind of figures", default="print")
+
+
+@contextmanager
+def style(kind: str = "print") -> Iterator[None]:
+    """Settings for figures, within a ``with`` block. Afterwards all is as it was.
+
+    Draw and save inside the block.
+
+    Args:
+        kind: ``"print"``: small type, thin lines, 130 dots per inch. ``"talk"``: figures that are made inside the block have
+            the shape of a slide (16:9) and type that can be read from the last row; 256 dots per inch, 1920 x 1080 on the
+            whole. Pages that a paradigm lays out by hand stay as they are.
+
+    Raises:
+        ValueError: if there is no such kind.
+
+    Example:
+        ``with plots.style("talk"): plots.save(plots.log_odds(result), "log_odds.png")``
     """
-    return matplotlib.rc_context(_STYLE)  # type: ignore[return-value]
+    if kind not in STYLES:
+        raise ValueError(f"kind must be one of {list(STYLES)}; got {kind!r}")
+    settings = _STYLE | ({"savefig.dpi": 256, "axes.titlesize": 10} if kind == "talk" else {})
+    before = _KIND.set(kind)
+    try:
+        with matplotlib.rc_context(settings):
+            yield
+    finally:
+        _KIND.reset(before)
+
+
+def style_now() -> str:
+    """The kind of the `style` block that one is in; outside of any, ``"print"``."""
+    return _KIND.get()
 
 
 def colour(index: int) -> str:
@@ -86,11 +129,13 @@ def colour(index: int) -> str:
     return PALETTE[_SCHEMES[index % len(_SCHEMES)]]
 
 
-def axes_of(ax: Axes | None, width: float = 5.5, height: float = 3.2) -> Axes:
-    """The axes given, or those of a new figure that pyplot does not know."""
+def axes_of(ax: Axes | None, width: float = 0.0, height: float = 0.0) -> Axes:
+    """The axes given, or those of a new figure that pyplot does not know: as large as asked (0: as usual), or as a slide."""
     if ax is not None:
         return ax
-    return Figure(figsize=(width, height), layout="constrained").subplots()
+    usual = STYLES[style_now()]
+    size = usual if style_now() == "talk" else (width or usual[0], height or usual[1])
+    return picture(size, layout="constrained").add_subplot(axes_class=PictureAxes)
 
 
 def tidy(ax: Axes) -> None:
@@ -103,23 +148,14 @@ def whole_numbers(axis: Any, most: int = 8) -> None:
     axis.set_major_locator(MaxNLocator(most, integer=True, min_n_ticks=1))
 
 
-def wrap(text: str, points: float, size: float, weight: str | float = "normal") -> str:
-    """Break a text into lines that are no wider than so many points when set in type of this size."""
-    font = FontProperties(size=100, weight=weight)
-    room = 0.97 * points * 100 / size  # on screen, letters are set a little wider
-    lines = [""]
-    for word in text.split():
-        longer = f"{lines[-1]} {word}".strip()
-        if lines[-1] and text_to_path.get_text_width_height_descent(longer, font, False)[0] > room:
-            lines.append(word)
-        else:
-            lines[-1] = longer
-    return "\n".join(lines)
+def short(text: str, most: int = 28) -> str:
+    """A text of no more letters than so many: of longer ones the end is left out."""
+    return text if len(text) <= most else text[: most - 1].rstrip() + "…"
 
 
-def number(value: float, form: str = "#.3g") -> str:
-    """A number in words: with a true minus sign, and none before zero."""
-    text = format(value, form).removesuffix(".")
+def number(value: float, form: str = "") -> str:
+    """A number in words: with a true minus sign, and none before zero; three digits unless the form says otherwise."""
+    text = format(value, form or (".0f" if 999.5 <= abs(value) < 1e6 else "#.3g")).removesuffix(".")
     return text.lstrip("-") if text.startswith("-") and float(text) == 0 else text.replace("-", "−")
 
 
@@ -128,12 +164,66 @@ def many(count: int, one: str, more: str = "") -> str:
     return f"{count} {one if count == 1 else more or one + 's'}"
 
 
+def time_axis(ax: Axes, n_times: int) -> None:
+    """The times of a trial, from 1: every one as a tick if there is room."""
+    ax.set_xlim(0.5, n_times + 0.5)
+    if n_times <= 30:
+        ax.set_xticks(range(1, n_times + 1))
+    else:
+        whole_numbers(ax.xaxis, 12)
+    ax.set_xlabel("time")
+
+
 def title(ax: Axes, text: str) -> None:
-    """A title at the left, broken into lines that are no wider than the axes."""
-    size = FontProperties(size=matplotlib.rcParams["axes.titlesize"]).get_size_in_points()
-    weight = matplotlib.rcParams["axes.titleweight"]
-    points = ax.bbox.width / ax.figure.dpi * 72
-    ax.set_title(wrap(text, points, size, weight), loc="left", parse_math=False)
+    """A title at the left, broken into lines that are no wider than the axes are when they are drawn."""
+    fit(ax.set_title(" ".join(text.split()), loc="left"))
+
+
+def legend_below(ax: Axes, handles: Sequence[Artist] | None = None, points: float = 25.0, room: float = 0.62) -> Legend | None:
+    """A legend in one row or more below the axes, at the left; none without entries.
+
+    Args:
+        ax: the axes.
+        handles: artists with labels; by default those that the axes hold.
+        points: distance from the axes.
+        room: how wide it may be, as a share of the figure's width.
+    """
+    handles = ax.get_legend_handles_labels()[0] if handles is None else list(handles)
+    if not handles:
+        return None
+    figure = root_of(ax)
+    size = FontProperties(size=matplotlib.rcParams["legend.fontsize"]).get_size_in_points()
+    widths = [width_of(str(h.get_label()), size, "normal") + (_HANDLE + _PAD + _SPACING) * size for h in handles]
+    columns = len(handles)
+    while columns > 1 and _table_width(widths, columns) > room * figure.get_figwidth() * 72:
+        columns -= 1
+    return ax.legend(
+        handles=handles,
+        loc="upper left",
+        bbox_to_anchor=(0.0, 0.0),
+        bbox_transform=offset_copy(ax.transAxes, figure, 0, -points, units="points"),
+        ncols=columns,
+        borderaxespad=0.0,
+        borderpad=0.0,
+        handlelength=_HANDLE,
+        handletextpad=_PAD,
+        columnspacing=_SPACING,
+        frameon=False,
+    )
+
+
+_HANDLE, _PAD, _SPACING = 1.2, 0.8, 1.6  # of legends, in heights of their type
+
+
+def _table_width(widths: Sequence[float], columns: int) -> float:
+    """How wide a legend is whose entries fill so many columns, one after the other."""
+    each, more = divmod(len(widths), columns)
+    total, at = 0.0, 0
+    for c in range(columns):
+        n = each + (c < more)
+        total += max(widths[at : at + n])
+        at += n
+    return total
 
 
 def shade_bar(ax: Axes, image: Any, label: str, ticks: Sequence[float], pad: float = 0.02) -> None:

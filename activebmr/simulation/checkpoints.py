@@ -7,6 +7,7 @@ import json
 import re
 from contextlib import suppress
 from pathlib import Path
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -58,9 +59,8 @@ def _digest(digest: Any, paradigm: Paradigm) -> None:
         digest.update(repr((key, type(space).__name__)).encode())
         _digest_value(digest, space)
     digest.update(repr((paradigm.candidates, paradigm.agent.trial_length)).encode())
-    if paradigm.worlds is not None:  # what it is made with is among the settings
-        digest.update(f"{paradigm.worlds.__module__}.{type(paradigm.worlds).__qualname__}".encode())
-        digest.update(getattr(paradigm.worlds, "__qualname__", "").encode())
+    if paradigm.worlds is not None:
+        _digest_value(digest, paradigm.worlds)
     _digest_value(digest, {name: paradigm.agent.given[name] for name in ("own", "paths", "rounds")})
     digest.update(repr(sorted((m, tuple(map(float, worth))) for m, worth in paradigm.score.items())).encode())
 
@@ -82,28 +82,72 @@ def _digest_space(digest: Any, space: HypothesisSpace) -> None:
         _digest_model(digest, model)
 
 
-def _digest_value(digest: Any, value: Any) -> None:
-    """Feed settings, arrays and what holds them into a hash."""
+def _digest_value(digest: Any, value: Any, above: tuple[int, ...] = ()) -> None:
+    """Feed settings, arrays, functions and what holds them into a hash.
+
+    Args:
+        digest: the hash.
+        value: to be fed.
+        above: ids of what holds it: things may hold each other.
+    """
+    if id(value) in above:
+        return
+    above = (*above, id(value))
     if isinstance(value, POMDP):
         _digest_model(digest, value)
     elif isinstance(value, np.ndarray):
         digest.update(str(value.shape).encode() + np.ascontiguousarray(value).tobytes())
     elif isinstance(value, (list, tuple)):
         for item in value:
-            _digest_value(digest, item)
+            _digest_value(digest, item, above)
     elif isinstance(value, dict):
-        for key in sorted((k for k in value if not str(k).startswith("_")), key=str):  # what is worked out on the way
+        for key in sorted(value, key=str):
             digest.update(str(key).encode())
-            _digest_value(digest, value[key])
+            _digest_value(digest, value[key], above)
+    elif isinstance(value, FunctionType):
+        digest.update(f"{value.__module__}.{value.__qualname__}".encode())
+        _digest_code(digest, value.__code__)
+        _digest_value(digest, [_content(cell) for cell in value.__closure__ or ()], above)
+        _digest_value(digest, [value.__defaults__, value.__kwdefaults__], above)
+    elif isinstance(value, (type, ModuleType)):
+        digest.update(f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', value.__name__)}".encode())
+        for method in vars(value).values() if isinstance(value, type) else ():
+            if isinstance(method, FunctionType):
+                _digest_code(digest, method.__code__)
     elif hasattr(value, "__dict__"):
-        _digest_value(digest, vars(value))
+        # in our own types, private attributes are what is worked out on the way; in those of others they may be settings
+        ours = type(value).__module__.split(".")[0] == "activebmr"
+        digest.update(type(value).__qualname__.encode())
+        _digest_value(digest, {k: v for k, v in vars(value).items() if not (ours and str(k).startswith("_"))}, above)
     else:
         digest.update(repr(value).encode())
 
 
-def discard_checkpoint(folder: str | Path) -> None:
-    """Remove the finished batches that `simulate` kept in a folder, and the folder if nothing else is in it."""
-    for kept in Path(folder).glob("*"):
+def _digest_code(digest: Any, code: CodeType) -> None:
+    """What a function does."""
+    digest.update(code.co_code + repr(code.co_names).encode())
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            _digest_code(digest, constant)
+        else:
+            digest.update(repr(constant).encode())
+
+
+def _content(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return None  # not yet filled
+
+
+def discard_checkpoint(folder: str | Path, only: str | None = None) -> None:
+    """Remove the finished batches that `simulate` kept in a folder, and the folder if nothing else is in it.
+
+    Args:
+        folder: what `simulate` was told as ``checkpoint``.
+        only: leave all but the batches of this name alone (see `checkpoint_name`); None removes those of every run.
+    """
+    for kept in Path(folder).glob("*" if only is None else only):
         if re.fullmatch("[0-9a-f]{16}", kept.name) and kept.is_dir():
             for path in kept.iterdir():
                 if re.fullmatch(r"\.?\d+-\d+-\d+\.npz(\.\d+\.part)?", path.name):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ from activebmr.checks import is_whole
 from activebmr.model.hypotheses import HypothesisSpace
 from activebmr.model.naming import table_of
 from activebmr.model.pomdp import POMDP
+from activebmr.simulation.measures import measures_of
 from activebmr.simulation.worlds import ModelProcess, ModelsProcess
 
 __all__ = ["Paradigm", "describe", "is_whole", "stream"]
@@ -42,7 +43,21 @@ class Paradigm:
             ``"told"`` all of it, or ``"chosen"``: they set them, to learn most about the hypotheses, until one is adopted.
         worlds: what makes the world of some agents, ``worlds(seed, agents, truths)``, where these have worlds of their own that
             ``model`` and ``hypotheses`` do not say all about; each agent's must depend on the seed, its number and its truth
-            alone.
+            alone. Gymnasium environments are such worlds, see `activebmr.interop.gymnasium.GymnasiumWorld`. It may have
+            attributes: ``ends_early``, whether trials may end before their time; ``rewarding``, whether it gives rewards; and
+            ``comparable``, whether what agents learn can be compared with it (true if it does not say).
+        measures: the paradigm's own measures, ``{name: (sentence, unit, function of the result or name)}``; the first one says
+            what counts as success. See `Measure`.
+
+    Raises:
+        ValueError, TypeError: if the parts do not fit together, naming the one that does not.
+
+    Example:
+        >>> from activebmr import POMDP, Agent
+        >>> world = POMDP(A=[np.eye(2)], B=[np.repeat(np.eye(2)[:, None, :], 2, axis=1)], labels={"modality": ["room"]})
+        >>> seen = {"lit": ("trials in which the second room was seen", "share", lambda result: result.wins > 0)}
+        >>> Paradigm("rooms", "any", Agent(world), world, trial_length=4, score={"room": (0, 1)}, measures=seen).score
+        {0: (0, 1)}
     """
 
     name: str
@@ -56,7 +71,8 @@ class Paradigm:
     settings: dict[str, Any] = field(default_factory=dict)
     preparation: str | None = None
     candidates: Sequence[Any] | None = None
-    worlds: Callable[[int, Ints, Ints | None], ModelProcess] | None = None
+    worlds: Callable[[int, Ints, Ints | None], Any] | None = None
+    measures: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         put = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731 (the dataclass is frozen)
@@ -72,6 +88,7 @@ class Paradigm:
                 raise ValueError("candidates must be hypotheses; got none")
             put("candidates", [self._hypothesis(c, "candidates must be names of hypotheses") for c in self.candidates])
         put("score", {self._modality(m): worth for m, worth in self.score.items()})
+        put("measures", measures_of(self.measures))
         self._check_fit()
         if self.agent.trial_length is None:  # else they would look for outcomes after the last one
             with warnings.catch_warnings():
@@ -140,7 +157,7 @@ class Paradigm:
         draws = [distinct[stream(seed, int(k), 1).integers(len(distinct))] for k in agents]
         return np.array(draws, dtype=np.intp)
 
-    def world(self, seed: int, agents: Ints) -> ModelProcess | ModelsProcess:
+    def world(self, seed: int, agents: Ints) -> Any:
         """The world that agents of these numbers live in."""
         truths = self.truths(seed, agents)
         if self.worlds is not None:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from activebmr.agent.state import AgentState, StepInfo, TrialInfo
-from activebmr.arrays import Floats, Ints
+from activebmr.arrays import Bools, Floats, Ints
 from activebmr.dirichlet import safe_log
 from activebmr.inference.tables import CountTable
 from activebmr.model.layout import layout_of
@@ -32,8 +32,13 @@ class Recorder:
         self.steps: list[dict[str, NDArray[Any]]] = []
         self.trials: list[dict[str, NDArray[Any]]] = []
 
-    def step(self, info: StepInfo, **more: NDArray[Any]) -> None:
-        """Keep a report and, beside it (or instead of what it says), ``more`` under names of its own, ``(n_agents, ...)``."""
+    def step(self, info: StepInfo, live: Bools | None = None, **more: NDArray[Any]) -> None:
+        """Keep a report and, beside it (or instead of what it says), ``more`` under names of its own, ``(n_agents, ...)``.
+
+        Args:
+            info: the report.
+            live: agents whose trial goes on ``(n_agents,)``; of others there is nothing to keep. None: of everyone.
+        """
         names = self.model.labels["factor"]
         row = {f"qs_{name}": q for name, q in zip(names, info.qs, strict=True)}
         for name in ("free_energy", "neg_efe", "utility", "state_info_gain", "param_info_gain", "model_info_gain", "q_pi"):
@@ -42,6 +47,8 @@ class Recorder:
         row |= more
         if info.model_posterior is not None:
             row["model_posterior"] = info.model_posterior
+        if live is not None and not live.all():
+            row = {name: _blanked(array, ~live) for name, array in row.items()}
         self.steps.append(row)
 
     def trial(self, info: TrialInfo, divergence: Floats) -> None:
@@ -88,6 +95,13 @@ def _held(name: str, row: dict[str, NDArray[Any]], rows: list[dict[str, NDArray[
         return row[name]
     other = next(r[name] for r in rows if name in r)
     return np.full(other.shape, nothing(other.dtype), dtype=other.dtype)
+
+
+def _blanked(array: NDArray[Any], agents: Bools) -> NDArray[Any]:
+    """An array ``(n_agents, ...)`` with nothing in the rows of some agents."""
+    out = np.array(array)
+    out[agents] = nothing(out.dtype)
+    return out
 
 
 def _padded(array: NDArray[Any], times: int) -> NDArray[Any]:

@@ -1,35 +1,67 @@
-"""Which paradigms there are: modules that installed packages announce in the entry-point group `activebmr.paradigms`.
+"""Which paradigms there are: files of one's own, and modules that installed packages announce.
 
-Anyone can add one. In the `setup.cfg` of a package::
+**A paradigm is a file.** ``activebmr run ./bandit.py`` runs it, ``activebmr new bandit`` writes one to begin with. It holds
+
+* ``NAME``: what it is called, such as ``"bandit"``;
+* ``DESCRIPTION``: a sentence;
+* ``SCHEMES``: ``{name: sentence}``, the ways in which its agents may reason; ``DEFAULT_SCHEME``: one of these names;
+* ``paradigm(scheme, true_rule, **options) -> activebmr.Paradigm``: the experiment under a scheme, where ``true_rule`` is the
+  index of the hypothesis that is true in the world, ``"random"`` for another one per agent, or None for the paradigm's own. It
+  may begin with ``def paradigm(scheme=DEFAULT_SCHEME, true_rule=None)``.
+
+It may also hold
+
+* ``MEASURES``: ``{name: (sentence, unit, function of the result, or name of a standard measure)}``, what is counted in it; the
+  first one says what counts as success (see `activebmr.Measure`);
+* ``TRIALS``: how many trials a run has if nothing else is said (32);
+* ``OPTIONS``: ``{name: values}``, strings, the default first: further arguments of ``paradigm``, for ``--set name=value``;
+* ``figures(result, folder) -> list of paths``: draws its figures (without it, a run draws those that suit any paradigm);
+* ``table(result) -> (header, rows, notes)``: what a run prints instead of the means of its measures;
+* ``SCENE``: the text of a JavaScript function ``scene(root, world)`` that draws a moment on the page, or the path of a file
+  that holds it, as seen from the paradigm's own; and ``scene_data(paradigm) -> data``: what the scene is told, plain JSON.
+
+Such a file may import others beside it. Everything in it is checked when it is loaded, and what is wrong is said in a sentence.
+
+To give a paradigm a name on every machine that a package is installed on, announce it in the ``setup.cfg`` of the package::
 
     [options.entry_points]
     activebmr.paradigms =
         my-paradigm = my_package.my_module
 
-The module holds ``NAME`` (the same name), ``DESCRIPTION`` (a sentence), ``SCHEMES`` (name of a scheme -> a sentence),
-``DEFAULT_SCHEME`` and ``paradigm(scheme, true_rule) -> activebmr.Paradigm``, where ``true_rule`` is the index of the hypothesis
-that is true in the world, ``"random"`` for another one per agent, or None for the paradigm's own. It may also have
-``figures(result, folder) -> list of paths``, with which the command line draws; ``table(result) -> (header, rows, notes)``,
-what it prints instead of its own table; ``TRIALS``, how many trials a run has if nothing else is said (32); and ``OPTIONS``
-(name -> the values it may have, the default first), further arguments of ``paradigm`` that ``--set name=value`` chooses.
+where the name is the module's ``NAME``. Nothing else differs.
 """
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from activebmr.checks import is_whole
+from activebmr.simulation.contract import flaw_of
 
 if TYPE_CHECKING:
     from activebmr.simulation.paradigm import Paradigm
     from activebmr.simulation.result import Result
 
-__all__ = ["GROUP", "ParadigmModule", "draw_figures", "load_paradigm", "options_of", "paradigm_names", "trials_of", "unknown"]
+__all__ = [
+    "GROUP",
+    "ParadigmModule",
+    "build_paradigm",
+    "draw_figures",
+    "is_file",
+    "load_paradigm",
+    "module_of",
+    "options_of",
+    "paradigm_names",
+    "scene_of",
+    "trials_of",
+    "unknown",
+]
 
 GROUP = "activebmr.paradigms"
 
@@ -45,6 +77,7 @@ class ParadigmModule(Protocol):
     def paradigm(self, scheme: str, true_rule: int | str | None, **options: str) -> Paradigm: ...
 
 
+# --- finding ----------------------------------------------------------------------------------------------------------------
 def _announced() -> dict[str, list[EntryPoint]]:
     found: dict[str, list[EntryPoint]] = {}
     for point in entry_points(group=GROUP):
@@ -59,16 +92,31 @@ def paradigm_names() -> list[str]:
     return sorted(_announced())
 
 
+def is_file(name: str) -> bool:
+    """Whether a paradigm is asked for by the path of a file, not by its name: it ends in ``.py`` or has a slash in it."""
+    return name.endswith(".py") or "/" in name or "\\" in name
+
+
 def load_paradigm(name: str) -> ParadigmModule:
     """Import the module of a paradigm and check that it is one.
 
+    Args:
+        name: of an installed paradigm, or the path of a file (``"./bandit.py"``).
+
     Raises:
-        ValueError: if there is no such paradigm, if two packages announce different ones under this name, or if its module
-            cannot be imported or lacks something.
+        ValueError: if there is no such paradigm or file, if two packages announce different ones under this name, or if it
+            cannot be imported, or lacks something.
+
+    Example:
+        >>> load_paradigm("three-ball").DEFAULT_SCHEME
+        'reasoning'
     """
+    if is_file(name):
+        return _from_file(Path(name))
     found = _announced()
     if name not in found:
-        raise ValueError(unknown("paradigm", name, sorted(found)))
+        file = f"; {name}.py is a file: say ./{name}.py" if Path(f"{name}.py").is_file() else ""
+        raise ValueError(unknown("paradigm", name, sorted(found)) + file)
     if len(found[name]) > 1:
         raise ValueError(f"paradigm {name!r} is announced by several packages: {', '.join(p.value for p in found[name])}")
     point = found[name][0]
@@ -76,38 +124,102 @@ def load_paradigm(name: str) -> ParadigmModule:
         module = point.load()
     except (Exception, SystemExit) as error:  # whatever a plug-in does when imported, it must not take the others along
         raise ValueError(f"paradigm {name!r} cannot be loaded from {point.value}: {type(error).__name__}: {error}") from error
-    problem = _flaw(name, module)
+    problem = flaw_of(module, name)
     if problem:
         raise ValueError(f"paradigm {name!r} cannot be used: {point.value} {problem}")
     return cast(ParadigmModule, module)
 
 
-def _flaw(name: str, module: ModuleType) -> str | None:
-    """What is wrong with a plug-in's module, or None."""
-    for attribute in ("NAME", "DESCRIPTION", "SCHEMES", "DEFAULT_SCHEME", "paradigm"):
-        if not hasattr(module, attribute):
-            return f"lacks {attribute}"
-    schemes = module.SCHEMES
-    if name != module.NAME:
-        return f"has the NAME {module.NAME!r}, but is announced as {name!r}"
-    if not isinstance(module.DESCRIPTION, str):
-        return f"has a DESCRIPTION that is no string: {module.DESCRIPTION!r}"
-    if not isinstance(schemes, Mapping) or not all(isinstance(x, str) for pair in schemes.items() for x in pair):
-        return "has SCHEMES that do not map names to sentences"
-    if module.DEFAULT_SCHEME not in schemes:
-        return f"has the DEFAULT_SCHEME {module.DEFAULT_SCHEME!r}, which is not among its SCHEMES {list(schemes)}"
-    options = getattr(module, "OPTIONS", {})
-    if not isinstance(options, Mapping) or not all(
-        isinstance(k, str) and isinstance(v, (list, tuple)) and v and all(isinstance(x, str) for x in v)
-        for k, v in options.items()
-    ):
-        return "has OPTIONS that do not map names to lists of values"
-    trials = getattr(module, "TRIALS", 1)
-    if not is_whole(trials) or trials < 1:
-        return f"has TRIALS that are no whole number >= 1: {trials!r}"
-    if not callable(module.paradigm):
-        return "has a paradigm that is no function"
-    return None
+def _from_file(path: Path) -> ParadigmModule:
+    """Run a file as a module. It is not kept among the imported ones, so that other processes get its functions by what they
+    do, not by a name that only this one knows.
+    """
+    if path.is_dir():
+        raise ValueError(f"paradigm file {path} must be a Python file; it is a folder")
+    if path.suffix != ".py":
+        raise ValueError(f"paradigm file {path} must end in .py")
+    if not path.is_file():
+        near = get_close_matches(path.name, [p.name for p in path.parent.glob("*.py")], n=1, cutoff=0.5)
+        raise ValueError(
+            f"paradigm file {path} does not exist" + (f"; did you mean {path.with_name(near[0])}?" if near else "")
+        )
+    folder = str(path.resolve().parent)
+    if folder not in sys.path:
+        sys.path.append(folder)  # for what it imports from beside it, now or later
+    title = f"paradigm_file_{path.stem}"
+    spec = importlib.util.spec_from_file_location(title, path.resolve())
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    before = sys.modules.get(title)
+    sys.modules[title] = module  # dataclasses ask for it
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        raise ValueError(
+            f"paradigm file {path} cannot be loaded: {_where(error, path)}{type(error).__name__}: {error}"
+        ) from error
+    finally:
+        sys.modules.pop(title, None)
+        if before is not None:
+            sys.modules[title] = before
+    problem = flaw_of(module, None)
+    if problem:
+        raise ValueError(f"paradigm file {path} cannot be used: it {problem}")
+    return cast(ParadigmModule, module)
+
+
+def _where(error: BaseException, path: Path) -> str:
+    """The last line of a file that an error came from."""
+    line, trace = getattr(error, "lineno", None), error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == str(path.resolve()):
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return f"line {line}: " if line is not None else ""
+
+
+def module_of(result: Result) -> ParadigmModule | None:
+    """The module of the paradigm that a result comes from: the file that it was run from, or the installed paradigm of its
+    name; None if it is no longer there, or it is not known where it came from.
+
+    Raises:
+        ValueError: if the file or the module has come to be no paradigm.
+    """
+    settings = result.settings
+    name, schemes = settings.get("paradigm"), settings.get("schemes") or {}
+    file = next((told["file"] for told in schemes.values() if isinstance(told, dict) and "file" in told), None)
+    if file is not None:
+        return load_paradigm(str(file)) if Path(str(file)).is_file() else None
+    return load_paradigm(name) if isinstance(name, str) and name in paradigm_names() else None
+
+
+# --- using ------------------------------------------------------------------------------------------------------------------
+def build_paradigm(module: ParadigmModule, scheme: str, rule: int | str | None = None, **options: str) -> Paradigm:
+    """The experiment of a module under one of its schemes, with the module's ``MEASURES``; a paradigm from a file keeps the
+    file's path among its settings.
+
+    Raises:
+        TypeError: if what the module's function returns is no `Paradigm`.
+        ValueError: whatever it has to say against its arguments.
+    """
+    from activebmr.simulation.paradigm import Paradigm
+
+    built = module.paradigm(scheme, rule, **options)
+    if not isinstance(built, Paradigm):
+        raise TypeError(f"paradigm of {module.NAME} must return an activebmr.Paradigm; got {built!r}")
+    changes: dict[str, Any] = {}
+    if not built.measures and getattr(module, "MEASURES", None):
+        changes["measures"] = module.MEASURES
+    file = file_of(module)
+    if file is not None:
+        changes["settings"] = {**built.settings, "file": str(file)}
+    return replace(built, **changes) if changes else built
+
+
+def file_of(module: ParadigmModule) -> Path | None:
+    """The file that a module was loaded from by its path, None for an installed one."""
+    name, file = getattr(module, "__name__", ""), getattr(module, "__file__", None)
+    return Path(file) if file is not None and name.startswith("paradigm_file_") else None
 
 
 def options_of(module: ParadigmModule) -> dict[str, list[str]]:
@@ -120,6 +232,24 @@ def trials_of(module: ParadigmModule) -> int:
     return int(getattr(module, "TRIALS", 32))
 
 
+def scene_of(module: ParadigmModule) -> str | None:
+    """The JavaScript of a paradigm's scene, None if it has none.
+
+    Raises:
+        ValueError: if it names a file that cannot be read.
+    """
+    scene = getattr(module, "SCENE", None)
+    if scene is None or (isinstance(scene, str) and ("\n" in scene or "function" in scene or "=>" in scene)):
+        return scene
+    path = Path(scene)
+    file = getattr(module, "__file__", None)
+    path = path if path.is_absolute() or file is None else Path(file).parent / path
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"SCENE of {module.NAME} must be JavaScript or a file that holds it; {path}: {error}") from error
+
+
 def draw_figures(module: ParadigmModule, result: Result, folder: Path) -> list[Path] | None:
     """Let a paradigm draw its figures of a result into a folder; None if it draws none."""
     draw = getattr(module, "figures", None)
@@ -129,6 +259,8 @@ def draw_figures(module: ParadigmModule, result: Result, folder: Path) -> list[P
 def unknown(what: str, name: str, known: list[str]) -> str:
     """Message about a name that does not exist: the ones that do, and the one that may be meant."""
     if not known:
+        if what != "paradigm":
+            return f"there is no {what} {name!r}: there is none at all"
         return f"there is no {what} {name!r}: none is installed (is activebmr itself installed, as with 'pip install -e .'?)"
     near = get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]!r}?" if near else ""

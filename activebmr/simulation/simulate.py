@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import threading
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,14 +13,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from activebmr.arrays import Floats, Ints
+from activebmr.agent.agent import Agent
+from activebmr.agent.state import StepInfo
+from activebmr.arrays import Bools, Floats, Ints
 from activebmr.reduction.evidence import log_odds
+from activebmr.simulation.assembly import assemble
 from activebmr.simulation.checkpoints import Checkpoint, discard_checkpoint
 from activebmr.simulation.paradigm import Paradigm, describe, is_whole, stream
-from activebmr.simulation.recorder import Recorder, divergence_from, nothing, of_classes, surprise_of_truth
-from activebmr.simulation.result import DIMENSIONS, Result
+from activebmr.simulation.recorder import Recorder, divergence_from, of_classes, surprise_of_truth
+from activebmr.simulation.result import Result
 
-__all__ = ["Paradigm", "Recorder", "discard_checkpoint", "simulate"]
+__all__ = ["Paradigm", "Recorder", "checkpoint_name", "discard_checkpoint", "simulate"]
 
 BATCH = 64
 """Agents that are simulated together: enough to spread Python's overhead, few enough for their tables to stay in cache."""
@@ -49,14 +52,35 @@ def run_batch(
     tick: Callable[[int], None] | None = None,
 ) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
     """Simulate some agents (by number) through all trials: measures with axes (agent, trial), and the trace if wanted."""
+    process = paradigm.world(seed, agents)
+    try:
+        return _live(paradigm, process, agents, n_trials, seed, trace, tick)
+    finally:
+        getattr(process, "close", lambda: None)()
+
+
+def _live(
+    paradigm: Paradigm,
+    process: Any,
+    agents: Ints,
+    n_trials: int,
+    seed: int,
+    trace: bool,
+    tick: Callable[[int], None] | None,
+) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
+    """See `run_batch`."""
     agent, length = paradigm.agent, paradigm.trial_length
     truths = paradigm.truths(seed, agents)
-    process = paradigm.world(seed, agents)
+    early, gives = hasattr(process, "over"), hasattr(process, "rewards")
+    if early and len(agents) > 1 and _learns_in_step(agent):
+        raise ValueError(
+            "worlds of Paradigm must say ends_early = True if trials may end before their time (see GymnasiumWorld)"
+        )
     draws = trial_draws(agents, seed, length, process.n_uniforms)
     state = agent.init(len(agents))
     measures = _empty(len(agents), n_trials, len(agent.model_names))
     dreams = [stream(seed, int(k), 2) for k in agents]
-    recorder = Recorder(agent.model) if trace else None
+    recorder = Recorder(agent.model, length if early else None) if trace else None
     window = agent.selection.threshold
     # hypotheses that give values, or speak about other tables than likelihoods, leave no counts to be compared with the world
     by_posterior = agent.hypotheses is not None and not agent.hypotheses.plain
@@ -65,7 +89,11 @@ def run_batch(
         uniforms = next(draws)
         controls: Ints | None = None
         for t in range(length):
-            world = uniforms[:, t, :-1]
+            world, live = uniforms[:, t, :-1], None
+            if early and t > 0:
+                live = ~process.over  # of the others nothing is seen any more
+                if not live.any():
+                    break
             if controls is None:
                 chosen = agent.experiments(state) if paradigm.preparation == "chosen" else None
                 states, outcomes = process.reset(world, chosen)
@@ -76,18 +104,11 @@ def run_batch(
                 states, outcomes = process.step(controls, world)
             info = agent.life.advance(state, list(outcomes.T), uniforms[:, t, -1], None)
             controls = info.controls
-            measures["confidence"][:, i] += info.confidence
-            measures["free_energy"][:, i] += info.free_energy
-            measures["impossible"][:, i] += info.impossible
-            if info.model_posterior is not None:
-                measures["unsure"][:, i] += ~(log_odds(of_classes(info.model_posterior, classes)) > window)
-            for m, worth in paradigm.score.items():
-                value = np.asarray(worth)[outcomes[:, m]]
-                measures["wins"][:, i] += value > 0
-                measures["losses"][:, i] += value < 0
-                measures["score"] += value
+            _count(measures, i, paradigm, info, outcomes, live, classes, window)
+            if gives:
+                _reward(measures, i, process.rewards)
             if recorder is not None:
-                recorder.step(info, outcomes=outcomes, states=states)
+                recorder.step(info, live, outcomes=outcomes, states=states)
         divergence = divergence_from(state, process)
         done = agent.life.conclude(state, dreams)
         if by_posterior and done.model_posterior is not None and truths is not None:
@@ -106,6 +127,35 @@ def run_batch(
             tick(len(agents))
     measures["discovery_trials"] = (measures["kl_to_truth"] > _DISCOVERED).sum(axis=1)
     return measures, recorder.arrays() if recorder is not None else {}
+
+
+def _count(
+    measures: dict[str, NDArray[Any]],
+    trial: int,
+    paradigm: Paradigm,
+    info: StepInfo,
+    outcomes: Ints,
+    live: Bools | None,
+    classes: Ints | None,
+    window: Any,
+) -> None:
+    """Add what a step brought to the measures of its trial, for agents whose trial goes on (``live``; None: all)."""
+    rows: Any = slice(None) if live is None else live
+    measures["confidence"][rows, trial] += info.confidence[rows]
+    measures["free_energy"][rows, trial] += info.free_energy[rows]
+    measures["impossible"][rows, trial] += info.impossible[rows]
+    if info.model_posterior is not None:
+        unsure = ~(log_odds(of_classes(info.model_posterior, classes)) > window)
+        measures["unsure"][rows, trial] += unsure[rows]
+    for m, worth in paradigm.score.items():
+        seen = outcomes[:, m] >= 0
+        _reward(measures, trial, np.where(seen, np.asarray(worth)[np.where(seen, outcomes[:, m], 0)], 0.0))
+
+
+def _reward(measures: dict[str, NDArray[Any]], trial: int, value: Floats) -> None:
+    measures["wins"][:, trial] += value > 0
+    measures["losses"][:, trial] += value < 0
+    measures["score"] += value
 
 
 def _empty(n_agents: int, n_trials: int, n_models: int) -> dict[str, NDArray[Any]]:
@@ -158,7 +208,14 @@ def simulate(
     schemes = list(paradigm) if isinstance(paradigm, Iterable) else [paradigm]
     _check(schemes, n_agents, n_trials, seed, jobs)
     size = BATCH if jobs == 1 else max(1, min(BATCH, -(-n_agents // _cores(jobs))))
+    if any(_lives_alone(s) for s in schemes):
+        size = 1
     if any(s.agent.differ for s in schemes):  # settings of each agent are those of one batch
+        if size == 1 < n_agents:
+            raise ValueError(
+                "agents with settings of their own must have trials of one length, or learn likelihoods alone, step by step: "
+                "those of a batch learn together, and here episodes may end early"
+            )
         size = n_agents
     batches = [np.arange(a, min(a + size, n_agents)) for a in range(0, n_agents, size)]
     work = [(s, b) for b in range(len(batches)) for s in range(len(schemes))]
@@ -177,14 +234,45 @@ def simulate(
             for s, b, outcome in _run(todo, jobs, tick):
                 done[s, b] = outcome
                 if store:
-                    store.save(s, batches[b], outcome[0])
+                    store = _kept(store, s, batches[b], outcome[0])
         except KeyboardInterrupt:
             interrupted = True
     complete = [b for b in range(len(batches)) if all((s, b) in done for s in range(len(schemes)))]
     if not complete:
         raise KeyboardInterrupt
-    result = _assemble(schemes, seed, settings | {"interrupted": interrupted}, done, [(b, batches[b]) for b in complete])
-    return result
+    settings |= {"interrupted": interrupted}
+    return assemble(schemes, seed, settings, done, [(b, batches[b]) for b in complete])
+
+
+def _kept(store: Checkpoint, scheme: int, agents: Ints, measures: dict[str, NDArray[Any]]) -> Checkpoint | None:
+    """Keep a batch; where that is no longer possible the simulation goes on without."""
+    try:
+        store.save(scheme, agents, measures)
+    except OSError as error:
+        warnings.warn(f"finished batches can no longer be kept in {store.folder}: {error}", stacklevel=3)
+        return None
+    return store
+
+
+def checkpoint_name(paradigm: Paradigm | Sequence[Paradigm], n_agents: int, n_trials: int, seed: int) -> str:
+    """The name under which `simulate` keeps the finished batches of a run in its checkpoint folder."""
+    schemes = list(paradigm) if isinstance(paradigm, Iterable) else [paradigm]
+    return Checkpoint("", schemes, _settings(schemes, n_agents, n_trials, seed)).folder.name
+
+
+def _lives_alone(paradigm: Paradigm) -> bool:
+    """Whether each agent must be a batch of its own."""
+    return bool(getattr(paradigm.worlds, "ends_early", False)) and _learns_in_step(paradigm.agent)
+
+
+def _learns_in_step(agent: Agent) -> bool:
+    """Whether agents of a batch need trials of the same length: after its own end an agent would still learn from what it does
+    (transitions, habits), smooth over moments that there were not, or remember them.
+    """
+    at_once = agent.inference in ("exact", "factorised") and not (agent.learning.smooth or agent.learning.at_end)
+    learned = {table.kind for table in agent.model.learned}
+    plain = agent.hypotheses is None and agent.introspection is None and learned <= {"A", "D"}
+    return not (plain and (at_once or not learned))
 
 
 def _check(schemes: list[Paradigm], n_agents: int, n_trials: int, seed: int, jobs: int) -> None:
@@ -257,53 +345,6 @@ def _settings(schemes: list[Paradigm], n_agents: int, n_trials: int, seed: int) 
         "seed": int(seed),
         "version": __version__,
     }
-
-
-def _assemble(
-    schemes: list[Paradigm],
-    seed: int,
-    settings: dict[str, Any],
-    done: dict[tuple[int, int], Any],
-    batches: list[tuple[int, Ints]],
-) -> Result:
-    def gather(part: int, name: str) -> NDArray[Any]:
-        """One measure of all batches; each batch's share is dropped once it is copied, so that nothing is held twice for
-        long.
-        """
-        shares = [[done[s, b][part].pop(name, None) for b, _ in batches] for s in range(len(schemes))]
-        held = [x for row in shares for x in row if x is not None]
-        shape = max((x.shape[1:] for x in held), key=len)
-        if name == "model_posterior":  # schemes without hypotheses report none, or nothing at all in a trace
-            shape = (*shape[:-1], max(x.shape[-1] for x in held))
-        whole = np.empty((len(schemes), len(agents), *shape), dtype=held[0].dtype)
-        if any(x is None or x.shape[1:] != shape for row in shares for x in row):
-            whole.fill(nothing(whole.dtype))
-        for s, row in enumerate(shares):
-            at = 0
-            for x, (_, who) in zip(row, batches, strict=True):
-                if x is not None and x.shape[1:] == shape:
-                    whole[s, at : at + len(who)] = x
-                at += len(who)
-            row.clear()
-        return whole
-
-    agents = np.concatenate([a for _, a in batches])
-    arrays: dict[str, Any] = {name: gather(0, name) for name in DIMENSIONS}
-    space = schemes[0].hypotheses
-    truths = schemes[0].truths(seed, agents)
-    arrays |= {
-        "scheme": np.array([s.scheme for s in schemes]),
-        "model_names": np.array(space.descriptions if space is not None else [], dtype=str),
-        "model_class": space.distinct()[1] if space is not None else np.zeros(0, dtype=np.intp),
-        "true_model": -1 if truths is None else (truths if schemes[0].truth == "random" else truths[0]),
-        "agent": agents,
-        "seed": seed,
-        "version": settings["version"],
-        "settings": json.dumps(settings | {"n_agents": len(agents)}),
-    }
-    # in the order of the recorder; what a scheme does not record is nan
-    traced = dict.fromkeys(name for s in range(len(schemes)) for name in done[s, batches[0][0]][1])
-    return Result(arrays, {name: gather(1, name) for name in traced})
 
 
 @contextmanager

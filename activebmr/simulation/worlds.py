@@ -1,9 +1,9 @@
-"""Worlds that agents act in: a generative process made from a model, or any Gymnasium environment."""
+"""Worlds that agents act in: generative processes made from models (see `environments` for those of Gymnasium)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from activebmr.model.layout import dynamics_of
 from activebmr.model.naming import Table
 from activebmr.model.pomdp import POMDP
 
-__all__ = ["GymnasiumProcess", "ModelProcess", "ModelsProcess", "Process"]
+__all__ = ["ModelProcess", "ModelsProcess", "Process"]
 
 
 class Process(Protocol):
@@ -22,6 +22,10 @@ class Process(Protocol):
 
     Attributes:
         n_uniforms: how many uniform numbers in [0, 1) one step of one agent uses.
+
+    A world may also have: ``comparable``, whether what agents learn of likelihoods can be compared with its own;
+    ``over`` ``(n_agents,)``, whose trial has ended before its time, so that nothing (-1) is seen of it from then on;
+    ``rewards`` ``(n_agents,)``, what the last step brought, beside what outcomes are worth; and ``close()``.
     """
 
     n_uniforms: int
@@ -210,81 +214,3 @@ def _variants(claimed: ColumnTable | None, known: Floats) -> Floats:
 def _strides(sizes: list[int]) -> list[int]:
     """How far apart the states of each factor lie in C order."""
     return [int(np.prod(sizes[i + 1 :], dtype=int)) for i in range(len(sizes))]
-
-
-class GymnasiumProcess:
-    """One Gymnasium environment with discrete observations and actions as a world for a single agent.
-
-    Args:
-        env: a ``gymnasium.Env`` whose spaces are ``Discrete``, ``MultiDiscrete`` or a ``Tuple`` of ``Discrete``.
-        model: the agent's model: its modalities must match the observation space, its controlled factors the action space.
-        seed: seeds the first reset.
-
-    Raises:
-        ImportError: if gymnasium is not installed (``pip install activebmr[gym]``).
-        ValueError: if a space is not discrete or does not match the model.
-    """
-
-    n_uniforms = 0
-
-    def __init__(self, env: Any, model: POMDP, seed: int | None = None) -> None:
-        try:
-            import gymnasium  # noqa: F401
-        except ImportError as error:
-            raise ImportError("GymnasiumProcess needs gymnasium: pip install activebmr[gym]") from error
-        self.env, self.model, self._seed = env, model, seed
-        (seen, self._first_seen), (moved, self._first_moved) = (
-            _sizes(env.observation_space, "observation"),
-            _sizes(env.action_space, "action"),
-        )
-        if seen != list(model.num_outcomes):
-            raise ValueError(
-                f"observation space must have {list(model.num_outcomes)} outcomes like the model's modalities; got {seen}"
-            )
-        controls = [model.num_controls[f] for f in model.controlled_factors]
-        if moved != controls:
-            raise ValueError(f"action space must have {controls} actions like the model's controlled factors; got {moved}")
-        self.reward = 0.0
-        self.ended = False
-
-    def reset(self, uniforms: Floats) -> tuple[Ints, Ints]:
-        observation, _ = self.env.reset(seed=self._seed)
-        self._seed, self.reward, self.ended = None, 0.0, False
-        return self._unknown(), self._outcomes(observation)
-
-    def step(self, controls: Ints, uniforms: Floats) -> tuple[Ints, Ints]:
-        """Apply controls; once the environment has ended, its last observation is repeated until the trial is over."""
-        if not self.ended:
-            action = np.atleast_2d(controls)[0, list(self.model.controlled_factors)] + self._first_moved
-            observation, reward, terminated, truncated, _ = self.env.step(int(action[0]) if len(action) == 1 else action)
-            self.reward += float(reward)
-            self.ended = bool(terminated or truncated)
-            self._last = self._outcomes(observation)
-        return self._unknown(), self._last
-
-    def _outcomes(self, observation: Any) -> Ints:
-        parts = observation if isinstance(observation, (tuple, list)) else [observation]
-        flat = np.concatenate([np.ravel(part) for part in parts]).astype(np.intp)
-        if len(flat) != len(self._first_seen):
-            raise ValueError(f"observation of the environment must hold {len(self._first_seen)} numbers; got {observation!r}")
-        return np.asarray(flat - self._first_seen)[None]
-
-    def _unknown(self) -> Ints:
-        return np.full((1, self.model.num_factors), -1)
-
-
-def _sizes(space: Any, name: str) -> tuple[list[int], Ints]:
-    """Sizes of the parts of a discrete space, and the first number of each (0 unless the space says otherwise)."""
-    parts: Sequence[Any] = getattr(space, "spaces", None) or [space]
-    sizes: list[int] = []
-    first: list[int] = []
-    for part in parts:
-        if hasattr(part, "nvec"):
-            sizes += [int(n) for n in np.ravel(part.nvec)]
-            first += [int(n) for n in np.ravel(getattr(part, "start", np.zeros_like(part.nvec)))]
-        elif hasattr(part, "n") and type(part).__name__ == "Discrete":
-            sizes.append(int(part.n))
-            first.append(int(getattr(part, "start", 0)))
-        else:
-            raise ValueError(f"{name} space must be Discrete, MultiDiscrete or a Tuple of Discrete; got {space}")
-    return sizes, np.array(first, dtype=np.intp)

@@ -26,6 +26,7 @@ from paradigms.bandit.world import PREFERENCE, STRUCTURES, TRIAL_LENGTH, model, 
 __all__ = [
     "DEFAULT_SCHEME",
     "DESCRIPTION",
+    "MEASURES",
     "NAME",
     "OPTIONS",
     "RIVALS",
@@ -50,6 +51,7 @@ SCHEMES = {
     "apart": "takes every context for a bandit of its own: payoffs, and gains about them",
     "knowing": "knows what payoffs depend on, but not the payoffs",
 }
+SCENE = "scene.js"
 DEFAULT_SCHEME = "efe"
 TRIALS = 200
 OPTIONS = {"preference": [str(PREFERENCE), "0.25", "1.0", "2.0", "4.0", "8.0"]}
@@ -90,7 +92,7 @@ def paradigm(
         agent = agent_of(scheme, truth, liking)
     settings = {"true_rule": truth, "preference": liking}
     score = {"payoff": (0.0, 0.0, 1.0)}
-    return Paradigm(NAME, scheme, agent, world, TRIAL_LENGTH, space, truth, score, settings, worlds=worlds)
+    return Paradigm(NAME, scheme, agent, world, TRIAL_LENGTH, space, truth, score, settings, worlds=worlds, measures=MEASURES)
 
 
 def _preference(given: float | str) -> float:
@@ -138,6 +140,13 @@ def regret(result: Result) -> np.ndarray:
     does; on average over chance this is the difference of their probabilities.
     """
     return best(*_lives(result)) - result.wins
+
+
+MEASURES = {
+    "regret": ("payoffs missed in a trial, beside who always pulls the best arm", "payoffs", regret),
+    "paid": ("trials that paid", "share", "wins"),
+}
+"""What is counted: the first says what counts as success, the less the better."""
 
 
 def rival(result: Result, name: str, **settings: float) -> Played:

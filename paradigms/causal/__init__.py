@@ -21,12 +21,13 @@ from typing import Any
 
 from activebmr import Agent, HypothesisSpace, Paradigm, Planner, Reasoning, Result, Selection, checks
 from paradigms.causal.graphs import BACKGROUND, STRENGTH
-from paradigms.causal.measures import floor, found, table, trials_until
+from paradigms.causal.measures import MEASURES, floor, found, table, trials_until
 from paradigms.causal.world import hypotheses, policies_that, world_model
 
 __all__ = [
     "DEFAULT_SCHEME",
     "DESCRIPTION",
+    "MEASURES",
     "NAME",
     "OPTIONS",
     "SCHEMES",
@@ -48,6 +49,7 @@ SCHEMES = {
     "random": "any of the 27 settings, at random",
     "watching": "never sets anything",
 }
+SCENE = "scene.js"
 DEFAULT_SCHEME = "gain"
 TRIALS = 12
 OPTIONS = {"watched": ("3", "2", "1")}
@@ -107,6 +109,7 @@ def paradigm(
         space,
         "random" if true_rule is None else true_rule,
         settings={"watched": seen, "tests": tests, "strength": float(strength), "background": float(background)},
+        measures=MEASURES,
     )
 
 

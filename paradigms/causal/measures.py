@@ -12,7 +12,7 @@ from activebmr.arrays import standard_error
 from activebmr.references import evidence_bound
 from paradigms.causal.world import experiments
 
-__all__ = ["floor", "found", "late", "table", "trials_until"]
+__all__ = ["MEASURES", "floor", "found", "late", "table", "trials_until"]
 
 
 def trials_until(result: Result, sure: float = 0.95) -> NDArray[np.intp]:
@@ -35,6 +35,13 @@ def found(result: Result) -> NDArray[np.float64]:
     best = result.model_posterior.max(axis=3)
     ties = (result.model_posterior > best[..., None] - 1e-9).sum(axis=3)
     return np.asarray(np.where(result.true_model_posterior > best - 1e-9, 1.0 / ties, 0.0))
+
+
+MEASURES = {
+    "graph_named": ("chance of naming the true graph after a trial, guessing among the most probable", "share", found),
+    "trials_to_sure": ("trials until the true graph has a posterior of .95 (all, if never)", "trials", trials_until),
+}
+"""What is counted: the first says what counts as success."""
 
 
 def floor(result: Result, sure: float = 0.95) -> float:

@@ -30,11 +30,12 @@ from typing import Any
 
 from activebmr import Agent, HypothesisSpace, Paradigm, Planner, Result, Selection, checks
 from paradigms.how_many.causes import BACKGROUND, CHANCE, SENSORS, STRENGTH, check_world, hypotheses, world_model
-from paradigms.how_many.measures import floor, looks_until, named, table
+from paradigms.how_many.measures import MEASURES, floor, looks_until, named, table
 
 __all__ = [
     "DEFAULT_SCHEME",
     "DESCRIPTION",
+    "MEASURES",
     "NAME",
     "OPTIONS",
     "SCHEMES",
@@ -57,6 +58,7 @@ SCHEMES = {
     "random": "looks at any two sensors",
     "all": "sees all five sensors at every look",
 }
+SCENE = "scene.js"
 DEFAULT_SCHEME = "gain"
 OPTIONS = {"watched": ("2", "3", "4")}
 TRIALS = 8
@@ -121,6 +123,7 @@ def paradigm(
         space,
         "random" if true_rule is None else true_rule,
         settings=dict(zip(("watched", "sensors", "chance", "strength", "background"), world, strict=True)) | {"looks": looks},
+        measures=MEASURES,
     )
 
 

@@ -15,7 +15,7 @@ from activebmr.arrays import standard_error
 from activebmr.references import evidence_bound
 from paradigms.how_many.causes import NAMES, experiments, numbers_of, wirings
 
-__all__ = ["bounds", "course", "enough", "floor", "late", "looks_until", "named", "right", "table"]
+__all__ = ["MEASURES", "bounds", "course", "enough", "floor", "late", "looks_until", "named", "right", "table"]
 
 Floats = NDArray[np.float64]
 
@@ -86,6 +86,17 @@ def looks_until(result: Result, sure: float = 0.95) -> NDArray[np.intp]:
     looks, posterior = course(result)
     there = _of_truth(posterior, truths(result)) >= sure
     return np.asarray(looks[np.where(there.any(axis=2), there.argmax(axis=2), -1)])
+
+
+def _named(result: Result) -> Floats:
+    return named(result.model_posterior, truths(result))
+
+
+MEASURES = {
+    "number_named": ("chance of naming the true number after a box, guessing among the most probable", "share", _named),
+    "looks_to_sure": ("looks until the true number has a posterior of .95 (all, if never)", "looks", looks_until),
+}
+"""What is counted: the first says what counts as success."""
 
 
 def late(result: Result, sure: float = 0.95) -> NDArray[np.bool_]:

@@ -23,11 +23,13 @@ import numpy as np
 
 from activebmr import POMDP, Agent, HypothesisSpace, Paradigm, Planner, Reasoning, Result, Selection
 from paradigms.maze.maps import maps, transitions
-from paradigms.maze.measures import known_after, table
+from paradigms.maze.measures import MEASURES, known_after, table
+from paradigms.maze.scene import scene_data
 
 __all__ = [
     "DEFAULT_SCHEME",
     "DESCRIPTION",
+    "MEASURES",
     "NAME",
     "OPTIONS",
     "SCHEMES",
@@ -36,6 +38,7 @@ __all__ = [
     "map_space",
     "maps",
     "paradigm",
+    "scene_data",
     "table",
     "world_model",
 ]
@@ -49,6 +52,7 @@ SCHEMES = {
     "novelty-informed": "the same, but its counts begin as the average of the maps, and it looks four moves ahead",
     "random": "knows the maps, but takes any door until only one map is left",
 }
+SCENE = "scene.js"
 DEFAULT_SCHEME = "look-ahead"
 TRIALS = 1
 OPTIONS = {"corridors": ("2", "1", "0")}
@@ -139,6 +143,7 @@ def paradigm(
         truth="random" if true_rule is None else true_rule,
         score={"seen": tuple(np.eye(n_rooms)[cheese(n_rooms)])},
         settings={**dict(zip(names, size, strict=True)), "lookahead": lookahead},
+        measures=MEASURES,
     )
 
 

@@ -13,7 +13,7 @@ from activebmr.arrays import standard_error
 from activebmr.references import fewest_moves, optimal_moves
 from paradigms.maze.maps import distances, maps, still_possible
 
-__all__ = ["Floor", "Ways", "detour", "floor_of", "known_after", "table", "tables_of", "ways"]
+__all__ = ["MEASURES", "Floor", "Ways", "detour", "floor_of", "known_after", "table", "tables_of", "ways"]
 
 _SIZE = ("n_maps", "n_rooms", "n_doors", "map_seed", "corridors")
 
@@ -94,6 +94,19 @@ def _paradigm(result: Result, scheme: str) -> Any:
 def known_after(result: Result) -> np.ndarray:
     """Moves until each agent could know the map ``(scheme, agent)``; all moves for those that could not in time."""
     return ways(result).known_after()
+
+
+def _unsure(result: Result) -> np.ndarray:
+    """Observations after which no map was beyond Occam's window ``(scheme, agent)``; nan for agents that know no maps."""
+    seeks = np.isfinite(result.true_model_posterior).all(axis=2)
+    return np.where(seeks, result.unsure.sum(axis=2), np.nan)
+
+
+MEASURES = {
+    "moves_to_map": ("moves until one map is adopted, or all of them (missing for agents that know no maps)", "moves", _unsure),
+    "cheese_found": ("times that the cheese was reached", "times", "wins"),
+}
+"""What is counted, by what every result holds; `known_after` has the moves until the map could be known."""
 
 
 def floor_of(lived: Ways) -> Floor:

@@ -28,7 +28,7 @@ import numpy as np
 from activebmr import Agent, Paradigm, Planner, Reasoning, Result, Selection, checks
 from paradigms.t_maze.floors import floor, observer
 from paradigms.t_maze.lives import looks
-from paradigms.t_maze.measures import after, ever_wrong, known_after, posterior_of_truth, scores, table
+from paradigms.t_maze.measures import MEASURES, after, ever_wrong, known_after, posterior_of_truth, scores, table
 from paradigms.t_maze.world import (
     MOVES,
     REWARD,
@@ -44,6 +44,7 @@ from paradigms.t_maze.world import (
 __all__ = [
     "DEFAULT_SCHEME",
     "DESCRIPTION",
+    "MEASURES",
     "NAME",
     "OPTIONS",
     "SCHEMES",
@@ -78,6 +79,7 @@ SCHEMES = {
     "utility": "rewards alone count, from the start, over three moves",
     "knowing": "knows the structure from the start, and plans the whole session",
 }
+SCENE = "scene.js"
 DEFAULT_SCHEME = "reasoning"
 TRIALS = 96
 OPTIONS = {"moves": (str(MOVES), "4", "6", "10", "12"), "counts": ("sharp", "128", "256", "512")}
@@ -142,6 +144,7 @@ def paradigm(
         truth,
         {"reward": WORTH},
         {"moves": n_moves, "reward": float(reward), "counts": "sharp" if worth is None else worth},
+        measures=MEASURES,
     )
     if agent is None:
         told = "told" if scheme == "clairvoyant" else None

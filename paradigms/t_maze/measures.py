@@ -14,7 +14,7 @@ from paradigms.t_maze.floors import best_possible, floor, observer
 from paradigms.t_maze.reading import window_of
 from paradigms.t_maze.world import WORTH
 
-__all__ = ["after", "ever_wrong", "known_after", "posterior_of_truth", "scores", "table"]
+__all__ = ["MEASURES", "after", "ever_wrong", "known_after", "posterior_of_truth", "scores", "table"]
 
 Floats = NDArray[np.float64]
 
@@ -63,6 +63,17 @@ def after(result: Result, told: Result | None = None) -> Floats:
     later &= result.adopted_truth[:, :, None]
     count = later.sum(axis=2)
     return np.where(count > 0, np.where(later, value, 0.0).sum(axis=2) / np.maximum(count, 1), np.nan)
+
+
+MEASURES = {
+    "score_per_session": ("rewards found less those missed in an arm, in a session", "rewards", scores),
+    "sessions_to_structure": (
+        "sessions until what is held in the end was adopted (all, if nothing)",
+        "sessions",
+        known_after,
+    ),
+}
+"""What is counted: the first says what counts as success, what it is good for the second."""
 
 
 # --- in words ------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,190 @@
+"""Which paradigm a result is of, and what its agents went through step by step: recorded, or lived again with the same seed."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from activebmr.simulation.paradigm import Paradigm
+from activebmr.simulation.registry import build_paradigm, load_paradigm, module_of, options_of
+from activebmr.simulation.result import Result
+from activebmr.simulation.simulate import run_batch
+
+__all__ = ["Life", "Source", "chosen_agents", "lives", "source_of"]
+
+_NEEDED = ("free_energy", "neg_efe", "utility", "state_info_gain", "param_info_gain", "model_info_gain", "q_pi", "policy")
+_AGAIN = "simulate(..., trace=True), and page.write(result, ...) in the same session"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a result comes from.
+
+    Attributes:
+        module: of the paradigm, or None if there is none of its name.
+        paradigms: one per scheme that is shown, in their order.
+    """
+
+    module: Any
+    paradigms: list[Paradigm]
+
+
+@dataclass(frozen=True)
+class Life:
+    """What some agents went through under one scheme.
+
+    Attributes:
+        paradigm: the scheme.
+        rows: arrays of a trace with axes (agent, trial, ...), see `activebmr.simulation.recorder.Recorder`.
+    """
+
+    paradigm: Paradigm
+    rows: dict[str, NDArray[Any]]
+
+
+def source_of(result: Result, schemes: Sequence[str], paradigm: Any = None) -> Source:
+    """The paradigm of a result.
+
+    Args:
+        result: what was simulated.
+        schemes: names of the schemes that are shown.
+        paradigm: a `Paradigm` or several (for every scheme one), or a paradigm's module or name; by default the one that the
+            result's settings name.
+
+    Raises:
+        ValueError, TypeError: if there is no such paradigm, or it lacks a scheme.
+    """
+    if isinstance(paradigm, Paradigm) or (isinstance(paradigm, Iterable) and not isinstance(paradigm, (str, ModuleType))):
+        given = [paradigm] if isinstance(paradigm, Paradigm) else list(paradigm)
+        if not all(isinstance(p, Paradigm) for p in given):
+            raise TypeError(f"paradigm must be a Paradigm, a list of them, a module or a name; got {given!r}")
+        named = {p.scheme: p for p in given}
+        lacking = [s for s in schemes if s not in named]
+        if lacking:
+            raise ValueError(f"paradigm must hold the schemes that are shown; it lacks {lacking}, and has {list(named)}")
+        return Source(_module_of_name(result), [named[s] for s in schemes])
+    module = _module(result, paradigm)
+    return Source(module, [_built(result, module, scheme) for scheme in schemes])
+
+
+def _module_of_name(result: Result) -> Any:
+    """The module that has the name of a result's paradigm, for its words and its scene; None if there is none."""
+    try:
+        return module_of(result)
+    except ValueError:
+        return None
+
+
+def _module(result: Result, given: Any) -> Any:
+    if given is not None and not isinstance(given, str):
+        if not callable(getattr(given, "paradigm", None)):
+            raise TypeError(f"paradigm must be a Paradigm, a list of them, a module or a name; got {given!r}")
+        return given
+    if given is not None:
+        return load_paradigm(given)
+    module = module_of(result)
+    if module is None:
+        name = result.settings.get("paradigm")
+        raise ValueError(
+            f"result must be of a paradigm that is installed, or whose file is where it was; {name!r} is neither: hand it over "
+            "as paradigm=..."
+        )
+    return module
+
+
+def _built(result: Result, module: Any, scheme: str) -> Paradigm:
+    """A scheme as it was when the result was made."""
+    settings = result.settings
+    if scheme not in module.SCHEMES:
+        raise ValueError(f"schemes must be ones that {module.NAME} has, {list(module.SCHEMES)}; got {scheme!r}")
+    told = settings.get("schemes", {}).get(scheme, {})
+    options = {}
+    for name, values in options_of(module).items():
+        value = told.get(f"paradigm_{name}", told.get(name))
+        if value is not None:
+            options[name] = next((v for v in values if _alike(v, value)), str(value))
+    return build_paradigm(module, scheme, settings.get("truth"), **options)
+
+
+def _alike(option: str, value: Any) -> bool:
+    """Whether an option, a string, says what settings hold, which may be a number."""
+    try:
+        return option == str(value) or float(option) == float(value)
+    except (TypeError, ValueError):
+        return False
+
+
+def chosen_agents(result: Result, agents: Sequence[int] | None, most: int) -> NDArray[np.intp]:
+    """Positions of agents in a result, by their numbers; the first ``most`` if none are named.
+
+    Raises:
+        ValueError: if there are none, one is named twice, or is not in the result.
+        TypeError: if a number is not whole.
+    """
+    numbers = np.asarray(result.agent)
+    if agents is None:
+        return np.arange(min(most, len(numbers)))
+    wanted = list(agents)
+    for number in wanted:
+        if isinstance(number, (bool, np.bool_)) or not isinstance(number, (int, np.integer)):
+            raise TypeError(f"agents must be whole numbers; got {number!r}")
+        if number not in numbers:
+            raise ValueError(f"agents must be among those of the result, {numbers.min()} to {numbers.max()}; got {number}")
+    if not wanted or len(set(wanted)) != len(wanted):
+        raise ValueError(f"agents must name each agent once, and at least one; got {wanted}")
+    return np.array([int(np.flatnonzero(numbers == number)[0]) for number in wanted])
+
+
+def lives(result: Result, source: Source, at: NDArray[np.intp]) -> list[Life]:
+    """What the agents at some positions went through, under every scheme of a source.
+
+    Where the result has no trace, they live again, which takes as long as the first time; free energies must then be those of
+    the result, to the last bit.
+
+    Raises:
+        ValueError: if the paradigm is not the one of the result.
+    """
+    return [Life(p, _recorded(result, p, at) or _again(result, p, at)) for p in source.paradigms]
+
+
+def _recorded(result: Result, paradigm: Paradigm, at: NDArray[np.intp]) -> dict[str, NDArray[Any]] | None:
+    """The rows of a scheme in the trace; None if there are none, or not of all its policies."""
+    if not all(name in result.trace for name in _NEEDED):
+        return None
+    s = result.index(paradigm.scheme)
+    rows = {name: np.asarray(array)[s][at] for name, array in result.trace.items()}
+    n = len(paradigm.agent.model.policies)
+    model = paradigm.agent.model
+    for name, size in zip(model.labels["factor"], model.num_states, strict=True):
+        found = rows.get(f"qs_{name}")
+        if found is None or found.shape[-1] != size:
+            has = "has none" if found is None else f"has {found.shape[-1]}"
+            raise ValueError(
+                f"paradigm must be the one of the result: it has {size} states of {name!r}, of which the trace {has}"
+            )
+    if rows["q_pi"].shape[-1] != n or not np.isfinite(rows["q_pi"]).any():
+        return None  # schemes with other policies do not fit into one array
+    return rows
+
+
+def _again(result: Result, paradigm: Paradigm, at: NDArray[np.intp]) -> dict[str, NDArray[Any]]:
+    numbers, n_trials = np.asarray(result.agent)[at], result.sizes["trial"]
+    every = np.arange(int(np.asarray(result.agent).max()) + 1) if paradigm.agent.differ else numbers
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what there was to say was said when the result was made
+        measures, rows = run_batch(paradigm, every, n_trials, int(result.seed), trace=True)
+    mine = numbers if paradigm.agent.differ else np.arange(len(numbers))
+    if "free_energy" in result.arrays:
+        before = np.asarray(result.arrays["free_energy"])[result.index(paradigm.scheme)][at]
+        if not np.array_equal(before, measures["free_energy"][mine], equal_nan=True):
+            raise ValueError(
+                f"result must be what {paradigm!r} does with seed {int(result.seed)}, or have a trace; it was made with other "
+                f"settings or another version, and has none: use {_AGAIN}, or save(path, trace=True)"
+            )
+    return {name: array[mine] for name, array in rows.items()}

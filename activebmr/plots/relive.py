@@ -1,0 +1,98 @@
+"""What a saved result does not hold: the paradigm it is of, and every step of an agent, which lives again."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from activebmr.plots.pick import index
+from activebmr.simulation.paradigm import Paradigm
+from activebmr.simulation.registry import ParadigmModule, build_paradigm, module_of, options_of
+from activebmr.simulation.result import Result
+from activebmr.simulation.simulate import run_batch
+
+__all__ = ["paradigm_of", "relive"]
+
+_SAME = ("free_energy", "confidence", "impossible", "wins", "losses", "log_odds")
+
+
+def paradigm_of(result: Result, scheme: str | int = 0, module: ParadigmModule | None = None) -> Paradigm:
+    """The paradigm that a result is of, under one of its schemes, made again from the result's settings.
+
+    Args:
+        result: from `simulate`.
+        scheme: name or position.
+        module: the paradigm's module; by default the installed one, or the file, that the result tells.
+
+    Raises:
+        ValueError: if there is no such paradigm, or it has no such scheme or options any more.
+    """
+    settings, name = result.settings, result.schemes[result.index(scheme)]
+    called = settings.get("paradigm")
+    module = module_of(result) if module is None else module
+    if module is None:
+        raise ValueError(
+            f"result must be of a paradigm that is installed, or of a file that is still there; {called!r} is not. Simulate it "
+            "again with trace=True"
+        )
+    if name not in module.SCHEMES:
+        raise ValueError(f"scheme must be one that {called!r} makes, {list(module.SCHEMES)}; got {name!r}")
+    about = settings.get("schemes", {}).get(name, {})
+    chosen = {}
+    for option, values in options_of(module).items():
+        told = about.get(f"paradigm_{option}", about.get(option))
+        same = [v for v in values if _alike(v, told)]
+        if same:  # else it is the default, or one that is no option of the command
+            chosen[option] = same[0]
+    return build_paradigm(module, name, settings.get("truth"), **chosen)
+
+
+def _alike(value: str, told: Any) -> bool:
+    try:
+        return value == str(told) or float(value) == float(told)
+    except (TypeError, ValueError):
+        return False
+
+
+def relive(
+    result: Result, scheme: str | int = 0, agent: int = 0, trial: int = 0, *, module: ParadigmModule | None = None
+) -> dict[str, NDArray[Any]]:
+    """Every step of an agent up to a trial, for results without a trace: the agent lives again, with the same random numbers.
+
+    Args:
+        result: from `simulate`.
+        scheme: name or position.
+        agent, trial: positions, from 0.
+        module: the paradigm's module; by default the installed one, or the file, that the result tells.
+
+    Returns:
+        arrays with axes ``(trial, ...)`` or ``(trial, time, ...)``, as `record` returns them.
+
+    Raises:
+        ValueError: if the agent cannot live again, or does not live as the result says: then the paradigm was another one.
+
+    Example:
+        ``plots.policies(plots.relive(Result.load("result.npz"), agent=3, trial=1), model, trial=1)``
+    """
+    s, a = result.index(scheme), index("agent", agent, result.sizes["agent"])
+    index("trial", trial, result.sizes["trial"])
+    paradigm = paradigm_of(result, s, module)
+    if paradigm.agent.differ:
+        raise ValueError(f"scheme must be one whose agents can live alone; those of {result.schemes[s]!r} differ in settings")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what there was to say was said in the first life
+        measures, trace = run_batch(paradigm, result["agent"][a : a + 1], trial + 1, int(result["seed"]), True)
+    for name in _SAME:
+        if name in result.measures and name in measures:
+            then, now = result[name][s, a, : trial + 1], measures[name][0]
+            if not np.allclose(then, now, rtol=1e-6, atol=1e-9, equal_nan=True):
+                t = int(np.flatnonzero(~np.isclose(then, now, rtol=1e-6, atol=1e-9, equal_nan=True))[0])
+                raise ValueError(
+                    f"result must be what its paradigm gives; agent {a} under {result.schemes[s]!r} lives another life now "
+                    f"({name} in trial {t + 1} was {then[t]:g} and is {now[t]:g}): its settings were others, or its version "
+                    f"({result.settings.get('version', 'unknown')}). Simulate it again with trace=True"
+                )
+    return {name: array[0] for name, array in trace.items()}

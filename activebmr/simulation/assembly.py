@@ -1,0 +1,90 @@
+"""Putting a `Result` together from the batches of a simulation."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from activebmr.arrays import Ints
+from activebmr.simulation.measures import STANDARD, of_whom
+from activebmr.simulation.paradigm import Paradigm
+from activebmr.simulation.recorder import nothing
+from activebmr.simulation.result import Result, declared
+from activebmr.simulation.trace import labels_of
+
+__all__ = ["assemble"]
+
+
+def assemble(
+    schemes: Sequence[Paradigm],
+    seed: int,
+    settings: dict[str, Any],
+    done: dict[tuple[int, int], Any],
+    batches: Sequence[tuple[int, Ints]],
+) -> Result:
+    """The result of a simulation.
+
+    Args:
+        schemes: what was simulated.
+        seed: its seed.
+        settings: of the run.
+        done: per scheme and batch the measures and the trace, ``{name: (n_agents, ...)}``; emptied on the way.
+        batches: numbers of the batches and of their agents.
+
+    Warns:
+        UserWarning: if a measure of the paradigm's own cannot be worked out; it is left out.
+    """
+    agents = np.concatenate([a for _, a in batches])
+
+    def gather(part: int, name: str) -> NDArray[Any]:
+        """One array of all batches; each batch's share is dropped once it is copied, so that nothing is held twice for long."""
+        shares = [[done[s, b][part].pop(name, None) for b, _ in batches] for s in range(len(schemes))]
+        held = [x for row in shares for x in row if x is not None]
+        most = max(x.ndim for x in held)
+        # schemes may have other numbers of policies or hypotheses: what one has none of is nothing
+        shape = tuple(max(x.shape[k] for x in held if x.ndim == most) for k in range(1, most))
+        whole = np.empty((len(schemes), len(agents), *shape), dtype=held[0].dtype)
+        if any(x is None or x.shape[1:] != shape for row in shares for x in row):
+            whole.fill(nothing(whole.dtype))
+        for s, row in enumerate(shares):
+            at = 0
+            for x, (_, who) in zip(row, batches, strict=True):
+                if x is not None and x.ndim == most:
+                    whole[(s, slice(at, at + len(who)), *(slice(n) for n in x.shape[1:]))] = x
+                at += len(who)
+            row.clear()
+        return whole
+
+    has = _measured(schemes)
+    arrays: dict[str, Any] = {name: gather(0, name) for name in STANDARD if name in has}
+    space = schemes[0].hypotheses
+    truths = schemes[0].truths(seed, agents)
+    told = settings | {"n_agents": len(agents), "measures": declared(has)} | labels_of(schemes[0].model)
+    arrays |= {
+        "scheme": np.array([s.scheme for s in schemes]),
+        "model_names": np.array(space.descriptions if space is not None else [], dtype=str),
+        "model_class": space.distinct()[1] if space is not None else np.zeros(0, dtype=np.intp),
+        "true_model": -1 if truths is None else (truths if schemes[0].truth == "random" else truths[0]),
+        "agent": agents,
+        "seed": seed,
+        "version": settings["version"],
+        "settings": json.dumps(told),
+    }
+    # in the order of the recorder
+    traced = dict.fromkeys(name for s in range(len(schemes)) for name in done[s, batches[0][0]][1])
+    result = Result(arrays, {name: gather(1, name) for name in traced})
+    own = {name: measure for scheme in schemes for name, measure in scheme.measures.items()}
+    return result.with_measures(own, strict=False) if own else result
+
+
+def _measured(schemes: Sequence[Paradigm]) -> list[str]:
+    """Names of the standard measures that schemes of a paradigm have."""
+    score = any(s.score or getattr(s.worlds, "rewarding", False) for s in schemes)
+    hypotheses = schemes[0].hypotheses is not None
+    comparable = all(getattr(s.worlds, "comparable", True) for s in schemes)
+    truth = hypotheses or any(s.agent.model.learned for s in schemes)
+    return of_whom(score, hypotheses, comparable and truth)
