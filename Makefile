@@ -13,18 +13,20 @@ VENV_STAMP := $(VENV)/.stamp-venv
 RUN_STAMP := $(VENV)/.stamp-run
 TEST_STAMP := $(VENV)/.stamp-test
 LINT_STAMP := $(VENV)/.stamp-lint
+DOCS_STAMP := $(VENV)/.stamp-docs
 INSTALL_DEPS := $(VENV_STAMP) setup.cfg constraints.txt
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-all lint figures bench clean
+.PHONY: help demo test test-all lint docs docs-test figures bench clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-demo: $(RUN_STAMP) ## run the three-ball paradigm; output goes to results/three-ball
-	$(BIN)/activebmr run three-ball --out results/three-ball
+demo: $(RUN_STAMP) ## run the three-ball paradigm; figures and a page go to results/three-ball
+	$(BIN)/activebmr run three-ball --out results/three-ball --page
+	@echo "open in a browser: file://$(CURDIR)/results/three-ball/page.html"
 
 test: $(TEST_STAMP) ## run the tests, except the slow scientific checks
 	$(BIN)/python -m pytest -m "not slow" -n $(TEST_JOBS) --dist loadfile $(PYTEST_ARGS)
@@ -36,6 +38,13 @@ lint: $(LINT_STAMP) ## check style and formatting
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+
+docs: $(DOCS_STAMP) ## build the documentation in build/docs; it is read without a network
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -q -W --keep-going docs build/docs
+	@echo "documentation: file://$(CURDIR)/build/docs/index.html"
+
+docs-test: $(DOCS_STAMP) ## run the code of the documentation and build it without its notebooks
+	$(BIN)/python -m pytest tests/test_docs.py $(PYTEST_ARGS)
 
 figures: $(RUN_STAMP) ## run every script in figures/
 	@set -e; for script in $(sort $(wildcard figures/*.py)); do \
@@ -74,3 +83,7 @@ $(TEST_STAMP): $(INSTALL_DEPS)
 $(LINT_STAMP): $(INSTALL_DEPS)
 	$(PIP_INSTALL) -e '.[lint]'
 	@touch $(RUN_STAMP) $@
+
+$(DOCS_STAMP): $(INSTALL_DEPS)
+	$(PIP_INSTALL) -e '.[test,docs]'
+	@touch $(RUN_STAMP) $(TEST_STAMP) $@

@@ -224,14 +224,14 @@ def test_signals_end_the_command_and_its_workers(tmp_path, sign, jobs):
     pytest.importorskip("sklearn")
     words = f"--seeds 2 --jobs {jobs} --epochs 5000 --criterion none --no-figures -q".split()
     number, env = getattr(signal, sign), {**os.environ, "OMP_NUM_THREADS": "1"}
-    run = subprocess.Popen(
-        command("bmrs", *words, "--out", tmp_path),
-        stderr=subprocess.PIPE,
-        text=True,
-        env=env,
-        start_new_session=True,
-        preexec_fn=None if sign == "SIGKILL" else lambda: signal.signal(number, signal.SIG_DFL),
-    )
+    # whatever started the tests may ignore the signal; a function between fork and exec would not do beside threads
+    was = None if sign == "SIGKILL" else signal.signal(number, signal.SIG_DFL)
+    try:
+        line = command("bmrs", *words, "--out", tmp_path)
+        run = subprocess.Popen(line, stderr=subprocess.PIPE, text=True, env=env, start_new_session=True)
+    finally:
+        if was is not None:
+            signal.signal(number, was)
     try:
         start = time.monotonic()
         while len(list(tmp_path.rglob("dense.pt"))) < jobs and run.poll() is None and time.monotonic() - start < 60:

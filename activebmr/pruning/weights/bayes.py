@@ -166,21 +166,25 @@ class BayesianModule(nn.Module):
             for _ in range(samples):
                 net: Any = partial(self.with_weights, self.draw_weights(generator))
                 out.append(_joined([call(net, rows_of(x, n, slice(i, i + batch))) for i in range(0, max(n, 1), batch)], n))
-        self._check_draws(out)
+        self._check_draws(out, rows_of(x, n, slice(0, batch)))
         return tree_map(lambda *draws: torch.stack(draws), *out)
 
     @torch.no_grad()
-    def _check_draws(self, out: list[Any]) -> None:
+    def _check_draws(self, out: list[Any], x: Any) -> None:
         """Refuse a network that goes on with the weights of its first call (kept from evaluation to evaluation, say)."""
-        if len(out) < 2 or not bool((self.posterior.alive & (self.posterior.variance > 0)).any()):
+        if len(out) < 2:
             return
         first, second = (tree_leaves(o) for o in out[:2])
-        moved = [a for a in first if isinstance(a, Tensor) and a.is_floating_point() and a.numel()]
-        same = moved and all(torch.equal(a, b) for a, b in zip(first, second, strict=True) if isinstance(a, Tensor))
-        wide = float(self.posterior.variance.max()) ** 0.5 > 1e-3 * float(self.posterior.mean.abs().max())
-        if same and wide:
+        if not all(torch.equal(a, b) for a, b in zip(first, second, strict=True)):
+            return
+        generator = torch.Generator().manual_seed(0)  # other weights altogether, also where they are removed
+        mean = self.mean_weights()
+        other = mean + torch.randn(mean.shape, generator=generator).to(mean)
+        with evaluating(self):
+            third = tree_leaves(call(partial(self.with_weights, other), x))
+        if all(torch.equal(a[: len(b)], b) for a, b in zip(first, third, strict=True)):
             raise RuntimeError(
-                "net must compute its outputs anew in each call: two draws of its weights give the same (does a module keep "
+                "net must compute its outputs anew in each call: with other weights it gives the same (does a module keep "
                 "something made of its weights in evaluation mode?)"
             )
 
