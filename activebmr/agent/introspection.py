@@ -38,7 +38,7 @@ class Introspection:
         dreams: how many trials: the last ones remembered, None for all of them; or how many it makes up (16 if None).
         evidence: whose beliefs say in which states things were seen. ``"own"``: the agent's, who may see what it has come to
             believe in (SPM). ``"unbiased"``: those that the model it was born with has, learning from the same trials; a
-            wrong insight is then refuted by what follows, at the price of perceiving every trial twice.
+            wrong hypothesis is then refuted by what follows, at the price of perceiving every trial twice.
     """
 
     spaces: ModelSpace | Mapping[Any, ModelSpace]

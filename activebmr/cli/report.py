@@ -110,7 +110,7 @@ def _explained(arrays: dict[str, Any]) -> dict[str, Any]:
     scored = made & ~foreign
     mean = lambda x: float(x[scored].mean()) if scored.any() else np.nan  # noqa: E731
     times, trials = int(lengths.max()), int((lengths > 0).sum(axis=-1).max())
-    people = f"{len(lengths)} participants, " if lengths.ndim == 2 else ""
+    people = f"{len(lengths)} participant{'s' if len(lengths) != 1 else ''}, " if lengths.ndim == 2 else ""
     length = (
         f"{times} observation{'s' * (times > 1)}" if (lengths[lengths > 0] == times).all() else f"up to {times} observations"
     )
