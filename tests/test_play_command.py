@@ -71,7 +71,7 @@ def test_play_in_the_terminal_by_the_command(tmp_path, monkeypatch, capsys):
     assert main(["play", "causal", "--terminal", "--trials", "2", "--name", "Ada", "--against", "random"]) == 0
     out = capsys.readouterr().out
     assert "your game, and what others made of it" in out and "recorded: 2 trials of 1 participant" in out
-    assert f"activebmr replay causal {Path('results', 'causal', 'play', 'recordings.npz')} --scheme all --true-rule" in out
+    assert f"activebmr replay causal {Path('results', 'causal', 'play', 'recordings.npz')} --scheme all --out" in out
     follow(out)
     monkeypatch.setattr("builtins.input", answers("1", "2", "1"))
     assert main(["play", "causal", "--terminal", "--trials", "2"]) == 0
@@ -112,7 +112,7 @@ def test_without_a_server_there_is_the_terminal(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(play_cli, "find_spec", lambda name: None)
     assert main(["play", "bandit"]) == 2
-    assert "needs starlette and uvicorn: pip install activebmr[play] (or play with --terminal)" in capsys.readouterr().err
+    assert "needs starlette and uvicorn: pip install -e '.[play]' (or play with --terminal)" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
     monkeypatch.setattr("builtins.input", answers())
     assert main(["play", "bandit", "--terminal"]) == 0

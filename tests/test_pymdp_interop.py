@@ -224,7 +224,7 @@ for call in (activebmr.interop.pymdp.to_pymdp, activebmr.interop.pymdp.from_pymd
     try:
         call(POMDP(A=[np.eye(2)], B=[np.eye(2)[:, :, None]]))
     except ImportError as error:
-        assert "pip install activebmr[pymdp]" in str(error) and "inferactively-pymdp" in str(error), error
+        assert "pip install -e '.[pymdp]'" in str(error) and "inferactively-pymdp" in str(error), error
     else:
         raise AssertionError("no error")
 """

@@ -26,15 +26,15 @@ _MISSING = {"states": "not known", "controls": "missed", "outcomes": "missed"}
 
 
 def load_recording(path: str | os.PathLike[str]) -> dict[str, NDArray[np.intp]]:
-    """Read a recording, a ``.npz`` file with the arrays that `activebmr.replay` takes: ``controls``, ``outcomes`` and, if the
-    world's states are known, ``states``.
+    """Read a recording, a ``.npz`` file with the arrays that `activebmr.replay` takes: ``controls``, ``outcomes`` and, if
+    they are known, the world's ``states`` and the ``true_model`` of each participant.
 
     Raises:
         FileNotFoundError, ValueError: if the file is not there, damaged, no ``.npz``, or lacks an array.
         TypeError: if an array does not hold whole numbers.
     """
     arrays = read_npz(path, "recording", ("controls", "outcomes"))
-    return {name: _whole(arrays[name], name) for name in ARRAYS if name in arrays}
+    return {name: _whole(arrays[name], name) for name in (*ARRAYS, "true_model") if name in arrays}
 
 
 @dataclass(frozen=True, eq=False)

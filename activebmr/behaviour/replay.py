@@ -31,7 +31,13 @@ _AT_ONCE = 64  # participants in a batch, as many as simulations put into one
 
 
 def replay(
-    paradigm: Paradigm, states: Any = None, controls: Any = None, outcomes: Any = None, *, every_policy: bool = True
+    paradigm: Paradigm,
+    states: Any = None,
+    controls: Any = None,
+    outcomes: Any = None,
+    *,
+    true_model: Any = None,
+    every_policy: bool = True,
 ) -> dict[str, NDArray[Any]]:
     """Let agents of a paradigm live through recorded trials, one agent for each participant.
 
@@ -48,6 +54,8 @@ def replay(
             not used. -1 for a response that was missed: it is not scored, and the world went on with control 0, or with the
             control that explains the recorded states if they say otherwise.
         outcomes: what was observed ``(trial, modality, time)``, -1 for what was missed.
+        true_model: the hypothesis that was true ``(participant,)`` or one for all, -1 where it is not known; by default the
+            paradigm's. ``kl_to_truth`` is nan where there is none.
         every_policy: evaluate every policy, also those that the scheme's own search would cut off, so that nothing that people
             do is scored with a penalty; False evaluates as the scheme does when it acts by itself.
 
@@ -76,9 +84,10 @@ def replay(
     recording = Recording.of(paradigm.model, states, controls, outcomes)
     _check(paradigm, recording)
     agent = _thorough(paradigm.agent) if every_policy else paradigm.agent
+    truths = _truths(paradigm, true_model, recording.n_participants)
     out: dict[str, NDArray[Any]] = {}
     for lengths, who, wanted in _batches(agent, recording.lengths):
-        arrays = _live(replace(paradigm, agent=agent), recording, who, lengths)
+        arrays = _live(replace(paradigm, agent=agent), recording, who, lengths, truths[who])
         for name, array in arrays.items():
             if name not in out:
                 shape = (recording.n_participants, *array.shape[1:])
@@ -107,6 +116,21 @@ def _check(paradigm: Paradigm, recording: Recording) -> None:
             f"states of the recording must be known at the first time of every trial: {why}; factor {unset[f]} has -1 in trial "
             f"{i} of participant {k}"
         )
+
+
+def _truths(paradigm: Paradigm, true_model: Any, n: int) -> Ints:
+    """The true hypothesis of each participant ``(n,)``; -1 where it is not known or there are none."""
+    if paradigm.hypotheses is None:
+        return np.full(n, -1)
+    if true_model is None:
+        return np.full(n, -1 if paradigm.truth == "random" else int(paradigm.truth))  # type: ignore[arg-type]
+    given = np.asarray(true_model)
+    most = len(paradigm.hypotheses) - 1
+    if given.dtype.kind not in "iu" or given.shape not in ((), (1,), (n,)) or (given < -1).any() or (given > most).any():
+        raise ValueError(
+            f"true_model must be hypotheses in -1..{most}, one or {n} (one for each participant); got {given.tolist()!r:.80}"
+        )
+    return np.broadcast_to(given, (n,)).astype(np.intp)
 
 
 def _sure(paradigm: Paradigm, factor: int) -> bool:
@@ -165,17 +189,18 @@ def _blank(out: dict[str, NDArray[Any]], lengths: Ints) -> None:
             array[k, n:] = array[k, max(n - 1, 0)] if name == "adopted_model" else nothing(array.dtype)
 
 
-def _live(paradigm: Paradigm, recording: Recording, who: Ints, lengths: Ints) -> dict[str, NDArray[Any]]:
+def _live(paradigm: Paradigm, recording: Recording, who: Ints, lengths: Ints, truths: Ints) -> dict[str, NDArray[Any]]:
     """The lives of a batch of participants, with an axis for them."""
     model, agent, n = paradigm.model, paradigm.agent, len(who)
-    known = paradigm.truth != "random"  # else it is not known what was true for them
-    process = paradigm.world(0, who) if known else None
+    known = truths >= 0 if paradigm.hypotheses is not None else np.ones(n, dtype=bool)
+    true = None if paradigm.hypotheses is None else np.maximum(truths, 0)  # (of those that are not known nothing is told)
+    process = paradigm.world(0, who, true)
     chosen, applied = recording.chosen(model)[who], recording.applied(model)[who]
     recorded, seen = recording.controls[who], recording.outcomes[who]
     states = None if recording.states is None else recording.states[who]
     state, recorder = agent.init(n), Recorder(agent.model, recording.outcomes.shape[2])
     dreams = [stream(0, 0, 2) for _ in who]  # the same for everyone, as if he were alone
-    adopted, space, truths = [], agent.hypotheses, paradigm.truths(0, who) if known else None
+    adopted, space = [], agent.hypotheses
     for i, length in enumerate(lengths):
         if length == 0:
             recorder.skip()
@@ -189,11 +214,11 @@ def _live(paradigm: Paradigm, recording: Recording, who: Ints, lengths: Ints) ->
             if states is not None:
                 more["states"] = states[:, i, t]
             recorder.step(info, **_scores(info.acting, recorded[:, i, t], chosen[:, i, t]), **more)
-        divergence = np.full(n, np.nan) if process is None else divergence_from(state, process)
+        divergence = divergence_from(state, process)
         done = agent.life.conclude(state, dreams)
-        if space is not None and not space.plain and truths is not None and done.model_posterior is not None:
-            divergence = surprise_of_truth(done.model_posterior, truths, space.distinct()[1])  # as `simulate` has it
-        recorder.trial(done, divergence)
+        if space is not None and not space.plain and true is not None and done.model_posterior is not None:
+            divergence = surprise_of_truth(done.model_posterior, true, space.distinct()[1])  # as `simulate` has it
+        recorder.trial(done, np.where(known, divergence, np.nan))
         adopted.append(state.adopted.copy())
     return recorder.arrays() | {"adopted_model": np.stack(adopted, axis=1)}
 

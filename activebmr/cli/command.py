@@ -322,6 +322,8 @@ def replay_recording(
     schemes = build(module, names, rule_of(true_rule, False), settings_of(module, settings))
     with checked():
         recorded = load_recording(recording)
+    if true_rule is not None:  # what the user says goes before what the file says
+        recorded.pop("true_model", None)
     targets = [out if len(names) == 1 else out.with_name(f"{out.stem}-{name}{out.suffix}") for name in names]
     for target in targets:
         if target.exists() and recording.samefile(target):
@@ -332,7 +334,7 @@ def replay_recording(
         replays = [replay(one, **recorded) for one in schemes]
     for one, arrays, target in zip(schemes, replays, targets, strict=True):
         about = {"paradigm": one.name, "scheme": one.scheme, "version": __version__}
-        about |= {"true_model": -1 if one.truth is None else int(one.truth)}
+        about |= {"true_model": recorded.get("true_model", -1 if one.truth in (None, "random") else int(one.truth))}
         _save(partial(write_npz, arrays=arrays | about), target)
     if not quiet:
         report_replay(schemes, replays, targets)

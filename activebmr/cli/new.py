@@ -148,7 +148,9 @@ def model():
         A=[None, rewards()],  # likelihoods: of sights (learned, see pA) and of rewards
         pA=[unsure, None],
         B=[go, stay],  # transitions: of places and of sides
-        C=[None, [0.0, 2.0, -2.0]],  # log preferences for nothing, reward and loss, nats
+        # log preferences for nothing, reward and loss, nats. They count at every observation; with large ones (6 and -6, say)
+        # what is preferred outweighs what looking tells, and agents stop exploring, or enter no arm at all
+        C=[None, [0.0, 2.0, -2.0]],
         D=[[1.0, 0.0, 0.0, 0.0], [0.5, 0.5]],  # trials begin at the centre, with the reward on any side
         labels={
             "factor": ["place", "side"],

@@ -84,8 +84,8 @@ def play(
     agent of --against did in the same world: their beliefs beside your moves, trial by trial, and how many trials each needed
     to be sure.
 
-    The game opens in your browser (needs 'pip install activebmr[play]') at an address that only this machine reaches, and that
-    nobody knows but you; or it is played in this shell with --terminal, which needs nothing more.
+    The game opens in your browser (needs the extra play: pip install -e '.[play]') at an address that only this machine
+    reaches, and that nobody knows but you; or it is played in this shell with --terminal, which needs nothing more.
 
     For a class, --host 0.0.0.0 lets everybody play in a browser of his own: tell them the address that is printed, which ends
     in a code. Who has the code can play; nobody sees more than his own game. What is sent is not encrypted.
@@ -184,9 +184,7 @@ def _own_settings(module: ParadigmModule, given: list[str] | None) -> dict[str, 
 def _need_server() -> None:
     missing = [name for name in ("starlette", "uvicorn") if find_spec(name) is None]
     if missing:
-        raise Problem(
-            f"play in the browser needs {' and '.join(missing)}: pip install activebmr[play] (or play with --terminal)"
-        )
+        raise Problem(f"play in the browser needs {' and '.join(missing)}: pip install -e '.[play]' (or play with --terminal)")
 
 
 # --- in a shell ------------------------------------------------------------------------------------------------------------
@@ -287,17 +285,5 @@ def _report(module: ParadigmModule, setting: Setting, journal: Journal, paradigm
     screen.print(f"recorded: {trials} trial{'s' * (trials > 1)} of {len(people)} participant{'s' * (len(people) > 1)}")
     screen.print(f"recordings: {journal.recording} and {journal.csv}", soft_wrap=True)
     target = journal.folder / "replay.npz"
-    words, note = _how_to_replay(module, setting, journal)
-    screen.print(f"next: activebmr replay {paradigm} {journal.recording}{words} --out {target}{note}", soft_wrap=True)
-
-
-def _how_to_replay(module: ParadigmModule, setting: Setting, journal: Journal) -> tuple[str, str]:
-    """Options with which all schemes are compared on what was played, and what is to be known about that."""
     schemes = "" if "all" in module.SCHEMES else " --scheme all"
-    if setting.paradigm.truth != "random":
-        return schemes, ""
-    truths = sorted({line["true_model"] for line in journal.lines if line["kind"] == "join"})
-    if len(truths) == 1:
-        return f"{schemes} --true-rule {truths[0]}", ""
-    note = "\n(participants had different true rules: kl_to_truth of that replay, and schemes that know the rule, hold for one)"
-    return f"{schemes} --true-rule {truths[0]}", note
+    screen.print(f"next: activebmr replay {paradigm} {journal.recording}{schemes} --out {target}", soft_wrap=True)

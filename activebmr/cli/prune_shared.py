@@ -49,7 +49,7 @@ def need_torch() -> None:
     try:
         import activebmr.pruning  # noqa: F401
     except ImportError as error:
-        raise Problem(f"pruning needs the extra 'pruning' (pip install 'activebmr[pruning]'): {error}") from error
+        raise Problem(f"pruning needs the extra 'pruning' (pip install -e '.[pruning]'): {error}") from error
 
 
 def run_and_report(

@@ -74,16 +74,18 @@ def report_replay(schemes: Sequence[Paradigm], replays: Sequence[dict[str, Any]]
         _print_likelihood(screen, sums[0])
         screen.print(_adoption(schemes[0], replays[0]))
     else:
+        together = sorted(zip(schemes, sums, replays, strict=True), key=lambda one: -one[1]["log_q_pi"])
         rows = [
             (
                 p.scheme,
-                *(f"{s[k]:.3f}" for k in ("log_q_pi", "log_acting", "q_pi", "chance")),
+                *(f"{s[k]:.3f}" for k in ("log_q_pi", "log_chance", "q_pi")),
+                f"{s['log_acting']:.5g}",
                 str(s["impossible"]),
                 _adopters(r),
             )
-            for p, s, r in zip(schemes, sums, replays, strict=True)
+            for p, s, r in together
         ]
-        header = ("scheme", "log likelihood", "acting", "probability", "chance", "impossible", "adopted")
+        header = ("scheme", "log likelihood", "by chance", "probability", "acting", "impossible", "adopted")
         print_table(screen, f"{schemes[0].name}: {sums[0]['lived']}", header, rows)
         for note in _REPLAY_NOTES:
             screen.print(note)
@@ -92,9 +94,10 @@ def report_replay(schemes: Sequence[Paradigm], replays: Sequence[dict[str, Any]]
 
 
 _REPLAY_NOTES = (
-    "log likelihood: of what was done, mean per choice in nats, by the posterior over policies (q_pi); acting: the same by the "
-    "probabilities with which the agents act (alpha)",
-    "probability: by q_pi, mean per choice; chance: share of the policies that do the same",
+    "log likelihood: of what was done, mean per choice in nats, by the posterior over policies (q_pi), the best scheme first; "
+    "by chance: if every policy were as probable as any other; probability: by q_pi, mean per choice",
+    "acting: the log likelihood by the probabilities with which the agents act: those that hardly ever err (a large alpha) "
+    "hold every lapse for all but impossible",
     "impossible: observations that cannot be under the scheme; adopted: participants for whom a rule was adopted",
 )
 

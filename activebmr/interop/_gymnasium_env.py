@@ -10,7 +10,7 @@ import numpy as np
 try:
     import gymnasium
 except ImportError as missing:
-    raise ImportError("activebmr.interop.gymnasium needs gymnasium: pip install activebmr[gym]") from missing
+    raise ImportError("activebmr.interop.gymnasium needs gymnasium: pip install -e '.[gym]'") from missing
 
 from activebmr.simulation.environments import DiscreteSpace
 from activebmr.simulation.paradigm import Paradigm

@@ -54,7 +54,7 @@ class GymnasiumWorld:
         try:
             import gymnasium  # noqa: F401
         except ImportError as error:
-            raise ImportError("GymnasiumWorld needs gymnasium: pip install activebmr[gym]") from error
+            raise ImportError("GymnasiumWorld needs gymnasium: pip install -e '.[gym]'") from error
         if not isinstance(env, str) and not callable(env):
             raise TypeError(f"env must be the id of an environment or a function that makes one; got {env!r}")
         if options and not isinstance(env, str):

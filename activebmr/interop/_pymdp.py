@@ -25,7 +25,7 @@ LEARNABLE = 2.0**50
 """A column with more counts cannot learn."""
 
 _MISSING = (
-    "activebmr.interop.pymdp needs pymdp 1.0: pip install activebmr[pymdp]. (The package is inferactively-pymdp; what is just "
+    "activebmr.interop.pymdp needs pymdp 1.0: pip install -e '.[pymdp]'. (The package is inferactively-pymdp; what is just "
     "called pymdp is another program.)"
 )
 

@@ -59,7 +59,7 @@ def make_app(
         from starlette.responses import JSONResponse, Response
         from starlette.routing import Route
     except ImportError as error:
-        raise ImportError("play in the browser needs starlette and uvicorn: pip install activebmr[play]") from error
+        raise ImportError("play in the browser needs starlette and uvicorn: pip install -e '.[play]'") from error
     files = page_files(scene)
     world = describe(room, scene_data)
     try:
@@ -114,7 +114,7 @@ def serve(app: Guard, socket: Any) -> None:
     try:
         import uvicorn
     except ImportError as error:
-        raise ImportError("play in the browser needs starlette and uvicorn: pip install activebmr[play]") from error
+        raise ImportError("play in the browser needs starlette and uvicorn: pip install -e '.[play]'") from error
     config = uvicorn.Config(
         app,  # type: ignore[arg-type]
         log_level="error",

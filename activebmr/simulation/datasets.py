@@ -23,7 +23,7 @@ def dataset_of(result: Any, trace: bool = False) -> Any:
     try:
         import xarray
     except ImportError as error:
-        raise ImportError("to_xarray needs xarray: pip install activebmr[xarray]") from error
+        raise ImportError("to_xarray needs xarray: pip install -e '.[xarray]'") from error
     if trace and not result.trace:
         raise ValueError("trace must be recorded to be handed out: simulate(..., trace=True); this Result has none")
     data: dict[str, Any] = {}

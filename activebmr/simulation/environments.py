@@ -155,7 +155,7 @@ class GymnasiumProcess:
         try:
             from gymnasium.vector import VectorEnv
         except ImportError as error:
-            raise ImportError("GymnasiumProcess needs gymnasium: pip install activebmr[gym]") from error
+            raise ImportError("GymnasiumProcess needs gymnasium: pip install -e '.[gym]'") from error
         self.env, self.model, self._seed = env, model, seed
         self.n_uniforms = int(chance)
         self._single = not isinstance(env, (list, tuple, VectorEnv))

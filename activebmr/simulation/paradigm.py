@@ -157,9 +157,9 @@ class Paradigm:
         draws = [distinct[stream(seed, int(k), 1).integers(len(distinct))] for k in agents]
         return np.array(draws, dtype=np.intp)
 
-    def world(self, seed: int, agents: Ints) -> Any:
-        """The world that agents of these numbers live in."""
-        truths = self.truths(seed, agents)
+    def world(self, seed: int, agents: Ints, truths: Ints | None = None) -> Any:
+        """The world that agents of these numbers live in; ``truths``: their true hypotheses, by default those of `truths`."""
+        truths = self.truths(seed, agents) if truths is None else truths
         if self.worlds is not None:
             return self.worlds(seed, agents, truths)
         if self.hypotheses is not None and self.hypotheses.models:

@@ -349,7 +349,7 @@ class Result:
         try:
             import pandas
         except ImportError as error:
-            raise ImportError("to_dataframe needs pandas: pip install activebmr[xarray]") from error
+            raise ImportError("to_dataframe needs pandas: pip install -e '.[xarray]'") from error
         return pandas.DataFrame(columns_of(self, measures, trace))
 
     def to_xarray(self, trace: bool = False) -> Any:
