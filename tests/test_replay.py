@@ -577,6 +577,14 @@ def test_controls_after_the_last_time_do_not_matter():
 def test_one_truth_is_needed_to_compare_with():
     told = replay(rooms(truth="random"), GOOD, GOOD, GOOD)  # what was true is not known
     assert np.isnan(told["kl_to_truth"]).all() and np.isfinite(told["free_energy"]).any()
+    of = lambda k: replay(rooms(truth=k), GOOD, GOOD, GOOD)["kl_to_truth"]  # noqa: E731
+    for k in (0, 1):
+        assert np.array_equal(replay(rooms(truth="random"), GOOD, GOOD, GOOD, true_model=k)["kl_to_truth"], of(k))
+    two = [np.stack([GOOD, GOOD])] * 3
+    both = replay(rooms(truth="random"), *two, true_model=[1, -1])["kl_to_truth"]
+    assert np.array_equal(both[0], of(1)) and np.isnan(both[1]).all()
+    with pytest.raises(ValueError, match="true_model must be hypotheses in -1..1, one or 2 .*got 5"):
+        replay(rooms(truth="random"), *two, true_model=5)
 
 
 def test_recordings_on_disk(tmp_path):
