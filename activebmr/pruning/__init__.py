@@ -20,7 +20,7 @@ from activebmr.pruning.experiments.measuring import (
 )
 from activebmr.pruning.experiments.metrics import calibration, classification_metrics, regression_metrics
 from activebmr.pruning.networks.for_structures import network_named
-from activebmr.pruning.structures.attach import NoisyModule, attach_noise
+from activebmr.pruning.structures.attach import attach_noise
 from activebmr.pruning.structures.compaction import compact, structure_of
 from activebmr.pruning.structures.criteria import (
     BMRS_N,
@@ -37,6 +37,7 @@ from activebmr.pruning.structures.criteria import (
     log_evidence_ratio,
 )
 from activebmr.pruning.structures.noise import TruncatedLogNormal
+from activebmr.pruning.structures.noisy import NoisyModule
 from activebmr.pruning.structures.saving import load_compact, save_compact
 from activebmr.pruning.structures.schedules import Step, compression, prune, prune_ranked, prune_share
 from activebmr.pruning.structures.training import FitResult, Training, accuracy, fit

@@ -24,9 +24,10 @@ from activebmr.pruning.experiments.keeping import keep_json, kept_json
 from activebmr.pruning.experiments.measuring import compare
 from activebmr.pruning.experiments.runs import Tell, epoch_seconds, run_all, saying
 from activebmr.pruning.networks.for_structures import network_named
-from activebmr.pruning.structures.attach import NoisyModule, attach_noise
+from activebmr.pruning.structures.attach import attach_noise
 from activebmr.pruning.structures.compaction import compact
 from activebmr.pruning.structures.criteria import Criterion, criterion_named
+from activebmr.pruning.structures.noisy import NoisyModule
 from activebmr.pruning.structures.schedules import compression, prune, prune_ranked, prune_share
 from activebmr.pruning.structures.training import Training, accuracy, fit
 

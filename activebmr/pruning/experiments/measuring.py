@@ -13,8 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from activebmr.pruning.data.batches import call
 from activebmr.pruning.data.modes import evaluating
-from activebmr.pruning.structures.attach import NoisyModule
 from activebmr.pruning.structures.compaction import structure_of
+from activebmr.pruning.structures.noisy import NoisyModule
 from activebmr.pruning.units.inputs import Inputs, check_inputs
 
 __all__ = ["CompactionReport", "Comparison", "Measurement", "compaction_report", "compare", "measure"]

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from activebmr.pruning.structures.attach import NoisyModule
 from activebmr.pruning.structures.cutting import Structure, structure_of
+from activebmr.pruning.structures.noisy import NoisyModule
 from activebmr.pruning.structures.trial import agree, cut_down, doubled_copy, fold, outputs_of, probes_of
 from activebmr.pruning.units.inputs import Inputs, check_inputs
 from activebmr.pruning.units.plan import Plan

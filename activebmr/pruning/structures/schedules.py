@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 from activebmr.pruning.data.batches import call, device_of
-from activebmr.pruning.structures.attach import NoisyModule
 from activebmr.pruning.structures.compaction import compact
 from activebmr.pruning.structures.criteria import Criterion, checked_criterion, criterion_for
+from activebmr.pruning.structures.noisy import NoisyModule
 
 __all__ = ["COSTS", "Step", "compression", "prune", "prune_ranked", "prune_share"]
 

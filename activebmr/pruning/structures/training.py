@@ -24,8 +24,8 @@ from activebmr.pruning.data.batches import Batches, Data, call, device_of, lengt
 from activebmr.pruning.data.checkpoints import load_checkpoint, save_checkpoint
 from activebmr.pruning.data.losses import Loss, Objective, accuracy, batches_without_number, share_right
 from activebmr.pruning.data.modes import evaluating
-from activebmr.pruning.structures.attach import NoisyModule
 from activebmr.pruning.structures.criteria import Criterion, checked_criterion
+from activebmr.pruning.structures.noisy import NoisyModule
 from activebmr.pruning.structures.schedules import Step, prune
 
 __all__ = ["FitResult", "Training", "accuracy", "fit"]
