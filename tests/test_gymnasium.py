@@ -156,5 +156,5 @@ def test_spaces_may_start_anywhere():
 def test_without_gymnasium_the_error_says_what_to_install(monkeypatch):
     for name in ("gymnasium", "gymnasium.vector"):
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(ImportError, match=r"GymnasiumProcess needs gymnasium: pip install activebmr\[gym\]"):
+    with pytest.raises(ImportError, match=r"GymnasiumProcess needs gymnasium: pip install -e '\.\[gym\]'"):
         GymnasiumProcess(Rooms(), walker())

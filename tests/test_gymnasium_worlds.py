@@ -185,7 +185,7 @@ def test_environments_are_closed_when_a_batch_is_over():
 
     model = corridor()
     simulate(GymnasiumWorld(make, model).paradigm(walker(model), 5), 3, 2)
-    assert len(made) == 4 and all(env.closed == 1 for env in made)  # one to look at the spaces, and one per agent
+    assert len(made) == 5 and all(env.closed == 1 for env in made)  # two to look at the spaces, and one per agent
 
 
 def test_an_id_and_its_options_reach_gymnasium():
@@ -278,7 +278,7 @@ def test_truths_last_until_the_environment_is_seeded():
     assert env.reset(options={"truth": 7})[1]["truth"] == 7 == env.reset()[1]["truth"]
     with pytest.raises(ValueError, match="truth must be 'random'"):
         env.reset(options={"truth": 81})
-    with pytest.raises(ValueError, match=r"options must hold 'truth' alone; got \['rule'\]"):
+    with pytest.raises(ValueError, match=r"options must hold 'truth' or 'keep_truth' alone; got \['rule'\]"):
         env.reset(options={"rule": 1})
 
 

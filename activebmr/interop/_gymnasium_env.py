@@ -12,6 +12,7 @@ try:
 except ImportError as missing:
     raise ImportError("activebmr.interop.gymnasium needs gymnasium: pip install -e '.[gym]'") from missing
 
+from activebmr import checks
 from activebmr.simulation.environments import DiscreteSpace
 from activebmr.simulation.paradigm import Paradigm
 from activebmr.simulation.registry import build_paradigm, load_paradigm, paradigm_names
@@ -26,12 +27,19 @@ class ParadigmEnv(gymnasium.Env):  # type: ignore[misc]
 
     Observations are ``MultiDiscrete``, one outcome per modality; actions one control per controlled factor, ``MultiDiscrete``,
     or ``Discrete`` if there is one. All count from 0. The reward of a step is what the outcomes that it led to are worth by the
-    paradigm's score (0 if it has none). An episode terminates with the last observation of the trial. What the agents of some
+    paradigm's score (0 if it has none), and what its world itself gives, if it gives rewards; what the first observation of a
+    trial is worth is no step's reward. An outcome that such a world leaves out is -1 and worth nothing. What the agents of some
     schemes are told before a trial is no part of the world.
 
+    An episode terminates with the last observation of the trial. Worlds whose trials may end before their time
+    (`GymnasiumWorld`) say themselves when it terminates or is cut off; if they have not ended by the last observation of the
+    trial, it is cut off there (truncated).
+
     Which hypothesis is true stays the same from episode to episode, as it does for an agent of a simulation, until the
-    environment is seeded: ``reset(seed=...)`` begins a new life, whose truth (if the paradigm's is random) and trials depend on
-    the seed alone. ``reset(options={"truth": 3})``, an index or a name, sets it.
+    environment is seeded: ``reset(seed=...)`` begins a new life, and draws the truth (if the paradigm's is random), the world
+    and all trials anew, from the seed alone. ``reset(seed=..., options={"keep_truth": True})`` seeds the trials alone: truth
+    and world stay those of the first episode. `GymnasiumWorld`, which seeds every trial, asks for that by itself, so that each
+    of its agents lives with one truth. ``reset(options={"truth": 3})``, an index or a name, sets the truth of a new life.
 
     Args:
         paradigm: a `Paradigm`, the name of an installed one, or the path of a file that holds one.
@@ -55,7 +63,8 @@ class ParadigmEnv(gymnasium.Env):  # type: ignore[misc]
         >>> observation, reward, terminated, truncated, info = env.step([0, 3])  # look at the left ball
     """
 
-    metadata = {"render_modes": ["ansi"], "render_fps": 4}
+    # metadata, since wrappers and vectors of environments pass it on: that `reset` knows the option keep_truth
+    metadata = {"render_modes": ["ansi"], "render_fps": 4, "keeps_truth": True}
 
     def __init__(
         self,
@@ -101,18 +110,24 @@ class ParadigmEnv(gymnasium.Env):  # type: ignore[misc]
         """Begin a trial: the first observation, and the trial (from 0), time, states and truth as ``info``.
 
         Args:
-            seed: begins a new life, with a truth and random numbers of its own.
-            options: ``{"truth": index or name}`` sets the true hypothesis, for this life.
+            seed: begins a new life: its truth (if the paradigm's is random), its world and all its trials are drawn anew, and
+                depend on the seed alone. Without it the life goes on with its next trial.
+            options: ``{"truth": index or name}`` begins a new life in which this hypothesis is true; ``{"keep_truth": True}``
+                goes on with the same truth and world although there is a seed, which then seeds this trial and those after it
+                (at the first reset there is nothing to keep, and the seed begins the life).
 
         Raises:
             ValueError: if there is no such hypothesis, or an option of another name.
+            TypeError: if ``keep_truth`` is neither True nor False.
         """
-        super().reset(seed=seed)
-        unknown = set(options or {}) - {"truth"}
+        given = dict(options or {})
+        unknown = set(given) - {"truth", "keep_truth"}
         if unknown:
-            raise ValueError(f"options must hold 'truth' alone; got {sorted(unknown)}")
-        if seed is not None or self._process is None or (options or {}).get("truth") is not None:
-            self._begin_life((options or {}).get("truth"))
+            raise ValueError(f"options must hold 'truth' or 'keep_truth' alone; got {sorted(unknown, key=str)}")
+        keep, truth = checks.flag(given.get("keep_truth", False), "options['keep_truth']"), given.get("truth")
+        super().reset(seed=seed)
+        if self._process is None or truth is not None or (seed is not None and not keep):
+            self._begin_life(truth)
         else:
             self._trial += 1
         self._time = 0
@@ -127,11 +142,12 @@ class ParadigmEnv(gymnasium.Env):  # type: ignore[misc]
                 raise ValueError(f"options must not hold 'truth' for {built.name}: it has no hypotheses; got {truth!r}")
             built = replace(built, truth=truth, candidates=None)
         truths = built.truths(life, nobody)
+        self._close_world()
         self._process, self._trial = built.world(life, nobody), 0
         self.truth = None if truths is None else int(truths[0])
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """Do something: observation, reward, whether the trial is over, False (it is never cut off), info as for `reset`.
+        """Do something: observation, reward, whether the episode terminates, whether it is cut off, info as for `reset`.
 
         Raises:
             ValueError: if the action is not one of the action space.
@@ -145,11 +161,32 @@ class ParadigmEnv(gymnasium.Env):  # type: ignore[misc]
         states, outcomes = self._process.step(controls, self._chance())
         self._time += 1
         observation, info = self._observed(states, outcomes)
-        worth = sum(float(values[observation[m]]) for m, values in self.paradigm.score.items())
-        over = self._time >= self.paradigm.trial_length - 1
-        if over:
+        # -1 is an outcome that was not seen: no worth is read for it
+        worth = sum(float(values[observation[m]]) for m, values in self.paradigm.score.items() if observation[m] >= 0)
+        if hasattr(self._process, "rewards"):
+            worth += float(self._process.rewards[0])
+        terminated, truncated = self._ends()
+        if terminated or truncated:
             self._time = None
-        return observation, float(worth), over, False, info
+        return observation, float(worth), terminated, truncated, info
+
+    def _ends(self) -> tuple[bool, bool]:
+        """Whether the episode terminates, and whether it is cut off, with what was seen last."""
+        last = self._time is not None and self._time >= self.paradigm.trial_length - 1
+        if not hasattr(self._process, "over"):
+            return last, False
+        over = bool(self._process.over[0])
+        cut = over and bool(getattr(self._process, "truncated", [False])[0])
+        return over and not cut, cut or (last and not over)
+
+    def close(self) -> None:
+        """Close the environments that the world is made of, if it is; the next `reset` begins a new life."""
+        self._close_world()
+        self._process, self._time = None, None
+
+    def _close_world(self) -> None:
+        if hasattr(self._process, "close"):
+            self._process.close()
 
     def _chance(self) -> np.ndarray:
         return self.np_random.random((1, self._process.n_uniforms))
@@ -165,8 +202,8 @@ class ParadigmEnv(gymnasium.Env):  # type: ignore[misc]
         """What was seen last, in words; None without a ``render_mode``."""
         if self.render_mode is None:
             return None
-        outcomes = self.labels["outcomes"]
-        words = [f"{m}: {outcomes[m][o]}" for m, o in zip(self.labels["modality"], self._seen, strict=False)]
+        outcomes, seen = self.labels["outcomes"], zip(self.labels["modality"], self._seen, strict=False)
+        words = [f"{m}: {outcomes[m][o] if o >= 0 else 'not seen'}" for m, o in seen]
         return ", ".join(words) if words else "nothing yet"
 
 

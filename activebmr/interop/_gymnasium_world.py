@@ -9,7 +9,7 @@ from activebmr import checks
 from activebmr.agent.agent import Agent
 from activebmr.arrays import Ints
 from activebmr.model.pomdp import POMDP
-from activebmr.simulation.environments import DiscreteSpace, GymnasiumProcess
+from activebmr.simulation.environments import DiscreteSpace, GymnasiumProcess, members
 from activebmr.simulation.paradigm import Paradigm
 
 __all__ = ["GymnasiumWorld"]
@@ -21,13 +21,14 @@ class GymnasiumWorld:
     Spaces are ``Discrete``, ``MultiDiscrete``, or a ``Tuple`` or ``Dict`` of these; their parts, in order, are the model's
     modalities and its controlled factors. Trials are episodes: each one is seeded by the random numbers of its agent and trial,
     and may end before its time. From then on nothing is seen and nothing is learned. Rewards count as the score: positive ones
-    as wins, negative ones as losses.
+    as wins, negative ones as losses. In environments of paradigms (`ParadigmEnv`) the seed of a trial draws no truth: each
+    agent lives with the truth that its first trial drew.
 
     Agents that learn transitions or habits, smooth, sleep or compare hypotheses live one by one, as trials of a batch may end
     at different times; others live in batches.
 
     Args:
-        env: an id (``"FrozenLake-v1"``), or a function without arguments that makes an environment.
+        env: an id (``"FrozenLake-v1"``), or a function without arguments that makes an environment, a new one at each call.
         model: the agents' model, whose sizes must be those of the environment's spaces; its tables are what the agents assume,
             not what the environment does.
         vector: make one vector of environments for a batch (``gymnasium.make_vec``, or ``env`` as a function of the number of
@@ -35,8 +36,9 @@ class GymnasiumWorld:
         **options: of ``gymnasium.make``, for an id.
 
     Raises:
-        ImportError: if gymnasium is not installed (``pip install activebmr[gym]``).
-        TypeError, ValueError: if there is no such environment, or its spaces do not fit the model.
+        ImportError: if gymnasium is not installed (``pip install -e '.[gym]'``).
+        TypeError, ValueError: if there is no such environment, its spaces do not fit the model, or the function gives the same
+            environment again.
 
     Example:
         >>> import numpy as np
@@ -62,7 +64,10 @@ class GymnasiumWorld:
         if not isinstance(model, POMDP):
             raise TypeError(f"model must be a POMDP; got {model!r}")
         self.env, self.model, self.vector, self.options = env, model, checks.flag(vector, "vector"), options
-        self._process(1).close()  # whether all of it fits together is found out now
+        first = self._process(1)  # whether all of it fits together is found out now
+        if not isinstance(env, str):
+            self._check_new(first)
+        first.close()
 
     @property
     def name(self) -> str:
@@ -74,6 +79,15 @@ class GymnasiumWorld:
     def __call__(self, seed: int, agents: Ints, truths: Ints | None = None) -> GymnasiumProcess:
         """The environments of some agents, as `Paradigm.worlds` has it."""
         return self._process(len(agents))
+
+    def _check_new(self, first: GymnasiumProcess) -> None:
+        """Agents that shared an environment would step each other's world, and a closed one would go on to the next batch."""
+        second = self._process(1)
+        old = {id(env) for env in [first.env, *members(first.env)]}
+        for env in [second.env, *members(second.env)]:
+            if id(env) in old:
+                raise ValueError(f"env must be a function that makes a new environment at each call; got one twice: {env!r}")
+        second.close()
 
     def _process(self, n: int) -> GymnasiumProcess:
         import gymnasium

@@ -14,7 +14,7 @@ import numpy as np
 from activebmr.arrays import Floats, Ints
 from activebmr.model.pomdp import POMDP
 
-__all__ = ["DiscreteSpace", "GymnasiumProcess"]
+__all__ = ["DiscreteSpace", "GymnasiumProcess", "members"]
 
 
 class DiscreteSpace:
@@ -134,10 +134,16 @@ class GymnasiumProcess:
         reward: what the episode has brought so far: a number for one environment, else ``(n_agents,)``.
         ended: whether the episode has ended: a bool for one environment, else ``(n_agents,)``.
         over, rewards: for any number of agents ``(n_agents,)``: whose episode has ended, and what the last step brought.
+        truncated: ``(n_agents,)``: whose episode has ended because it was cut off, not because it terminated.
+
+    Environments whose ``metadata`` say ``keeps_truth`` (`activebmr.interop.gymnasium.ParadigmEnv`) draw which hypothesis is
+    true when they are seeded. With ``chance``, which seeds every trial, they are asked to keep the truth of their first trial:
+    an agent lives with one truth.
 
     Raises:
-        ImportError: if gymnasium is not installed (``pip install activebmr[gym]``).
-        ValueError: if a space is not discrete or does not match the model, or a vector of environments cannot be used.
+        ImportError: if gymnasium is not installed (``pip install -e '.[gym]'``).
+        ValueError: if a space is not discrete or does not match the model, an environment stands for two agents, or a vector
+            of environments cannot be used.
 
     Example:
         >>> import gymnasium, numpy as np
@@ -163,6 +169,7 @@ class GymnasiumProcess:
         self._envs = [] if self._vector is not None else list(env) if isinstance(env, (list, tuple)) else [env]
         if self._vector is None and not self._envs:
             raise ValueError("env must be an environment or a list of them; got an empty list")
+        _check_distinct(members(env))
         if self._vector is not None:
             _check_autoreset(self._vector)
             spaces = [(env.single_observation_space, env.single_action_space)]
@@ -184,6 +191,9 @@ class GymnasiumProcess:
         self._seen, self._moved = seen, moved
         self.n_agents = int(env.num_envs) if self._vector is not None else len(self._envs)
         self.over, self.rewards = np.zeros(self.n_agents, dtype=bool), np.zeros(self.n_agents)
+        self.truncated = np.zeros(self.n_agents, dtype=bool)
+        keeps = [_keeps_truth(e) for e in ([self._vector] if self._vector is not None else self._envs)]
+        self._options: list[dict[str, Any] | None] = [{"keep_truth": True} if chance and k else None for k in keeps]
         self._total = np.zeros(self.n_agents)
 
     @property
@@ -213,11 +223,13 @@ class GymnasiumProcess:
         elif self._seed is not None:
             seeds = [self._seed + k for k in range(self.n_agents)]
         self._seed = None
-        self.over[:], self.rewards[:], self._total[:] = False, 0.0, 0.0
+        self.over[:], self.truncated[:], self.rewards[:], self._total[:] = False, False, 0.0, 0.0
         if self._vector is not None:
-            observations = self._split(self._vector.reset(seed=None if seeds[0] is None else seeds)[0])
+            first = self._vector.reset(seed=None if seeds[0] is None else seeds, **_given(self._options[0]))[0]
+            observations = self._split(first)
         else:
-            observations = [e.reset(seed=s)[0] for e, s in zip(self._envs, seeds, strict=True)]
+            beginnings = zip(self._envs, seeds, self._options, strict=True)
+            observations = [e.reset(seed=s, **_given(options))[0] for e, s, options in beginnings]
         return self._unknown(), np.stack([self._seen.read(o) for o in observations])
 
     def step(self, controls: Ints, uniforms: Floats) -> tuple[Ints, Ints]:
@@ -232,12 +244,14 @@ class GymnasiumProcess:
                 if not self.over[k]:
                     out[k] = self._seen.read(observation)
             self.rewards[live] = np.asarray(reward, dtype=float)[live]
-            self.over = self.over | np.asarray(terminated, dtype=bool) | np.asarray(truncated, dtype=bool)
+            done, cut = np.asarray(terminated, dtype=bool), np.asarray(truncated, dtype=bool)
+            self.truncated = self.truncated | (cut & ~done & ~self.over)
+            self.over = self.over | done | cut
         elif self._vector is None:
             for k in live:
                 observation, reward, terminated, truncated, _ = self._envs[k].step(self._moved.write(rows[k]))
                 out[k], self.rewards[k] = self._seen.read(observation), float(reward)
-                self.over[k] = bool(terminated or truncated)
+                self.over[k], self.truncated[k] = bool(terminated or truncated), bool(truncated and not terminated)
         self._total += self.rewards
         return self._unknown(), out
 
@@ -259,6 +273,31 @@ class GymnasiumProcess:
 
     def _unknown(self) -> Ints:
         return np.full((self.n_agents, self.model.num_factors), -1)
+
+
+def members(env: Any) -> list[Any]:
+    """The environments, without their wrappers, of one, a list or a vector; of a vector that hides its own, the vector."""
+    held = env if isinstance(env, (list, tuple)) else getattr(env, "envs", None) if hasattr(env, "num_envs") else None
+    return [getattr(e, "unwrapped", e) for e in (held if isinstance(held, (list, tuple)) else [env])]
+
+
+def _check_distinct(envs: list[Any]) -> None:
+    """An environment that stood for two agents would mix their lives up: a step of one would move the other."""
+    seen: dict[int, int] = {}
+    for k, env in enumerate(envs):
+        if id(env) in seen:
+            raise ValueError(f"env must hold one environment for each agent; number {k} is number {seen[id(env)]}: {env!r}")
+        seen[id(env)] = k
+
+
+def _keeps_truth(env: Any) -> bool:
+    metadata = getattr(env, "metadata", None)
+    return isinstance(metadata, Mapping) and metadata.get("keeps_truth") is True
+
+
+def _given(options: dict[str, Any] | None) -> dict[str, Any]:
+    """Options as an argument of reset; other environments need not know of any."""
+    return {} if options is None else {"options": dict(options)}
 
 
 def _check_autoreset(vector: Any) -> None:
