@@ -117,12 +117,12 @@ class Brief:
 
     def reset(self, uniforms, given=None):
         self.time, self.over = 0, np.array([False])
-        return np.array([[-1]]), np.array([[0]])
+        return np.array([[-1, -1]]), np.array([[0, 0]])
 
     def step(self, controls, uniforms):
         self.time += 1
         self.over = np.array([self.time == 2])
-        return np.array([[-1]]), np.array([[1]])
+        return np.array([[-1, -1]]), np.array([[1, 1]])
 
     def close(self):
         self.closed = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import warnings
 from contextlib import suppress
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from activebmr.cli.asking import in_range
 from activebmr.cli.problems import Problem, make_folder
 from activebmr.cli.report import console, print_table
 from activebmr.simulation.registry import ParadigmModule, load_paradigm, options_of, trials_of, unknown
@@ -25,6 +27,7 @@ __all__ = ["EPILOG", "play"]
 EPILOG = (
     "\b\nExamples:\n  activebmr play three-ball --against paper --ask 2\n  activebmr play three-ball --host 0.0.0.0 --trials 12"
 )
+_FEW = 5  # damaged lines that are told one by one
 USUAL_TRIALS = 16  # at most, if nothing else is said: people tire
 
 
@@ -115,10 +118,12 @@ def play(
     except (OSError, ValueError) as error:
         raise Problem(error) from error
     if terminal:
-        _in_terminal(setting, journal, name)
+        left = _in_terminal(setting, journal, name)
     else:
-        _in_browser(module, setting, journal, host, port, participants, no_browser)
-    _report(module, setting, journal, paradigm)
+        left = _in_browser(module, setting, journal, host, port, participants, no_browser)
+    _report(module, setting, journal, paradigm, settings or [], left)
+    if left:
+        raise Problem(f"{left} trials or answers could not be saved in {folder}", 1)
 
 
 def _setting(
@@ -133,7 +138,7 @@ def _setting(
     settings: list[str] | None,
 ) -> tuple[ParadigmModule, Setting]:
     """The paradigm's module, and the game that the options describe."""
-    from activebmr.play.setting import Setting
+    from activebmr.play.setting import MAX_SEED, MOST_TRIALS, Setting
 
     try:
         module = load_paradigm(paradigm)
@@ -145,15 +150,16 @@ def _setting(
             raise Problem(unknown(f"scheme of {module.NAME}", scheme, list(module.SCHEMES)))
     more = _own_settings(module, settings)
     n_trials = min(trials_of(module), USUAL_TRIALS) if trials is None else trials
-    for option, value, least in (("--trials", n_trials, 1), ("--ask", ask, 0), ("--seed", seed, 0)):
-        if value < least:
-            raise Problem(f"{option} must be {least} or more; got {value}")
+    in_range("--trials", n_trials, 1, MOST_TRIALS)
+    in_range("--ask", ask, 0)
+    in_range("--seed", seed, 0, MAX_SEED)
     try:
         made = [module.paradigm(s, _rule(true_rule), **more) for s in schemes]
         if true_rule is not None and made[1].hypotheses is None:
             raise Problem(f"--true-rule must not be given for {module.NAME}: it has no rules")
         sentences = {str(k): str(v) for k, v in module.SCHEMES.items()}
-        return module, Setting(*made, n_trials, seed, ask, module.DESCRIPTION, sentences, same_world)
+        options = {name: str(values[0]) for name, values in options_of(module).items()} | more
+        return module, Setting(*made, n_trials, seed, ask, module.DESCRIPTION, sentences, same_world, options)
     except (TypeError, ValueError) as error:
         raise Problem(error) from error
 
@@ -188,15 +194,23 @@ def _need_server() -> None:
 
 
 # --- in a shell ------------------------------------------------------------------------------------------------------------
-def _in_terminal(setting: Setting, journal: Journal, name: str) -> None:
+def _in_terminal(setting: Setting, journal: Journal, name: str) -> int:
+    """Let somebody play; how much of what was played could not be saved."""
     from activebmr.play.terminal import comparison, play_in_terminal
 
-    game = None
-    with suppress(KeyboardInterrupt):  # as "q": what was played is kept
-        game = play_in_terminal(setting, journal, name)
+    game, unsaved = None, []
+    try:
+        with suppress(KeyboardInterrupt):  # as "q": what was played is kept
+            game = play_in_terminal(setting, journal, name, unsaved=unsaved)
+    except OSError as error:
+        raise Problem(f"nobody can be entered in {journal.path}: {error}", 1) from error
+    if unsaved:
+        with suppress(OSError):
+            journal.add(unsaved)
+            unsaved.clear()
     print()
     if game is None or not game.finished:
-        return
+        return len(unsaved)
     print("The observer and the agent think about your game ...", file=sys.stderr)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -205,12 +219,14 @@ def _in_terminal(setting: Setting, journal: Journal, name: str) -> None:
     print_table(screen, "your game, and what others made of it (log odds of the best hypothesis, nats)", header, rows)
     for note in notes:
         screen.print(note)
+    return len(unsaved)
 
 
 # --- in the browser --------------------------------------------------------------------------------------------------------
 def _in_browser(
     module: ParadigmModule, setting: Setting, journal: Journal, host: str | None, port: int | None, most: int, no_browser: bool
-) -> None:
+) -> int:
+    """Let people play until Ctrl-C; how much of what they played could not be saved."""
     from activebmr.page.contents import scene_of
     from activebmr.play.places import code, listen
     from activebmr.play.room import Room
@@ -260,9 +276,7 @@ def _in_browser(
         webbrowser.open(f"{own}class#{room.teacher}" if place.shared else own)
     with suppress(KeyboardInterrupt):
         serve(app, place.socket)
-    left = room.save_rest()
-    if left:
-        raise Problem(f"{left} trials could not be saved in {journal.folder}", 1)
+    return room.save_rest()
 
 
 def _has_screen() -> bool:
@@ -272,18 +286,35 @@ def _has_screen() -> bool:
     return sys.platform in ("win32", "darwin") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
-def _report(module: ParadigmModule, setting: Setting, journal: Journal, paradigm: str) -> None:
-    """Where everything is, and what can be done with it."""
+def _report(module: ParadigmModule, setting: Setting, journal: Journal, paradigm: str, settings: list[str], left: int) -> None:
+    """Where everything is, and what can be done with it; ``left``: how much could not be saved."""
     screen = console()
-    if journal.unreadable:
-        screen.print(f"{journal.unreadable} lines of {journal.path} cannot be read (cut off in writing) and are left out")
-    if not journal.recording.is_file():
+    for line, why in list(journal.damaged.items())[:_FEW]:
+        print(f"warning: {journal.path}, line {line}, is left out: {why}", file=sys.stderr)
+    if journal.unreadable > _FEW:
+        print(f"warning: and so are {journal.unreadable - _FEW} more of its lines", file=sys.stderr)
+    problem = journal.finish()
+    played = {(line["participant"], line["trial"]) for line in journal.lines if line["kind"] == "trial"}
+    if problem is not None:
+        print(f"warning: {problem}", file=sys.stderr)
+    if not played:
+        if left:  # which is told last
+            return
         screen.print("no trial was played to its end: nothing was recorded")
         return
-    trials = sum(line["kind"] == "trial" for line in journal.lines)
-    people = {line["participant"] for line in journal.lines if line["kind"] == "trial"}
+    trials, people = len(played), {who for who, _ in played}
     screen.print(f"recorded: {trials} trial{'s' * (trials > 1)} of {len(people)} participant{'s' * (len(people) > 1)}")
+    if problem is not None:
+        return
     screen.print(f"recordings: {journal.recording} and {journal.csv}", soft_wrap=True)
     target = journal.folder / "replay.npz"
     schemes = "" if "all" in module.SCHEMES else " --scheme all"
-    screen.print(f"next: activebmr replay {paradigm} {journal.recording}{schemes} --out {target}", soft_wrap=True)
+    # the true rules are in the recording, the paradigm's own options are not
+    own = "".join(f" --set {_word(text)}" for text in settings)
+    words = f"{_word(paradigm)} {_word(journal.recording)}{schemes}{own} --out {_word(target)}"
+    screen.print(f"next: activebmr replay {words}", soft_wrap=True, markup=False, highlight=False)
+
+
+def _word(text: object) -> str:
+    """Something as one word of a command."""
+    return str(text) if os.name == "nt" else shlex.quote(str(text))

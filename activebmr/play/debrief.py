@@ -78,10 +78,20 @@ def debrief(game: Game) -> dict[str, Any]:
         warnings.simplefilter("ignore")  # an observation that a scheme holds impossible shows in its beliefs
         if game.finished:
             seen = _replayed(_with_truth(setting.observer, truth), game)
-            out["observer"] = _told(setting, setting.observer, seen, truth)
-        _, trace = run_batch(setting.paradigm, np.array([game.agent]), setting.n_trials, setting.seed, trace=True)
-    out["agent"] = _told(setting, setting.paradigm, {name: array[0] for name, array in trace.items()}, truth)
+            brought = {name: out["you"][name] for name in ("wins", "losses", "score")}  # it saw what you saw
+            out["observer"] = _told(setting, setting.observer, seen, truth, brought)
+        trials = setting.n_trials + _learns_asleep(setting.paradigm)
+        _, trace = run_batch(setting.paradigm, np.array([game.agent]), trials, setting.seed, trace=True)
+    arrays = {name: array[0] for name, array in trace.items()}
+    out["agent"] = _told(setting, setting.paradigm, arrays, truth, _brought(setting, game.agent, arrays))
     return out
+
+
+def _learns_asleep(paradigm: Paradigm) -> bool:
+    """Whether the agents compare hypotheses between trials alone. What they found after the last one shows at the start of one
+    trial more, which they live to see, and of which nothing else is told.
+    """
+    return paradigm.agent.hypotheses is None and paradigm.hypotheses is not None
 
 
 def _with_truth(paradigm: Paradigm, truth: int | None) -> Paradigm:
@@ -90,32 +100,56 @@ def _with_truth(paradigm: Paradigm, truth: int | None) -> Paradigm:
 
 
 def _replayed(paradigm: Paradigm, game: Game) -> dict[str, NDArray[Any]]:
+    recorded = game.recorded()
+    if _learns_asleep(paradigm):  # a last start, at which nothing is done
+        starts = {
+            name: -np.ones_like(a[-1][:, :1]) if name == "controls" else a[-1][:, :1] for name, a in recorded.items() if a
+        }
+        recorded = {name: a and [*a, starts[name]] for name, a in recorded.items()}
     try:
-        return replay(paradigm, **game.recorded())
+        return replay(paradigm, **recorded)
     except ValueError:  # schemes whose beliefs rest on the policies that they drop cannot evaluate every one
-        return replay(paradigm, **game.recorded(), every_policy=False)
+        return replay(paradigm, **recorded, every_policy=False)
+
+
+def _brought(setting: Setting, agent: int, arrays: dict[str, NDArray[Any]]) -> dict[str, list[Any]]:
+    """Wins, losses and score of the agent's trials. Rewards are in no trace: what it did is done once more in its world."""
+    game = Game(replace(setting, ask=0), agent)
+    for i in range(setting.n_trials):
+        game.begin()
+        over = False
+        for t in range(setting.paradigm.trial_length - 1):
+            over = over or game.move(i, t, arrays["controls"][i, t])
+    return _sums(game)
+
+
+def _sums(game: Game) -> dict[str, list[Any]]:
+    each = [game.worth(trial) for trial in game.finished]
+    return {name: [worth[k] for worth in each] for k, name in enumerate(("wins", "losses", "score"))}
 
 
 def _you(game: Game, truth: int | None) -> dict[str, Any]:
-    each = [[game.setting.worth(o) for o in trial.outcomes] for trial in game.finished]
     classes, sure = game.setting.classes, None
     for trial, hypothesis in sorted(game.beliefs.items()):
         right = hypothesis >= 0 and truth is not None and classes[hypothesis] == classes[truth]
         sure = (sure or trial + 1) if right else None
     return {
-        "wins": [sum(w for w, _, _ in t) for t in each],
-        "losses": [sum(x for _, x, _ in t) for t in each],
-        "score": [float(sum(s for _, _, s in t)) for t in each],
+        **_sums(game),
         "beliefs": {str(trial + 1): h for trial, h in sorted(game.beliefs.items())},
         "sure": sure,
     }
 
 
-def _told(setting: Setting, paradigm: Paradigm, arrays: dict[str, NDArray[Any]], truth: int | None) -> dict[str, Any]:
-    """What a scheme's agent thought, did and needed; arrays have axes (trial, time, ...)."""
-    outcomes = arrays["outcomes"]
+def _told(
+    setting: Setting,
+    paradigm: Paradigm,
+    arrays: dict[str, NDArray[Any]],
+    truth: int | None,
+    brought: dict[str, list[Any]],
+) -> dict[str, Any]:
+    """What a scheme's agent thought, did and needed; arrays have axes (trial, time, ...), and perhaps a last start."""
+    outcomes = arrays["outcomes"][: len(brought["score"])]
     lengths = (outcomes >= 0).any(axis=2).sum(axis=1)
-    worth = [[setting.worth(o) for o in trial[:n]] for trial, n in zip(outcomes, lengths, strict=True)]
     odds, window, own = _odds(setting, paradigm, arrays, lengths)
     sure = [] if odds is None else np.flatnonzero(odds > window)
     held = int(_at_end(arrays, int(sure[0]), int(lengths[sure[0]])).argmax()) if len(sure) else None
@@ -126,9 +160,7 @@ def _told(setting: Setting, paradigm: Paradigm, arrays: dict[str, NDArray[Any]],
         "ideal": paradigm.agent.inference == "models",  # exact over hypotheses and states
         "window": window,
         "own_window": own,
-        "wins": [sum(w for w, _, _ in t) for t in worth],
-        "losses": [sum(x for _, x, _ in t) for t in worth],
-        "score": [float(sum(s for _, _, s in t)) for t in worth],
+        **brought,
         "odds": None if odds is None else _plain(odds),
         "sure": int(sure[0]) + 1 if len(sure) else None,
         "hypothesis": held,

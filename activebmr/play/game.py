@@ -31,6 +31,7 @@ class Trial:
         moved_at: when, in seconds since 1970 (UTC).
         seconds: how long it took from the observation to the move, by this machine's clock.
         reaction_seconds: the same by the browser's clock, without the way through the network; None where it said none.
+        rewards: what the world gave with each observation, beside what outcomes are worth; 0 in worlds that give none.
     """
 
     outcomes: list[list[int]] = field(default_factory=list)
@@ -39,6 +40,7 @@ class Trial:
     moved_at: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     reaction_seconds: list[float | None] = field(default_factory=list)
+    rewards: list[float] = field(default_factory=list)
 
 
 class Game:
@@ -165,7 +167,12 @@ class Game:
 
     def sums(self) -> tuple[int, int, float]:
         """Wins, losses and score so far."""
-        each = [self.setting.worth(o) for trial in self.trials for o in trial.outcomes]
+        each = [self.worth(trial) for trial in self.trials]
+        return sum(w for w, _, _ in each), sum(x for _, x, _ in each), float(sum(s for _, _, s in each))
+
+    def worth(self, trial: Trial) -> tuple[int, int, float]:
+        """Wins, losses and score that a trial has brought so far."""
+        each = [self.setting.worth(o, r) for o, r in zip(trial.outcomes, trial.rewards, strict=True)]
         return sum(w for w, _, _ in each), sum(x for _, x, _ in each), float(sum(s for _, _, s in each))
 
     def recorded(self) -> dict[str, list[Ints] | None]:
@@ -189,6 +196,10 @@ class Game:
         played = self.trials[-1]
         played.states.append([int(s) for s in states[0]])
         played.outcomes.append([int(o) for o in outcomes[0]])
+        reward = float(getattr(self._process, "rewards", (0.0,))[0])
+        if not np.isfinite(reward):
+            raise ValueError(f"rewards of the world of {self.setting.paradigm.name} must be finite numbers; got {reward}")
+        played.rewards.append(reward)
         self._shown = self._clock()
 
     def _after(self, played: int) -> str:

@@ -138,13 +138,13 @@ class Guard:
             return 403, "the address lacks its token: ask for the whole address"
         if not reading and headers.get("content-type", [""])[0].split(";")[0].strip().lower() != "application/json":
             return 415, "a request must hold application/json"
-        if any(not n.isdigit() or int(n) > LARGEST for n in headers.get("content-length", [])):
+        if any(not _is_number(n, 10) or int(n) > LARGEST for n in headers.get("content-length", [])):
             return 413, f"a request must have at most {LARGEST} bytes"
         return None
 
     def _own_host(self, host: str) -> bool:
         name, colon, port = host.rpartition(":")
-        if not colon or not port.isdigit():
+        if not colon or not _is_number(port, 5):
             name, port = host, "80"
         if int(port) != self.port:
             return False
@@ -167,6 +167,13 @@ class Guard:
         self._wrong[visitor] = [*wrong, self._clock()][-_GUESSES:]  # last in order, so that the oldest are forgotten first
         while len(self._wrong) > _MACHINES:
             self._wrong.pop(next(iter(self._wrong)))
+
+
+def _is_number(text: str, digits: int) -> bool:
+    """Whether a text is a whole number of so many ASCII digits at most: Python takes other signs for digits too, which `int`
+    refuses, as it refuses numbers that are very long.
+    """
+    return text.isascii() and text.isdecimal() and len(text) <= digits
 
 
 def _is_address(name: str) -> bool:

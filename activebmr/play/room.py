@@ -66,6 +66,7 @@ class Room:
         self.teacher = secrets.token_urlsafe(18)
         """Key of whoever may see how everybody is doing."""
         self._door, self._thinking = threading.Lock(), threading.Lock()
+        self._problem: str | None = None  # with the tables, that was told last
 
     def __len__(self) -> int:
         return len(self._people)
@@ -203,7 +204,7 @@ class Room:
             "wins": wins,
             "losses": losses,
             "score": score,
-            "each": [float(sum(self.setting.worth(o)[2] for o in t.outcomes)) for t in game.finished],
+            "each": [game.worth(t)[2] for t in game.finished],
             "moments": moments,
             "unsaved": bool(person.unsaved),
         }
@@ -222,11 +223,14 @@ class Room:
             self._say(f"{self._called(person)}: trial {person.unsaved[-1]['trial'] + 1} could not be saved: {error}")
             return
         person.unsaved = []
+        if self.journal.problem != self._problem and self.journal.problem is not None:
+            self._say(f"warning: {self.journal.problem}")
+        self._problem = self.journal.problem
 
     def _mention_end(self, person: Participant) -> None:
         if person.game.phase == "over":
             wins, losses, score = person.game.sums()
-            won = f", score {score:g} ({wins} won, {losses} lost)" if self.setting.paradigm.score else ""
+            won = f", score {score:g} ({wins} won, {losses} lost)" if self.setting.scored else ""
             self._say(f"{self._called(person)} has finished: {len(person.game.finished)} trials{won}")
 
     def _called(self, person: Participant) -> str:

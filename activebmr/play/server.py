@@ -16,6 +16,7 @@ from activebmr.checks import is_whole
 from activebmr.play.files import page_files
 from activebmr.play.game import OutOfTurn
 from activebmr.play.guard import Guard
+from activebmr.play.patience import impatient
 from activebmr.play.room import NAME_LENGTH, Full, Room, Stranger
 
 if TYPE_CHECKING:
@@ -127,6 +128,7 @@ def serve(app: Guard, socket: Any) -> None:
         timeout_graceful_shutdown=2,
         h11_max_incomplete_event_size=16384,
         ws="none",
+        http=impatient(),
     )
     uvicorn.Server(config).run(sockets=[socket])
 
@@ -149,6 +151,7 @@ def describe(room: Room, scene_data: Any = None) -> dict[str, Any]:
         "ask": setting.ask,
         "hypotheses": setting.sentences_of_hypotheses if setting.ask else [],
         "scored": {str(m): [float(v) for v in worth] for m, worth in setting.paradigm.score.items()},
+        "rewarding": setting.rewarding,
         "against": setting.paradigm.scheme,
         "name_length": NAME_LENGTH,
     }
@@ -193,7 +196,10 @@ def _seconds(asked: dict[str, Any]) -> float | None:
     value = asked.get("seconds")
     if value is None or isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:  # a whole number beyond all floats, which no clock says
+        return None
 
 
 def _controls(room: Room, asked: dict[str, Any]) -> list[int]:

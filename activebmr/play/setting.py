@@ -14,10 +14,13 @@ from activebmr.arrays import Ints
 from activebmr.model.pomdp import POMDP
 from activebmr.simulation.paradigm import Paradigm
 
-__all__ = ["MOST_TRIALS", "Setting"]
+__all__ = ["MAX_SEED", "MOST_TRIALS", "Setting"]
 
 MOST_TRIALS = 1000
 """Trials that one person can be asked to play."""
+
+MAX_SEED = 2**63 - 1
+"""Largest seed: recordings keep it as a whole number of 64 bits."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -31,11 +34,12 @@ class Setting:
         paradigm: the paradigm under the scheme of the agent to play against.
         observer: the same paradigm under the scheme of the observer, who afterwards sees what the person saw.
         n_trials: trials of a game, 1..`MOST_TRIALS`.
-        seed: seed of all worlds, >= 0.
+        seed: seed of all worlds, 0..`MAX_SEED`.
         ask: after every how many trials a person is asked which hypothesis he believes; 0 for never.
         description: what the game is about, in a sentence.
         sentences: what the two schemes are, by name.
         same_world: whether everybody plays in the world of agent 0, instead of one of his own.
+        options: the paradigm's own options in force, by name; all who play into one folder must have the same.
 
     Raises:
         ValueError, TypeError: if a number is out of range, if the two schemes do not belong to one paradigm, if nothing can be
@@ -57,6 +61,7 @@ class Setting:
     description: str = ""
     sentences: dict[str, str] = field(default_factory=dict)
     same_world: bool = False
+    options: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("paradigm", "observer"):
@@ -69,7 +74,7 @@ class Setting:
                 f"observer of Setting must be of the same paradigm, with the same truth; got {other!r} and {one!r}"
             )
         put = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731 (the dataclass is frozen)
-        for name, least, most in (("n_trials", 1, MOST_TRIALS), ("seed", 0, None), ("ask", 0, None)):
+        for name, least, most in (("n_trials", 1, MOST_TRIALS), ("seed", 0, MAX_SEED), ("ask", 0, None)):
             put(name, checks.whole_number(getattr(self, name), f"{name} of Setting", least, most))
         if self.paradigm.trial_length < 2 or not self.acting:
             raise ValueError(
@@ -126,9 +131,20 @@ class Setting:
         truths = self.paradigm.truths(self.seed, np.array([agent]))
         return None if truths is None else int(truths[0])
 
-    def worth(self, outcomes: Sequence[int]) -> tuple[int, int, float]:
-        """Wins, losses and score that an observation (outcome per modality, -1 for none) brings."""
+    @property
+    def rewarding(self) -> bool:
+        """Whether the world gives rewards beside what outcomes are worth, as those of Gymnasium do."""
+        return bool(getattr(self.paradigm.worlds, "rewarding", False))
+
+    @property
+    def scored(self) -> bool:
+        """Whether anything in the game is worth something."""
+        return bool(self.paradigm.score) or self.rewarding
+
+    def worth(self, outcomes: Sequence[int], reward: float = 0.0) -> tuple[int, int, float]:
+        """Wins, losses and score that an observation (outcome per modality, -1 for none) and the reward with it bring."""
         values = [float(np.asarray(worth)[outcomes[m]]) for m, worth in self.paradigm.score.items() if outcomes[m] >= 0]
+        values.append(float(reward))
         return sum(v > 0 for v in values), sum(v < 0 for v in values), sum(values)
 
     def labels(self) -> dict[str, Any]:

@@ -25,7 +25,8 @@ def write_recording(path: Path, lines: Iterable[dict[str, Any]], setting: Settin
     and, if the model knows them, ``states`` ``(participant, trial, ..., time)``, counted from 0, -1 for what did not take
     place. Beside that, by participant: ``participant`` (his number, from 1), ``name``, ``seed`` and ``agent`` (whose world it
     was), ``true_model`` (-1 for none); ``belief`` ``(participant, trial)``, -1 for none and for "I do not know"; and
-    ``moved_at`` (seconds since 1970, UTC), ``seconds`` and ``reaction_seconds`` ``(participant, trial, time)``, nan for none.
+    ``moved_at`` (seconds since 1970, UTC), ``seconds`` and ``reaction_seconds`` ``(participant, trial, time)``, nan for none;
+    in worlds that give rewards also ``rewards`` ``(participant, trial, time)``, what came with each observation.
     """
     people, trials, beliefs = _gathered(lines)
     who = [k for k in people if k in trials]
@@ -39,18 +40,20 @@ def write_recording(path: Path, lines: Iterable[dict[str, Any]], setting: Settin
     arrays: dict[str, Any] = {name: np.full((*n, size, length), -1) for name, size in shapes.items()}
     arrays |= {name: np.full((*n, length), np.nan) for name in ("moved_at", "seconds", "reaction_seconds")}
     arrays["belief"] = np.full(n, -1)
+    if setting.rewarding:
+        arrays["rewards"] = np.full((*n, length), np.nan)
     for row, k in enumerate(who):
         for i, entry in trials[k].items():
             for name in shapes:
                 values = np.array(entry[name], dtype=np.intp).T
                 arrays[name][row, i, :, : values.shape[1]] = values
-            for name in ("moved_at", "seconds", "reaction_seconds"):
+            for name in ("moved_at", "seconds", "reaction_seconds", *(("rewards",) if setting.rewarding else ())):
                 values = np.array(entry[name], dtype=np.float64)  # None becomes nan
                 arrays[name][row, i, : len(values)] = values
             arrays["belief"][row, i] = beliefs.get((k, i), -1)
     told = {name: [people[k][name] for k in who] for name in ("participant", "name", "seed", "agent", "true_model")}
     told["true_model"] = [-1 if t is None else t for t in told["true_model"]]
-    arrays |= {name: np.array(values, dtype=str if name == "name" else None) for name, values in told.items()}
+    arrays |= {name: np.array(values, dtype=str if name == "name" else np.int64) for name, values in told.items()}
     write_npz(path, arrays | {"paradigm": setting.paradigm.name})
 
 
@@ -112,7 +115,7 @@ def _rows(person: dict[str, Any], trial: dict[str, Any], belief: int | None, set
         moved = t < len(trial["controls"])
         done = [labels["control"][f][trial["controls"][t][f]] if moved else "" for f in acting]
         took = [trial[n][t] if moved else "" for n in ("seconds", "reaction_seconds")]
-        score = setting.worth(outcomes)[2] if setting.paradigm.score else ""
+        score = setting.worth(outcomes, trial["rewards"][t])[2] if setting.scored else ""
         when = _utc(trial["moved_at"][t]) if moved else ""
         yield [*own, trial["trial"] + 1, t + 1, *seen, *done, score, when, *took, believed if t == last else ""]
 

@@ -19,7 +19,14 @@ Ask = Callable[[str], str]
 Say = Callable[[str], None]
 
 
-def play_in_terminal(setting: Setting, journal: Journal, name: str = "", ask: Ask | None = None, say: Say = print) -> Game:
+def play_in_terminal(
+    setting: Setting,
+    journal: Journal,
+    name: str = "",
+    ask: Ask | None = None,
+    say: Say = print,
+    unsaved: list[dict[str, Any]] | None = None,
+) -> Game:
     """Let somebody play; every trial is kept as soon as it is over, and "q" or the end of the input ends the game.
 
     Args:
@@ -27,10 +34,15 @@ def play_in_terminal(setting: Setting, journal: Journal, name: str = "", ask: As
         journal: where it is kept.
         name: what the participant calls himself.
         ask, say: how a line is read (``input``) and printed.
+        unsaved: a list that then holds what could not be written; it is tried again with whatever comes next.
 
     Returns:
         the game, which is over.
+
+    Raises:
+        OSError: if the participant cannot be entered; what cannot be written later is a warning, and the game goes on.
     """
+    unsaved = [] if unsaved is None else unsaved
     ask = input if ask is None else ask
     number = journal.join(clean_name(name))
     game = Game(setting, setting.agent_of(number))
@@ -45,19 +57,34 @@ def play_in_terminal(setting: Setting, journal: Journal, name: str = "", ask: As
             elif game.phase == "ask":
                 trial = len(game.trials) - 1
                 game.believe(_asked_belief(setting, ask, say))
-                journal.add([belief_entry(number, trial, game.beliefs[trial])])
+                _keep(journal, unsaved, belief_entry(number, trial, game.beliefs[trial]), say)
             else:
-                _move(game, journal, number, ask, say)
+                entry = _move(game, number, ask, say)
+                if entry is not None:
+                    _keep(journal, unsaved, entry, say)
     except EOFError:
         game.leave()
     return game
+
+
+def _keep(journal: Journal, unsaved: list[dict[str, Any]], entry: dict[str, Any], say: Say) -> None:
+    """Write what is new, and what could not be written before; a full disk does not end the game."""
+    unsaved.append(entry)
+    try:
+        journal.add(unsaved)
+    except OSError as error:
+        say(f"  warning: trial {entry['trial'] + 1} could not be saved ({error}); the game goes on, and it will be tried again")
+        return
+    unsaved.clear()
+    if journal.problem is not None:
+        say(f"  warning: {journal.problem}")
 
 
 def comparison(game: Game) -> tuple[list[str], list[list[str]], list[str]]:
     """What came of a game, the observer and the agent: header, a row for each trial, and sentences (see `debrief`)."""
     told = debrief(game)
     you, observer, agent = told["you"], told["observer"], told["agent"]
-    scored, sentences = bool(game.setting.paradigm.score), told["hypotheses"]
+    scored, sentences = game.setting.scored, told["hypotheses"]
     cell = lambda values, i: _number(values[i]) if values and i < len(values) else "-"  # noqa: E731
     header = ["trial", *(["you", "agent"] if scored else []), "observer's log odds", "agent's log odds", "you said"]
     rows = []
@@ -99,17 +126,19 @@ def _sure(side: dict[str, Any]) -> str:
     return f"was sure after {_count(side['sure'], 'trial')} ({window}){right}"
 
 
-def _move(game: Game, journal: Journal, number: int, ask: Ask, say: Say) -> None:
+def _move(game: Game, number: int, ask: Ask, say: Say) -> dict[str, Any] | None:
+    """Have a move made; what is to be kept, if that was the trial's last."""
     setting, trial = game.setting, len(game.trials) - 1
     played = game.trials[-1]
     time = len(played.controls)
     say(f"  {time + 1}: {_seen(setting, played.outcomes[-1])}")
     controls = _asked_move(setting, ask, say)
-    if game.move(trial, time, controls):
-        say(f"  {time + 2}: {_seen(setting, played.outcomes[-1])}")
-        if setting.paradigm.score:
-            say(f"  this trial brought you {sum(setting.worth(o)[2] for o in played.outcomes):g}; so far {game.sums()[2]:g}")
-        journal.add([trial_entry(number, trial, played)])
+    if not game.move(trial, time, controls):
+        return None
+    say(f"  {time + 2}: {_seen(setting, played.outcomes[-1])}")
+    if setting.scored:
+        say(f"  this trial brought you {game.worth(played)[2]:g}; so far {game.sums()[2]:g}")
+    return trial_entry(number, trial, played)
 
 
 def _seen(setting: Setting, outcomes: list[int]) -> str:
@@ -145,8 +174,11 @@ def _asked_belief(setting: Setting, ask: Ask, say: Say) -> int:
         )
         if answer == "?":
             return -1
-        if answer.isdecimal() and 1 <= int(answer) <= len(sentences):
-            return int(answer) - 1
+        if answer.isdecimal():
+            if _in_menu(answer, len(sentences)):
+                return int(answer) - 1
+            say(f"    a number from 1 to {len(sentences)}, please")
+            continue
         words = answer.lower().split()
         found = [i for i, s in enumerate(sentences) if words and answer.lower() in s.lower()]
         found = found or [i for i, s in enumerate(sentences) if words and all(w in s.lower() for w in words)]
@@ -155,17 +187,24 @@ def _asked_belief(setting: Setting, ask: Ask, say: Say) -> int:
 
 
 def _chosen(ask: Ask, say: Say, what: str, names: list[str]) -> int:
-    """One of some names, by its number from 1 or its beginning."""
-    menu = "  ".join(f"{i + 1} {name}" for i, name in enumerate(names))
+    """One of some names, by its number from 1 or its beginning. A number is always that of the menu, never a name: names may
+    be numbers too.
+    """
+    menu = "  ".join(f"{i + 1}: {name}" for i, name in enumerate(names))
     while True:
         answer = _line(ask, f"    {what}?  {menu}: ")
         near = [i for i, name in enumerate(names) if answer and name.lower().startswith(answer.lower())]
         exact = [i for i, name in enumerate(names) if name.lower() == answer.lower()]
-        if answer.isdecimal() and answer not in names and 1 <= int(answer) <= len(names):
+        if _in_menu(answer, len(names)):
             return int(answer) - 1
-        if len(exact or near) == 1:
+        if not answer.isdecimal() and len(exact or near) == 1:
             return (exact or near)[0]
         say(f"    a number from 1 to {len(names)}, or the beginning of a name, please")
+
+
+def _in_menu(answer: str, most: int) -> bool:
+    """Whether an answer is a number from 1 on."""
+    return answer.isdecimal() and len(answer) <= len(str(most)) and 1 <= int(answer) <= most
 
 
 def _line(ask: Ask, prompt: str) -> str:

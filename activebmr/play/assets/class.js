@@ -31,7 +31,7 @@
   const words = (v) => (v === null || v === undefined || !Number.isFinite(v) ? "not yet" : String(v));
 
   function show(world, { people, addresses, most: limit }) {
-    const scored = Object.keys(world.scored).length > 0, over = people.filter((p) => p.thought);
+    const scored = Object.keys(world.scored).length > 0 || world.rewarding, over = people.filter((p) => p.thought);
     const place = addresses[0] || location.href.replace(/class.*$/, "");
     const columns = [
       ["participant", (p) => `${p.participant}${p.name ? ` ${p.name}` : ""}`],

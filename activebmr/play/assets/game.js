@@ -11,7 +11,7 @@ let paradigmScene = null; // set by scene.js, which the server makes of the para
 const plural = (n, word) => `${n} ${word}${n === 1 ? "" : "s"}`;
 const signed = (v) => (v > 0 ? `+${v}` : v < 0 ? `−${Math.abs(v)}` : "0");
 const round2 = (v) => Math.round(100 * v) / 100;
-const isScored = (world) => Object.keys(world.scored).length > 0;
+const isScored = (world) => Object.keys(world.scored).length > 0 || world.rewarding;
 
 /** The scene of the paradigm, or the general one if it has none or fails. */
 function drawnScene(root, world) {
