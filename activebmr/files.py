@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,36 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["read_npz", "write_npz"]
+__all__ = ["file_name", "plain_cell", "read_npz", "write_npz"]
+
+LARGEST = 4 * 2**30
+"""Bytes that the arrays of one file may have in all."""
+TIGHTEST = 1000
+"""How many times smaller than its numbers a file may be: nothing but zeros gets there."""
+_SMALL = 64 * 2**20  # bytes for which it does not matter how tightly they are packed
+
+
+def file_name(text: str) -> str:
+    """A text as part of a file's name: letters, digits, ``-`` and ``_``, at most 80 of them.
+
+    Example:
+        >>> file_name("../../two rules")
+        'two-rules'
+    """
+    return re.sub(r"[^\w-]+", "-", text).strip("-")[:80] or "unnamed"
+
+
+def plain_cell(value: Any) -> Any:
+    """A cell of a table that no spreadsheet takes for a formula: words that begin like one get an apostrophe before them, and
+    numbers stay numbers, also where they are written as text (``"-1"``).
+
+    Example:
+        >>> plain_cell("=1+1"), plain_cell("-1"), plain_cell(-1)
+        ("'=1+1", '-1', -1)
+    """
+    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r", "\n"):
+        return value if re.fullmatch(r"[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?", value) else "'" + value
+    return value
 
 
 def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, Any]) -> Path:
@@ -36,16 +67,26 @@ def read_npz(path: str | os.PathLike[str], what: str, required: Sequence[str]) -
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is no ``.npz``, damaged, truncated or encrypted, holds pickled objects, or lacks a required array.
+        ValueError: if it is no ``.npz``, damaged, truncated or encrypted, holds pickled objects, or lacks a required array; or
+            if it would need more memory than `LARGEST`, is packed more tightly than numbers are, or does not fit into what
+            there is.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"{what} {path} does not exist")
     try:
         with Path(path).open("rb") as opened:
+            too_much = _too_much(opened)
+            if too_much:
+                raise _TooLargeError(f"{what} {path} is not a readable .npz file: it must hold {too_much}")
+            opened.seek(0)
             file = np.load(opened, allow_pickle=False)
             if not isinstance(file, np.lib.npyio.NpzFile):
                 raise ValueError("it holds a single array")
             arrays = {name: file[name] for name in file.files}
+    except _TooLargeError as error:
+        raise ValueError(str(error)) from None
+    except MemoryError as error:
+        raise ValueError(f"{what} {path} is not a readable .npz file: it needs more memory than there is ({error})") from error
     except Exception as error:  # damaged files fail in every way: zlib, lzma, ast and tokenize alone have errors of their own
         why = "it is text, or a CSV table" if _is_text(path) else "truncated, damaged or with pickled objects"
         if isinstance(error, RuntimeError):  # encrypted or compressed in a way that this Python does not know
@@ -55,6 +96,29 @@ def read_npz(path: str | os.PathLike[str], what: str, required: Sequence[str]) -
     if missing:
         raise ValueError(f"{what} {path} must hold the arrays {list(required)}; it lacks {missing}")
     return arrays
+
+
+class _TooLargeError(Exception):
+    """Of a file that would take too much memory."""
+
+
+def _too_much(opened: Any) -> str | None:
+    """What the directory of a zip file says against reading it, before anything is unpacked; None if nothing."""
+    if not zipfile.is_zipfile(opened):
+        return None
+    opened.seek(0)
+    with zipfile.ZipFile(opened) as held:
+        parts = held.infolist()
+    total = sum(p.file_size for p in parts)
+    if total > LARGEST:
+        return (
+            f"at most {LARGEST / 2**30:g} GiB of numbers; got {total / 2**30:.3g} GiB (for a file that you trust, set "
+            "activebmr.files.LARGEST to more bytes)"
+        )
+    packed = sum(p.compress_size for p in parts)
+    if total > max(_SMALL, TIGHTEST * packed):
+        return f"numbers packed at most {TIGHTEST} times smaller than they are; got {total} bytes in {packed}"
+    return None
 
 
 def _is_text(path: str | os.PathLike[str]) -> bool:

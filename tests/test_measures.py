@@ -164,7 +164,7 @@ def test_a_file_whose_settings_say_nonsense(tmp_path):
         with pytest.raises(ValueError, match=f"settings of Result {message}"):
             Result({**arrays, "settings": settings})
     told = json.loads(str(arrays["settings"]))
-    told["measures"]["luck"] = {"sentence": "x", "unit": "", "axes": ["scheme"]}
+    told["measures"]["luck"] = {"sentence": "x", "unit": "", "axes": ["scheme", "agent"]}
     np.savez(tmp_path / "r.npz", **{**arrays, "settings": json.dumps(told)})
     with pytest.raises(ValueError, match=r"it lacks \['luck'\]"):
         Result.load(tmp_path / "r.npz")

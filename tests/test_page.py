@@ -451,7 +451,7 @@ def test_run_with_a_page(tmp_path):
 
 
 def test_a_paradigm_that_is_a_file(tmp_path, monkeypatch):
-    """Its scene is drawn, and it is found again by the path that it was run from."""
+    """Its scene is drawn where it is named; a result alone does not make it run."""
     from activebmr.cli import main
 
     monkeypatch.chdir(tmp_path)
@@ -459,5 +459,6 @@ def test_a_paradigm_that_is_a_file(tmp_path, monkeypatch):
     path = Path("my_maze.py")
     path.write_text(path.read_text() + '\nSCENE = """(root, world) => ({ show() { root.textContent = "mine"; } })"""\n')
     assert main(["run", "./my_maze.py", "--agents", "2", "--trials", "2", "--no-figures", "-q", "--out", "r"]) == 0
-    assert main(["page", "r", "-q"]) == 0
+    assert main(["page", "r", "-q"]) == 2
+    assert main(["page", "r", "-q", "--paradigm", "my_maze.py"]) == 0
     assert 'root.textContent = "mine"' in (tmp_path / "r" / "page.html").read_text()

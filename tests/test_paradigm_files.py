@@ -77,10 +77,14 @@ def test_a_result_of_a_file_is_plotted_again(call, tmp_path):
     file.write_text(
         GOOD + "\ndef figures(result, folder):\n    p = folder / 'own.png'\n    p.write_text('x')\n    return [p]\n"
     )
-    assert call("plot", "results/mine/result.npz") == (0, "figures: results/mine: own.png\n", "")
-    file.unlink()
+    drawn = call("plot", "results/mine/result.npz", "--paradigm", "mine.py")
+    assert drawn == (0, "figures: results/mine: own.png\n", "")
     status, out, _ = call("plot", "results/mine/result.npz")
-    assert status == 0 and "trials_clean.png" in out
+    assert status == 0 and "trials_clean.png" in out and "--paradigm mine.py" in out
+    status, _, err = call("plot", "results/mine/result.npz", "--agent", 0)
+    assert status == 2 and "--paradigm mine.py" in err
+    status, out, _ = call("plot", "results/mine/result.npz", "--agent", 0, "--paradigm", "mine.py")
+    assert status == 0 and "-agent0-trial1.png" in out
 
 
 def test_a_recording_is_replayed_by_a_file(call, tmp_path):
@@ -98,9 +102,8 @@ def test_a_file_is_no_installed_paradigm(call, tmp_path):
     (tmp_path / "maze.py").write_text(GOOD.replace('"mine"', '"maze"'))
     assert call("run", "./maze.py", "--agents", 1, "--no-figures", "-q", "--out", "o")[0] == 0
     result = Result.load(tmp_path / "o" / "result.npz")
-    assert registry.module_of(result).DESCRIPTION == "a file"
-    (tmp_path / "maze.py").unlink()
     assert registry.module_of(result) is None
+    assert registry.told_file(result) == str(tmp_path / "maze.py")
 
 
 FLAWS = {

@@ -140,7 +140,7 @@ def test_csv_needs_no_pandas(result, tmp_path, monkeypatch):
     with result.save(tmp_path / "r.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert rows[0] == {"scheme": "one", "agent": "0", "trial": "1", "measure": "half", "value": rows[0]["value"]}
-    with pytest.raises(ImportError, match=r"to_dataframe needs pandas: pip install activebmr\[xarray\]"):
+    with pytest.raises(ImportError, match=r"to_dataframe needs pandas: pip install -e '\.\[xarray\]'"):
         result.to_dataframe()
 
 

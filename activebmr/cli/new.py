@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import keyword
 import os
 import re
+import sys
 from pathlib import Path
 
 __all__ = ["next_steps", "skeleton", "write_paradigm"]
@@ -32,12 +34,24 @@ def write_paradigm(name: str, folder: str | os.PathLike[str] = ".") -> Path:
     if plain in paradigm_names():
         raise ValueError(f"NAME must not be that of an installed paradigm; got {name!r} (say my-{plain}, for instance)")
     path = Path(folder) / f"{stem}.py"
+    if len(plain) > 100:
+        raise ValueError(f"NAME must have at most 100 letters; got {len(plain)}")
+    if not path.exists() and _imports(stem):
+        raise ValueError(f"NAME must not be that of a Python module; got {name!r} (say my-{plain}, for instance)")
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(skeleton(plain))
     except FileExistsError:
         raise ValueError(f"{path} is there already, and nothing is replaced: give another name, or move it away") from None
     return path
+
+
+def _imports(stem: str) -> bool:
+    """Whether there is a module of this name, which a file would hide, or be hidden by."""
+    try:
+        return stem in sys.stdlib_module_names or importlib.util.find_spec(stem) is not None
+    except (ImportError, ValueError):  # of modules that are half there
+        return True
 
 
 def next_steps(path: Path) -> list[str]:

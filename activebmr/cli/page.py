@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from activebmr.cli.problems import Problem, make_folder
+from activebmr.cli.problems import Problem, make_folder, printable
 from activebmr.cli.report import console
 
 if TYPE_CHECKING:
@@ -44,7 +45,9 @@ def page(
     paradigm: Annotated[
         str | None,
         typer.Option(
-            help="Name or file of the paradigm, if it is no longer where it was.", metavar="PARADIGM", show_default="RESULT's"
+            help="Name or file of the paradigm. That of a file has to be named: no file is run because RESULT names it.",
+            metavar="PARADIGM",
+            show_default="RESULT's, if it is installed",
         ),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
@@ -57,7 +60,7 @@ def page(
     """
     from activebmr.simulation.result import Result
 
-    file = result / "result.npz" if result.is_dir() else result
+    file = result / "result.npz" if os.path.isdir(result) else result
     try:
         loaded = Result.load(file)
     except (OSError, TypeError, ValueError) as error:
@@ -98,10 +101,12 @@ def write_page(
         raise Problem(f"{target} could not be written: {error}", 1) from error
     except (TypeError, ValueError) as error:
         raise Problem(error) from error
+    except (ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError) as error:  # a file of something else
+        raise Problem(f"RESULT must be what a simulation wrote: {type(error).__name__}: {error}") from error
     if not quiet:
         size = path.stat().st_size / 1e6
         note = ": fewer --agents make it smaller" if size > LARGE else ""
-        console().print(f"page: {path.resolve().as_uri()} ({size:.1f} MB{note})", soft_wrap=True)
+        console().print(printable(f"page: {path.resolve().as_uri()} ({size:.1f} MB{note})"), soft_wrap=True)
         if chosen is None and result.sizes["agent"] > AGENTS:
             console().print(f"it holds the first {AGENTS} of {result.sizes['agent']} agents; --agents of 'page' chooses others")
 
@@ -115,6 +120,8 @@ def numbers(text: str) -> list[int]:
     out: list[int] = []
     for part in text.split(","):
         first, dash, last = (word.strip() for word in part.partition("-"))
+        if len(first) > 18 or len(last) > 18:
+            raise Problem(f"--agents must be numbers of at most 18 digits; got {part.strip()[:24]}...")
         if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
             raise Problem(f"--agents must be numbers such as 0-3,17; got {text!r}")
         if dash and int(last) - int(first) > 100_000:

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from activebmr.cli.problems import Problem, make_folder
+from activebmr.cli.problems import Problem, make_folder, printable
 from activebmr.cli.report import console
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from activebmr.simulation.registry import ParadigmModule
     from activebmr.simulation.result import Result
 
 __all__ = ["EPILOG", "plot_command"]
@@ -65,6 +66,14 @@ def plot_command(
     dpi: Annotated[
         float | None, _option("Dots per inch of PNG files, 20 to 1200.", "N", "125, or as many as make slides 1920 dots wide")
     ] = None,
+    paradigm: Annotated[
+        str | None,
+        _option(
+            "Name or file of the paradigm. That of a file has to be named: no file is run because RESULT names it.",
+            "PARADIGM",
+            "RESULT's, if it is installed",
+        ),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:
     """Draw the figures of a result again, or with --agent or --trial the inside of one trial.
@@ -75,7 +84,9 @@ def plot_command(
 
     Trials and times count from 1 here and in figures; agents and hypotheses from 0. In Python, all positions count from 0.
     """
-    if result.is_dir():  # the folder of a run
+    from activebmr.simulation.registry import load_paradigm, told_file, where_to_find
+
+    if _is_dir(result):  # the folder of a run
         result = result / "result.npz"
     _one_of("--style", style, STYLES)
     _one_of("--format", form, FORMATS)
@@ -85,17 +96,27 @@ def plot_command(
         raise Problem(f"--trial must be 1 or more, as trials count from 1; got {trial}")
     os.environ.setdefault("MPLBACKEND", "Agg")
     inside = agent is not None or trial is not None or scheme is not None or bool(panel)
-    folder = make_folder(out if out is not None else result.parent) if result.is_file() else None
+    folder = make_folder(out if out is not None else result.parent) if os.path.isfile(result) else None
     with _checked():
         source = _read(result)
         if folder is None:  # (the file went away meanwhile)
             folder = make_folder(out if out is not None else result.parent)
+        module = None if paradigm is None else load_paradigm(paradigm)
         if inside or isinstance(source, dict):
-            paths = [_inside(source, folder, result.stem, agent or 0, trial or 1, scheme, panel, style, form, dpi)]
+            paths = [_inside(source, folder, result.stem, agent or 0, trial or 1, scheme, panel, style, form, dpi, module)]
         else:
-            paths = _all(source, folder, style, form, dpi)
+            paths = _all(source, folder, style, form, dpi, module)
     if not quiet:
-        console().print(f"figures: {folder}: {', '.join(p.name for p in paths)}", soft_wrap=True)
+        console().print(printable(f"figures: {folder}: {', '.join(p.name for p in paths)}"), soft_wrap=True)
+        if module is None and not isinstance(source, dict) and told_file(source) is not None:
+            console().print(printable(f"figures and names of its own are not drawn: {where_to_find(source)}"), soft_wrap=True)
+
+
+def _is_dir(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a name that is too long, say
+        return False
 
 
 @contextmanager
@@ -104,6 +125,8 @@ def _checked() -> Iterator[None]:
         yield
     except (OSError, TypeError, ValueError) as error:
         raise Problem(error) from error
+    except (ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError) as error:  # a file of something else
+        raise Problem(f"RESULT must be what a simulation or a replay wrote: {type(error).__name__}: {error}") from error
 
 
 def _one_of(option: str, value: str, known: tuple[str, ...]) -> None:
@@ -134,14 +157,20 @@ def _inside(
     style: str,
     form: str,
     dpi: float | None,
+    module: ParadigmModule | None = None,
 ) -> Path:
     """Draw one trial; ``trial`` counts from 1."""
+    import numpy as np
+
     from activebmr import plots
+    from activebmr.files import file_name
 
     unknown = [p for p in panels or () if p not in plots.PANELS]
     if unknown:
         raise Problem(f"--panel must be one of {', '.join(plots.PANELS)}; got {unknown[0]!r}")
     if isinstance(source, dict):
+        if "policy" not in source or np.ndim(source["policy"]) not in (2, 3):
+            raise Problem("RESULT must hold a policy for every trial and time of a replay; it holds none")
         if scheme is not None:
             raise Problem("--scheme must not be given for a replay: it is of one scheme")
         several = source["policy"].ndim == 3
@@ -159,20 +188,22 @@ def _inside(
         if agent not in numbers:
             raise Problem(f"--agent must be one of the result's, {numbers[0]} to {numbers[-1]}; got {agent}")
         n_trials, position = source.sizes["trial"], numbers.index(agent)
-        name = f"{source.schemes[source.index(chosen)]}-agent{agent}"
+        name = f"{file_name(source.schemes[source.index(chosen)])}-agent{agent}"
     if trial > n_trials:
         raise Problem(f"--trial must be 1 to {n_trials}; got {trial}")
     with plots.style(style):
-        figure: Figure = plots.trial(source, chosen, position, trial - 1, panels=panels or None)
+        figure: Figure = plots.trial(source, chosen, position, trial - 1, panels=panels or None, module=module)
         return plots.save(figure, folder / f"{name}-trial{trial}.{form}", dpi)
 
 
-def _all(result: Result, folder: Path, style: str, form: str, dpi: float | None) -> list[Path]:
+def _all(
+    result: Result, folder: Path, style: str, form: str, dpi: float | None, module: ParadigmModule | None = None
+) -> list[Path]:
     """The paradigm's own figures, or those that any result has; these alone on slides."""
     from activebmr import plots
     from activebmr.simulation.registry import draw_figures, module_of
 
-    module = module_of(result)
+    module = module_of(result) if module is None else module
     with plots.style(style), plots.output(form, dpi):
         try:
             drawn = draw_figures(module, result, folder) if module is not None and style == "print" else None

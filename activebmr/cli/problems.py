@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import tempfile
+import unicodedata
 from pathlib import Path
 
-__all__ = ["Problem", "make_folder"]
+__all__ = ["Problem", "make_folder", "printable"]
+
+_ODD = ("Cc", "Cf", "Cs", "Zl", "Zp")  # Unicode categories of what a terminal obeys, or cannot print
+
+
+def printable(text: object) -> str:
+    """A text with its control characters written out (``\\x1b``): names from files must not tell a terminal what to do."""
+    return "".join(c.encode("unicode_escape").decode("ascii") if unicodedata.category(c) in _ODD else c for c in str(text))
 
 
 class Problem(Exception):
     """Something to tell the user in one line, with the exit status that goes with it."""
 
     def __init__(self, message: object, status: int = 2) -> None:
-        super().__init__(" ".join(str(message).split()))
+        super().__init__(printable(" ".join(str(message).split())))
         self.status = status
 
 

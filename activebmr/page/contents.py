@@ -14,6 +14,7 @@ from activebmr.page.lives import Life, Source, chosen_agents, lives, source_of
 from activebmr.page.packing import layout, pack
 from activebmr.reduction.evidence import log_odds
 from activebmr.simulation import registry
+from activebmr.simulation.holdings import model_as_it_was
 from activebmr.simulation.paradigm import Paradigm
 from activebmr.simulation.recorder import of_classes
 from activebmr.simulation.result import Result
@@ -52,7 +53,7 @@ def contents_of(
         "trials": result.sizes["trial"],
         "agents": [int(k) for k in np.asarray(result.agent)[at]],
         "truth": [int(k) for k in truth],
-        "labels": labels_of(source.paradigms[0].agent.model),
+        "labels": labels_of(_named(result, source, source.paradigms[0])),
         "hypotheses": {"sentences": sentences, "classes": None if classes is None else [int(c) for c in classes]},
         "schemes": shown,
         "data": _scene_data(source),
@@ -97,9 +98,9 @@ def _scheme(
     agent = paradigm.agent
     thinks = classes is not None and "model_posterior" in rows and bool(np.isfinite(rows["model_posterior"]).any())
     # who compares hypotheses in sleep has another window: what the best must be better than is none
-    window = agent.selection.threshold if agent.hypotheses is not None else np.inf
-    threshold = np.broadcast_to(np.asarray(window, dtype=float), (len(result.agent),))[at]
     s = result.index(paradigm.scheme)
+    threshold = _windows(result, paradigm)[at]
+    model = _named(result, source, paradigm)
     wins, losses = (_per_trial(result, name, s, at) for name in ("wins", "losses"))
     packed, kinds, adopted = [], [], []
     for k in range(len(at)):
@@ -116,8 +117,8 @@ def _scheme(
     return {
         "name": paradigm.scheme,
         "sentence": str(getattr(source.module, "SCHEMES", {}).get(paradigm.scheme, "")),
-        "policies": policy_names(agent.model),
-        "heading": ", ".join(agent.model.labels["factor"][f] for f in agent.model.controlled_factors) or "policy",
+        "policies": policy_names(model),
+        "heading": ", ".join(model.labels["factor"][f] for f in model.controlled_factors) or "policy",
         "hypotheses": thinks,
         "window": [float(x) if np.isfinite(x) else None for x in threshold],
         "adopted": adopted,
@@ -125,6 +126,24 @@ def _scheme(
         "layout": kinds,
         "packed": packed,
     }
+
+
+def _named(result: Result, source: Source, paradigm: Paradigm) -> POMDP:
+    """The model of a scheme's agents, with the names that things had when the result was made."""
+    firsts = [p.model for p in source.paradigms if p.scheme == result.schemes[0]]  # whose names settings have
+    return model_as_it_was(result.settings, paradigm.agent.model, paradigm.model, *firsts)
+
+
+def _windows(result: Result, paradigm: Paradigm) -> NDArray[np.float64]:
+    """Occam's window of every agent, nats, as it was when the result was made; infinite where there is none."""
+    shape = (len(result.agent),)
+    if paradigm.agent.hypotheses is None:
+        return np.full(shape, np.inf)
+    about = result.settings.get("schemes", {}).get(paradigm.scheme, {}).get("selection") or {}
+    try:
+        return np.broadcast_to(np.asarray(about["threshold"], dtype=float), shape)
+    except (KeyError, TypeError, ValueError):  # settings of before, or written by another program
+        return np.broadcast_to(np.asarray(paradigm.agent.selection.threshold, dtype=float), shape)
 
 
 def _comparable(states: NDArray[Any] | None, paradigm: Paradigm, truth: int) -> NDArray[Any] | None:

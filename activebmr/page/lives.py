@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from activebmr.simulation.paradigm import Paradigm
-from activebmr.simulation.registry import build_paradigm, load_paradigm, module_of, options_of
+from activebmr.simulation.registry import build_paradigm, load_paradigm, module_of, options_of, where_to_find
 from activebmr.simulation.result import Result
 from activebmr.simulation.simulate import run_batch
 
@@ -90,10 +90,8 @@ def _module(result: Result, given: Any) -> Any:
         return load_paradigm(given)
     module = module_of(result)
     if module is None:
-        name = result.settings.get("paradigm")
         raise ValueError(
-            f"result must be of a paradigm that is installed, or whose file is where it was; {name!r} is neither: hand it over "
-            "as paradigm=..."
+            f"result must be of a paradigm that is installed, or else hand it over as paradigm=...: {where_to_find(result)}"
         )
     return module
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from activebmr.plots.words import root_of, settle
 
@@ -27,6 +28,9 @@ class Picture(Figure):
 
     def draw(self, renderer: Any) -> None:
         """Draw the figure, once the lines of its titles have settled."""
+        for text in self.findobj(Text):  # names are no formulas, whatever they hold; those of ticks of log scales are
+            if "$" in text.get_text() and "\\mathdefault" not in text.get_text():
+                text.set_parse_math(False)
         settle(self)
         super().draw(renderer)
 

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from activebmr.arrays import standard_error
+from activebmr.files import file_name
 from activebmr.plots.measures import histogram, trial_axis
 from activebmr.plots.models import insight, log_odds, model_posterior
 from activebmr.plots.page import save
@@ -95,7 +96,7 @@ def general_figures(result: Result, folder: str | Path) -> list[Path]:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with style(style_now()):
-        return [save(ax, folder / f"{name}.png") for name, ax in _drawn(result)]
+        return [save(ax, folder / f"{file_name(name)}.png") for name, ax in _drawn(result)]
 
 
 def _drawn(result: Result) -> Iterator[tuple[str, Axes]]:

@@ -106,7 +106,7 @@ def log_odds(
     s, a = result.index(scheme), index("agent", agent, result.sizes["agent"])
     _posterior(result, s)
     if threshold is None:
-        threshold = window_of(result, s)
+        threshold = window_of(result, s, agent=agent)
     odds, best = result["log_odds"][s, a], result["best_model"][s, a]
     trials, known = np.arange(1, len(odds) + 1), np.isfinite(odds)
     window = threshold if np.isfinite(threshold) else 0.0

@@ -150,21 +150,33 @@ def truth_of(result: Result, agent: int) -> int | None:
     return number if number >= 0 else None
 
 
-def window_of(result: Result, scheme: int, within: bool = False) -> float:
-    """Occam's window of a scheme, nats: infinite where none is known.
+def window_of(result: Result, scheme: int, within: bool = False, agent: int | None = None) -> float:
+    """Occam's window of a scheme, nats, as it was when the result was made: infinite where none is known.
 
     Args:
         result: from `simulate`.
         scheme: position.
         within: for odds of the posterior at the times of a trial. Agents that compare hypotheses in their sleep alone have no
             window for these: what they compare then is the evidence of each with that of none.
+        agent: position, where agents may have windows of their own; without it these are infinite unless all are the same.
     """
     about = result.settings.get("schemes", {}).get(result.schemes[scheme], {})
     sleep = about.get("introspection")
     if sleep:
-        windows = {float(t["threshold"]) for t in sleep.values() if isinstance(t, Mapping) and "threshold" in t}
+        windows = {_window(t["threshold"], agent) for t in sleep.values() if isinstance(t, Mapping) and "threshold" in t}
         return windows.pop() if len(windows) == 1 and not within else np.inf
-    return float(about.get("selection", {}).get("threshold", 16.0))
+    return _window((about.get("selection") or {}).get("threshold", 16.0), agent)
+
+
+def _window(told: Any, agent: int | None) -> float:
+    """A window as settings tell it: a number, or one for each agent."""
+    try:
+        windows = np.asarray(told, dtype=float).ravel()
+    except (TypeError, ValueError):
+        return np.inf
+    if len(windows) > 1 and agent is not None and agent < len(windows):
+        return float(windows[agent])
+    return float(windows[0]) if len(windows) and (windows == windows[0]).all() else np.inf
 
 
 def record(source: Result | Mapping[str, Any], scheme: str | int = 0, agent: int = 0) -> dict[str, NDArray[Any]]:

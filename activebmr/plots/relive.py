@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from activebmr.plots.pick import index
 from activebmr.simulation.paradigm import Paradigm
-from activebmr.simulation.registry import ParadigmModule, build_paradigm, module_of, options_of
+from activebmr.simulation.registry import ParadigmModule, build_paradigm, module_of, options_of, where_to_find
 from activebmr.simulation.result import Result
 from activebmr.simulation.simulate import run_batch
 
@@ -25,7 +25,7 @@ def paradigm_of(result: Result, scheme: str | int = 0, module: ParadigmModule | 
     Args:
         result: from `simulate`.
         scheme: name or position.
-        module: the paradigm's module; by default the installed one, or the file, that the result tells.
+        module: the paradigm's module; by default the installed one that the result tells; files are handed over.
 
     Raises:
         ValueError: if there is no such paradigm, or it has no such scheme or options any more.
@@ -35,8 +35,8 @@ def paradigm_of(result: Result, scheme: str | int = 0, module: ParadigmModule | 
     module = module_of(result) if module is None else module
     if module is None:
         raise ValueError(
-            f"result must be of a paradigm that is installed, or of a file that is still there; {called!r} is not. Simulate it "
-            "again with trace=True"
+            f"result must be of a paradigm that is installed, or handed over with its module; {called!r} is not: "
+            f"{where_to_find(result)}. Or simulate it again with trace=True"
         )
     if name not in module.SCHEMES:
         raise ValueError(f"scheme must be one that {called!r} makes, {list(module.SCHEMES)}; got {name!r}")
@@ -66,7 +66,7 @@ def relive(
         result: from `simulate`.
         scheme: name or position.
         agent, trial: positions, from 0.
-        module: the paradigm's module; by default the installed one, or the file, that the result tells.
+        module: the paradigm's module; by default the installed one that the result tells; files are handed over.
 
     Returns:
         arrays with axes ``(trial, ...)`` or ``(trial, time, ...)``, as `record` returns them.

@@ -22,8 +22,9 @@ from activebmr.plots.steps import draw_beliefs, draw_policies, key_below
 from activebmr.plots.style import fit, style_now
 from activebmr.plots.thoughts import POINTS, draw_hypotheses, draw_odds, row_height
 from activebmr.plots.values import draw_values, leading
+from activebmr.simulation.holdings import model_as_it_was
 from activebmr.simulation.paradigm import Paradigm
-from activebmr.simulation.registry import build_paradigm, load_paradigm
+from activebmr.simulation.registry import ParadigmModule, build_paradigm, installed
 from activebmr.simulation.result import Result
 
 __all__ = ["PANELS", "trial"]
@@ -68,6 +69,7 @@ def trial(
     *,
     model: POMDP | None = None,
     panels: Sequence[str] | None = None,
+    module: ParadigmModule | None = None,
 ) -> Figure:
     """The inside of one trial of any paradigm: states, outcomes and actions, beliefs over each factor, the posterior over
     policies, every policy's value split into utility and gains, the belief over hypotheses, and its log odds.
@@ -83,6 +85,8 @@ def trial(
         model: the agent's, which names everything; by default the paradigm's that the result names. Without either, factors
             have their names, and all else has numbers.
         panels: some of `PANELS`; by default all that there is something to show in.
+        module: the paradigm's, see `activebmr.simulation.registry.load_paradigm`; by default the installed one of its name.
+            That of a file has to be handed over: no file is run because a result names it.
 
     Returns:
         the figure.
@@ -98,7 +102,7 @@ def trial(
         raise ValueError(f"panels must be some of {list(PANELS)}; got {strange[0]!r}")
     if panels is not None and not panels:
         raise ValueError("panels must name at least one panel; got none")
-    shown = _look_up(source, scheme, agent, trial, model)
+    shown = _look_up(source, scheme, agent, trial, model, module)
     shown.everything = panels is not None or style_now() != "talk"
     slide = style_now() == "talk"
     wanted = [p for p in PANELS if p in (panels or (_SLIDE if slide else PANELS))]
@@ -113,10 +117,12 @@ def trial(
 
 
 # --- what is known ---------------------------------------------------------------------------------------------------------
-def _look_up(source: Source, scheme: str | int, agent: int, trial: int, model: POMDP | None) -> _Shown:
+def _look_up(
+    source: Source, scheme: str | int, agent: int, trial: int, model: POMDP | None, module: ParadigmModule | None = None
+) -> _Shown:
     if not isinstance(source, Result):
         rows = one_trial(source, scheme, agent, trial)
-        paradigm = _replayed(source)
+        paradigm = _replayed(source, module)
         model = paradigm.agent.model if model is None and paradigm is not None else model
         truth = int(np.asarray(source.get("true_model", -1)).flat[0])
         shown = _Shown(rows, names_of(model, rows), truth if truth >= 0 else None, where=(0, agent, trial))
@@ -128,10 +134,11 @@ def _look_up(source: Source, scheme: str | int, agent: int, trial: int, model: P
         s, a = source.index(scheme), index("agent", agent, source.sizes["agent"])
         index("trial", trial, source.sizes["trial"])
         traced = bool(source.trace) and not np.isnan(source.trace["q_pi"][s]).all()
-        rows = one_trial(source, s, a, trial) if traced else one_trial(relive(source, s, a, trial), 0, 0, trial)
-        paradigm = _paradigm(source, s)
+        rows = one_trial(source, s, a, trial) if traced else one_trial(relive(source, s, a, trial, module=module), 0, 0, trial)
+        paradigm = _paradigm(source, s, module)
         if model is None and paradigm is not None:
-            model = paradigm.agent.model
+            first = paradigm if s == 0 else _paradigm(source, 0, module)  # whose names the settings have
+            model = model_as_it_was(source.settings, paradigm.agent.model, paradigm.model, *([first.model] if first else []))
         if paradigm is not None and paradigm.hypotheses is not None and paradigm.hypotheses.models:
             rows.pop("states", None)  # the world is one of several models: its states are not those that agents believe in
         shown = _Shown(
@@ -140,7 +147,7 @@ def _look_up(source: Source, scheme: str | int, agent: int, trial: int, model: P
             truth_of(source, a),
             [str(n) for n in source["model_names"]],
             source["model_class"],
-            window_of(source, s, within=True),
+            window_of(source, s, within=True, agent=a),
             source,
             (s, a, trial),
         )
@@ -148,21 +155,23 @@ def _look_up(source: Source, scheme: str | int, agent: int, trial: int, model: P
     return shown
 
 
-def _replayed(source: Mapping[str, Any]) -> Paradigm | None:
-    """The paradigm of a replay that the command wrote, which names it."""
+def _replayed(source: Mapping[str, Any], module: ParadigmModule | None) -> Paradigm | None:
+    """The paradigm of a replay that the command wrote, which names it; files that it may name are not run."""
     if not {"paradigm", "scheme"} <= set(source):
         return None
     truth = int(np.asarray(source.get("true_model", -1)).flat[0])
     try:
-        module = load_paradigm(str(source["paradigm"]))
+        module = installed(str(source["paradigm"])) if module is None else module
+        if module is None:
+            return None
         return build_paradigm(module, str(source["scheme"]), truth if truth >= 0 else None)
     except ValueError:
         return None
 
 
-def _paradigm(result: Result, scheme: int) -> Paradigm | None:
+def _paradigm(result: Result, scheme: int, module: ParadigmModule | None) -> Paradigm | None:
     try:
-        return paradigm_of(result, scheme)
+        return paradigm_of(result, scheme, module)
     except ValueError:  # a paradigm that is not installed: all has numbers
         return None
 

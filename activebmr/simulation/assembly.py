@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from activebmr.arrays import Ints
-from activebmr.simulation.measures import STANDARD, of_whom
+from activebmr.simulation.measures import STANDARD, Measure, of_whom, worked_out
 from activebmr.simulation.paradigm import Paradigm
 from activebmr.simulation.recorder import nothing
 from activebmr.simulation.result import Result, declared
@@ -77,8 +77,33 @@ def assemble(
     # in the order of the recorder
     traced = dict.fromkeys(name for s in range(len(schemes)) for name in done[s, batches[0][0]][1])
     result = Result(arrays, {name: gather(1, name) for name in traced})
-    own = {name: measure for scheme in schemes for name, measure in scheme.measures.items()}
+    own = {name: _of_each(name, schemes) for name in dict.fromkeys(n for scheme in schemes for n in scheme.measures)}
     return result.with_measures(own, strict=False) if own else result
+
+
+def _of_each(name: str, schemes: Sequence[Paradigm]) -> Measure:
+    """A measure that several schemes have by the same name, each its own: every scheme's numbers are by its own function. A
+    scheme that has none of this name is measured as the first one that has it.
+    """
+    first = next(s.measures[name] for s in schemes if name in s.measures)
+    each = [s.measures.get(name, first) for s in schemes]
+    if all(m == first for m in each):
+        return first
+
+    def numbers(result: Any) -> NDArray[Any]:
+        done: list[tuple[Measure, NDArray[Any], tuple[str, ...]]] = []
+        rows = []
+        for k, measure in enumerate(each):
+            held = next((d for d in done if d[0] == measure), None)
+            if held is None:
+                held = (measure, *worked_out(name, measure, result))
+                done.append(held)
+            if held[2] != done[0][2]:
+                raise ValueError(f"it must have the same axes under all schemes; got {done[0][2]} and {held[2]}")
+            rows.append(held[1][k])
+        return np.stack(rows)
+
+    return Measure(first.sentence, first.unit, numbers, first.axes)
 
 
 def _measured(schemes: Sequence[Paradigm]) -> list[str]:

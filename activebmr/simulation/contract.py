@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import unicodedata
 from collections.abc import Mapping
 from os import PathLike
 from types import ModuleType
@@ -11,7 +12,9 @@ from typing import Any
 from activebmr.checks import is_whole
 from activebmr.simulation.measures import measures_of
 
-__all__ = ["flaw_of"]
+__all__ = ["flaw_of", "odd_name"]
+
+LONGEST = 100  # letters of a name, which files and folders are called by
 
 _NEEDED = ("NAME", "DESCRIPTION", "SCHEMES", "DEFAULT_SCHEME", "paradigm")
 _FUNCTIONS = ("figures", "table", "scene_data")
@@ -32,11 +35,26 @@ def flaw_of(module: ModuleType, name: str | None) -> str | None:
         return f"has a NAME that is no name: {module.NAME!r}"
     if name is not None and name != module.NAME:
         return f"has the NAME {module.NAME!r}, but is announced as {name!r}"
+    if odd_name(module.NAME):
+        return f"has the NAME {module.NAME!r}: {odd_name(module.NAME)}"
     if name is None and any(c in module.NAME for c in '/\\:*?"<>|\n'):
         return f"has the NAME {module.NAME!r}, which no folder can have"
     if not isinstance(module.DESCRIPTION, str):
         return f"has a DESCRIPTION that is no string: {module.DESCRIPTION!r}"
     return _flaw_of_schemes(module) or _flaw_of_more(module)
+
+
+def odd_name(name: str) -> str | None:
+    """Why a name cannot be one of a folder or a file, and be printed; None if it can."""
+    if not name.strip():
+        return "a name must not be empty"
+    if name.strip() in (".", ".."):
+        return "a name must not be that of a folder"
+    if any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in name):
+        return "a name must not hold control characters"
+    if len(name) > LONGEST:
+        return f"a name must have at most {LONGEST} letters"
+    return None
 
 
 def _meant(module: ModuleType, attribute: str) -> str:
@@ -51,6 +69,9 @@ def _flaw_of_schemes(module: Any) -> str | None:
         return "has SCHEMES that do not map names to sentences"
     if not schemes:
         return "has no SCHEMES"
+    for name in schemes:
+        if odd_name(name):
+            return f"has a scheme {name!r} among its SCHEMES: {odd_name(name)}"
     if module.DEFAULT_SCHEME not in schemes:
         return f"has the DEFAULT_SCHEME {module.DEFAULT_SCHEME!r}, which is not among its SCHEMES {list(schemes)}"
     if not callable(module.paradigm):

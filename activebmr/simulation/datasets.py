@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -30,11 +31,15 @@ def dataset_of(result: Any, trace: bool = False) -> Any:
     for name, array in result.measures.items():
         sentence, unit = result.about(name)
         data[name] = (result.dims(name), array, {"description": sentence, "units": unit})
+    axis_names: dict[str, str] = {axis: axis for name in result.measures for axis in result.dims(name)}
     for name, array in result.trace.items() if trace else ():
-        if name in data and "time" not in result.trace_dims(name):
+        if name in result.measures and "time" not in result.trace_dims(name):
             continue  # the measure itself
-        title = f"{name}_each_time" if name in data else "policy_chosen" if name == "policy" else name
-        data[_plain(title)] = (tuple(_plain(axis) for axis in _distinct(result.trace_dims(name))), array)
+        title = f"{name}_each_time" if name in result.measures else "policy_chosen" if name == "policy" else name
+        told = result.trace_dims(name)
+        for axis in told:
+            axis_names.setdefault(axis, _free(_plain(axis), axis_names.values()))
+        data[_free(_plain(title), data)] = (_distinct(tuple(axis_names[axis] for axis in told)), array)
     settings = result.settings
     names = {
         "scheme": result.schemes,
@@ -42,9 +47,10 @@ def dataset_of(result: Any, trace: bool = False) -> Any:
         "model": [str(n) for n in result.arrays["model_names"]],
     }
     coords: dict[str, Any] = {}
+    original = {plain: axis for axis, plain in axis_names.items()}
     for axes, array, *_ in data.values():
         for axis, size in zip(axes, array.shape, strict=True):
-            along = coordinates(axis, size, settings, names)
+            along = coordinates(original.get(axis, axis), size, settings, names)
             if along is not None and size:
                 coords[axis] = np.array(along)
     true = result.arrays["true_model"]
@@ -82,3 +88,11 @@ def _distinct(axes: tuple[str, ...]) -> tuple[str, ...]:
 def _plain(name: str) -> str:
     """A name that netCDF takes."""
     return name.replace("/", "_").strip()
+
+
+def _free(name: str, taken: Iterable[str]) -> str:
+    """A name that nothing else has: with ``_2`` after it, and so on, where ``a/b`` and ``a_b`` would be one."""
+    held, number, free = set(taken), 2, name
+    while free in held:
+        free, number = f"{name}_{number}", number + 1
+    return free

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -10,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from activebmr.simulation.measures import STANDARD
+from activebmr.simulation.trace import labels_of
 
-__all__ = ["check_values", "read_settings", "sizes_of"]
+__all__ = ["check_trace", "check_values", "model_as_it_was", "read_settings", "sizes_of"]
 
 _COUNTS = ("wins", "losses", "impossible", "unsure", "discovery_trials")
 _PROBABILITIES = ("model_posterior", "true_model_posterior")
@@ -25,8 +27,8 @@ def read_settings(array: NDArray[Any]) -> dict[str, Any]:
     """
     try:
         settings = json.loads(str(np.asarray(array)))
-    except ValueError as error:
-        raise ValueError(f"settings of Result must be JSON; got {str(array)[:60]!r}") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"settings of Result must be JSON, not too deep; got {str(array)[:60]!r}") from error
     if not isinstance(settings, dict):
         raise ValueError(f"settings of Result must be a JSON object; got {str(array)[:60]!r}")
     told = settings.get("measures")
@@ -34,7 +36,32 @@ def read_settings(array: NDArray[Any]) -> dict[str, Any]:
         isinstance(told, dict) and all(isinstance(v, dict) and {"sentence", "unit", "axes"} <= set(v) for v in told.values())
     ):
         raise ValueError(f"settings of Result must say a sentence, a unit and axes of every measure; got {str(told)[:60]}")
+    for name, about in (told or {}).items():
+        axes = about["axes"]
+        if not isinstance(axes, list) or not all(isinstance(a, str) for a in axes) or axes[:2] != ["scheme", "agent"]:
+            raise ValueError(f"axes of {name} of Result must be names that begin with scheme, agent; got {str(axes)[:60]}")
+    schemes = settings.get("schemes", {})
+    if not isinstance(schemes, dict) or not all(isinstance(v, dict) for v in schemes.values()):
+        raise ValueError(f"schemes in the settings of Result must map names to settings; got {str(schemes)[:60]!r}")
+    for scheme, about in schemes.items():
+        for key in ("selection", "introspection"):
+            if not isinstance(about.get(key), (dict, type(None))):
+                raise ValueError(f"{key} of scheme {scheme!r} of Result must be an object; got {str(about[key])[:60]!r}")
+    _check_labels(settings.get("labels"))
     return settings
+
+
+def _check_labels(labels: Any) -> None:
+    """Refuse labels that are not lists of names, by factor and modality."""
+    if labels is None:
+        return
+    names = lambda x: isinstance(x, list) and all(isinstance(n, str) for n in x)  # noqa: E731
+    good = isinstance(labels, dict) and all(
+        names(x) if kind in ("factor", "modality") else isinstance(x, dict) and all(names(y) for y in x.values())
+        for kind, x in labels.items()
+    )
+    if not good:
+        raise ValueError(f"labels in the settings of Result must be lists of names; got {str(labels)[:60]!r}")
 
 
 def sizes_of(arrays: Mapping[str, NDArray[Any]], axes: Mapping[str, tuple[str, ...]]) -> dict[str, int]:
@@ -51,6 +78,9 @@ def sizes_of(arrays: Mapping[str, NDArray[Any]], axes: Mapping[str, tuple[str, .
         for dim, size in zip(dims, shape, strict=True):
             if sizes.setdefault(dim, size) != size:
                 raise ValueError(f"{name} of Result must have {sizes[dim]} along {dim} like the other measures; got {size}")
+    lacking = [dim for dim in ("scheme", "agent", "trial") if dim not in sizes]
+    if lacking:
+        raise ValueError(f"measures of Result must have a number for every {lacking[0]}; got {sorted(axes)}")
     return sizes
 
 
@@ -89,6 +119,56 @@ def check_values(arrays: Mapping[str, NDArray[Any]], axes: Mapping[str, tuple[st
                 raise ValueError(f"{name} of Result must hold probabilities; got {known.min():.6g} to {known.max():.6g}")
     if len(arrays["scheme"]) != sizes["scheme"]:
         raise ValueError(f"scheme of Result must name {sizes['scheme']} schemes; got {len(arrays['scheme'])}")
+
+
+def check_trace(trace: Mapping[str, NDArray[Any]], sizes: Mapping[str, int]) -> None:
+    """Refuse a trace of other schemes, agents or trials than the measures are of, or of policies that there are not.
+
+    Args:
+        trace: of a result.
+        sizes: length of each axis of the measures.
+    """
+    wanted = tuple(sizes[axis] for axis in ("scheme", "agent", "trial"))
+    for name, array in trace.items():
+        if array.shape[:3] != wanted or array.dtype.kind not in "biuf":
+            raise ValueError(
+                f"trace of Result must hold numbers of {wanted} schemes, agents and trials; {name!r} has {array.dtype} "
+                f"of shape {array.shape}"
+            )
+    policy, q_pi = trace.get("policy"), trace.get("q_pi")
+    if policy is None or q_pi is None:
+        return
+    if policy.ndim != 4 or q_pi.ndim != 5 or q_pi.shape[:4] != policy.shape:
+        raise ValueError(f"trace of Result must have a policy at every time of q_pi; got {policy.shape} and {q_pi.shape}")
+    _whole_within("policy", policy, -1, q_pi.shape[-1] - 1)
+
+
+def model_as_it_was(settings: Mapping[str, Any], model: Any, *worlds: Any) -> Any:
+    """A model with the names that things had when a result was made, where the paradigm has come to name them otherwise.
+
+    Settings have the names of the world. They are the agent's if it has the same names as the world, now.
+
+    Args:
+        settings: of the result.
+        model: the agent's, as the paradigm makes it now.
+        worlds: models of the world whose names the settings may have.
+
+    Returns:
+        the model itself, or one like it with other ``labels``.
+    """
+    told, now = settings.get("labels"), labels_of(model)["labels"]
+    if not told or told == now or any(labels_of(world)["labels"] != now for world in worlds):
+        return model
+    if set(told) != set(now) or told["factor"] != now["factor"] or len(told["modality"]) != len(now["modality"]):
+        return model
+    kinds = {"states": "factor", "controls": "factor", "outcomes": "modality"}
+    for kind, owner in kinds.items():
+        for then, here in zip(told[owner], now[owner], strict=True):
+            if len(told[kind].get(then, ())) != len(now[kind].get(here, ())):
+                return model
+    named = copy.copy(model)
+    object.__setattr__(named, "labels", told)  # a copy, of which nothing but names is used
+    return named
 
 
 def _whole_within(name: str, array: NDArray[Any], low: int, high: int) -> None:

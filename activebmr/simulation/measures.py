@@ -69,7 +69,7 @@ STANDARD: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "true_model_posterior": ("posterior probability of the true hypothesis", "probability", _TRIAL),
     "model_posterior": ("posterior probability of every hypothesis", "probability", (*_TRIAL, "model")),
     "score": ("worth of all outcomes", "worth", _AGENT),
-    "discovery_trials": ("trials until what was learned is within 1 nat of the truth", "trials", _AGENT),
+    "discovery_trials": ("trials at whose end what was learned was further than 1 nat from the truth", "trials", _AGENT),
     "adopted_model": ("index of the hypothesis that was adopted, -1 for none", "index", _AGENT),
     "adoption_trial": ("trial after which it was adopted, counted from 0, -1 for none", "index", _AGENT),
 }

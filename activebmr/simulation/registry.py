@@ -20,7 +20,9 @@ It may also hold
 * ``SCENE``: the text of a JavaScript function ``scene(root, world)`` that draws a moment on the page, or the path of a file
   that holds it, as seen from the paradigm's own; and ``scene_data(paradigm) -> data``: what the scene is told, plain JSON.
 
-Such a file may import others beside it. Everything in it is checked when it is loaded, and what is wrong is said in a sentence.
+Such a file may import others beside it, which are its own: another file's may have the same names. Everything in it is checked
+when it is loaded, and what is wrong is said in a sentence. A file is run only where someone names it, never because a result
+does.
 
 To give a paradigm a name on every machine that a package is installed on, announce it in the ``setup.cfg`` of the package::
 
@@ -33,9 +35,12 @@ where the name is the module's ``NAME``. Nothing else differs.
 
 from __future__ import annotations
 
+import builtins
+import importlib.machinery
 import importlib.util
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
@@ -53,14 +58,17 @@ __all__ = [
     "ParadigmModule",
     "build_paradigm",
     "draw_figures",
+    "installed",
     "is_file",
     "load_paradigm",
     "module_of",
     "options_of",
     "paradigm_names",
     "scene_of",
+    "told_file",
     "trials_of",
     "unknown",
+    "where_to_find",
 ]
 
 GROUP = "activebmr.paradigms"
@@ -122,7 +130,9 @@ def load_paradigm(name: str) -> ParadigmModule:
     point = found[name][0]
     try:
         module = point.load()
-    except (Exception, SystemExit) as error:  # whatever a plug-in does when imported, it must not take the others along
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever a plug-in does when imported, it must not take the others along
         raise ValueError(f"paradigm {name!r} cannot be loaded from {point.value}: {type(error).__name__}: {error}") from error
     problem = flaw_of(module, name)
     if problem:
@@ -144,17 +154,20 @@ def _from_file(path: Path) -> ParadigmModule:
             f"paradigm file {path} does not exist" + (f"; did you mean {path.with_name(near[0])}?" if near else "")
         )
     folder = str(path.resolve().parent)
-    if folder not in sys.path:
-        sys.path.append(folder)  # for what it imports from beside it, now or later
     title = f"paradigm_file_{path.stem}"
     spec = importlib.util.spec_from_file_location(title, path.resolve())
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     before = sys.modules.get(title)
     sys.modules[title] = module  # dataclasses ask for it
+    helpers: dict[str, Any] = {}
+    module.__dict__["__builtins__"] = vars(builtins) | {"__import__": _importer(folder, helpers)}
     try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
+        with _beside(folder, helpers):
+            spec.loader.exec_module(module)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # it may raise whatever it likes
         raise ValueError(
             f"paradigm file {path} cannot be loaded: {_where(error, path)}{type(error).__name__}: {error}"
         ) from error
@@ -168,6 +181,51 @@ def _from_file(path: Path) -> ParadigmModule:
     return cast(ParadigmModule, module)
 
 
+_FOLDERS: list[str] = []  # of files that were loaded, in `sys.path` behind all others
+
+
+def _importer(folder: str, helpers: dict[str, Any]) -> Any:
+    """The ``import`` of a file, which finds what is beside it also when a function imports something later."""
+
+    def imported(name: str, *more: Any, **named: Any) -> Any:
+        with _beside(folder, helpers):
+            return builtins.__import__(name, *more, **named)
+
+    return imported
+
+
+@contextmanager
+def _beside(folder: str, helpers: dict[str, Any]) -> Iterator[None]:
+    """Find modules in a folder for a while, and not in those of other files.
+
+    Afterwards the modules that came from there are no longer among the imported ones, so that another file's helper of the same
+    name is not taken for them; ``helpers`` keeps them. What is found elsewhere, as installed packages are, stays.
+    """
+    if folder not in _FOLDERS and folder not in sys.path:
+        _FOLDERS.append(folder)
+        sys.path.append(folder)  # other processes get the functions of a file without its import, and look here
+    kept, path = dict(sys.modules), list(sys.path)
+    elsewhere = [p for p in path if p not in _FOLDERS]
+    sys.path[:] = [*elsewhere, folder] if folder in _FOLDERS else elsewhere
+    sys.modules.update({name: m for name, m in helpers.items() if name not in kept})
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        more = [p for p in sys.path if p not in path]  # the file may have added some itself
+        sys.path[:] = path + more
+        for name in [n for n in sys.modules if n not in kept]:
+            if name in helpers or _is_helper(name, folder, elsewhere):
+                helpers[name] = sys.modules.pop(name)
+
+
+def _is_helper(name: str, folder: str, elsewhere: list[str]) -> bool:
+    """Whether a module lies in a folder, and nowhere else."""
+    top = name.partition(".")[0]
+    beside = Path(folder, f"{top}.py").is_file() or Path(folder, top).is_dir()
+    return beside and importlib.machinery.PathFinder.find_spec(top, elsewhere) is None
+
+
 def _where(error: BaseException, path: Path) -> str:
     """The last line of a file that an error came from."""
     line, trace = getattr(error, "lineno", None), error.__traceback__
@@ -179,18 +237,36 @@ def _where(error: BaseException, path: Path) -> str:
 
 
 def module_of(result: Result) -> ParadigmModule | None:
-    """The module of the paradigm that a result comes from: the file that it was run from, or the installed paradigm of its
-    name; None if it is no longer there, or it is not known where it came from.
+    """The installed paradigm of a result; None if there is none of its name, or it was run from a file.
+
+    A file that a result names is never run: results may come from anyone. Who wants it names it (`load_paradigm`).
 
     Raises:
-        ValueError: if the file or the module has come to be no paradigm.
+        ValueError: if the module has come to be no paradigm.
     """
-    settings = result.settings
-    name, schemes = settings.get("paradigm"), settings.get("schemes") or {}
-    file = next((told["file"] for told in schemes.values() if isinstance(told, dict) and "file" in told), None)
-    if file is not None:
-        return load_paradigm(str(file)) if Path(str(file)).is_file() else None
-    return load_paradigm(name) if isinstance(name, str) and name in paradigm_names() else None
+    return None if told_file(result) is not None else installed(result.settings.get("paradigm"))
+
+
+def told_file(result: Result) -> str | None:
+    """The file that a result says it was run from, for messages alone; None if it says none."""
+    schemes = result.settings.get("schemes")
+    told = schemes.values() if isinstance(schemes, dict) else ()
+    return next((str(t["file"]) for t in told if isinstance(t, dict) and t.get("file") is not None), None)
+
+
+def installed(name: Any) -> ParadigmModule | None:
+    """The installed paradigm of a name, such as a data file holds; None if there is none. No file is ever run."""
+    return load_paradigm(name) if isinstance(name, str) and not is_file(name) and name in paradigm_names() else None
+
+
+def where_to_find(result: Result) -> str:
+    """How to hand over a paradigm that was run from a file, in words."""
+    file = told_file(result)
+    known = f", such as --paradigm {Path(file).name}" if file else ""
+    return (
+        f"its paradigm {str(result.settings.get('paradigm'))!r} is not installed, and no file is run that a result names: name "
+        f"it yourself with --paradigm FILE{known} (in Python: hand over registry.load_paradigm(FILE))"
+    )
 
 
 # --- using ------------------------------------------------------------------------------------------------------------------

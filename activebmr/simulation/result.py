@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from activebmr.arrays import standard_error
 from activebmr.files import read_npz, write_npz
-from activebmr.simulation.holdings import check_values, read_settings, sizes_of
+from activebmr.simulation.holdings import check_trace, check_values, read_settings, sizes_of
 from activebmr.simulation.measures import ABOUT_HYPOTHESES, DIMENSIONS, STANDARD, blank, measures_of, worked_out
 
 __all__ = ["DIMENSIONS", "Result"]
@@ -322,7 +322,9 @@ class Result:
         if missing:
             raise ValueError(f"result file {path} must hold the arrays {list(required)}; it lacks {missing}")
         trace = {name[len(_TRACE) :]: array for name, array in held.items() if name.startswith(_TRACE)}
-        return cls({name: array for name, array in held.items() if not name.startswith(_TRACE)}, trace)
+        result = cls({name: array for name, array in held.items() if not name.startswith(_TRACE)}, trace)
+        check_trace(trace, result.sizes)
+        return result
 
     def to_dataframe(self, measures: str | Iterable[str] | None = None, trace: bool = False) -> Any:
         """A tidy ``pandas.DataFrame``: columns scheme, agent, trial, time, measure and value, one row per number.

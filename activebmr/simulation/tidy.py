@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from activebmr.files import plain_cell
 from activebmr.simulation.measures import STANDARD
 from activebmr.simulation.trace import coordinates
 
@@ -33,12 +34,13 @@ def columns_of(result: Any, measures: str | Iterable[str] | None = None, trace: 
         pieces = [("", np.zeros((0,) * 3), _KEYS[:3])]
     further = list(dict.fromkeys(axis for _, _, axes in pieces for axis in axes if axis not in _KEYS))
     names = {"scheme": result.schemes, "agent": result.arrays["agent"].tolist(), "model": result.arrays["model_names"].tolist()}
+    measured = set(result.measures)  # a paradigm's own may be negative: in them -1 is a number like others
     timed = any("time" in axes for _, _, axes in pieces)
     columns: dict[str, list[NDArray[Any]]] = {k: [] for k in (*_KEYS, *further, "measure", "value") if timed or k != "time"}
     for name, array, axes in pieces:
         values, keep = np.asarray(array, dtype=float).ravel(), slice(None)
         if "time" in axes:
-            keep = _lived(result, array, values)
+            keep = _lived(result, array, values, axes, name in measured)
         for column, held in columns.items():
             if column == "measure":
                 held.append(np.full(array.size, name, dtype=object)[keep])
@@ -63,11 +65,22 @@ def _joined(name: str, parts: list[NDArray[Any]]) -> NDArray[Any]:
     return column.astype(float) if name == "value" else column
 
 
-def _lived(result: Any, array: NDArray[Any], values: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which numbers of a record are about times that there were; -1 and nan stand for nothing."""
-    if array.dtype.kind == "b" and "free_energy" in result.trace:
-        return np.asarray(~np.isnan(result.trace["free_energy"])).ravel()
-    return values >= 0 if array.dtype.kind in "iu" else ~np.isnan(values)
+def _lived(
+    result: Any, array: NDArray[Any], values: NDArray[np.float64], axes: tuple[str, ...], measure: bool
+) -> NDArray[np.bool_]:
+    """Which numbers of a record are about times that there were; -1 and nan stand for nothing, -1 only in records."""
+    steps = ("scheme", "agent", "trial", "time")
+    if array.dtype.kind == "f":
+        return ~np.isnan(values)
+    lived = result.trace.get("free_energy")
+    if lived is not None and (measure or array.dtype.kind == "b") and set(steps) <= set(axes):
+        at = [axes.index(axis) for axis in steps]
+        if at == sorted(at) and lived.shape == tuple(array.shape[k] for k in at):
+            shape = [n if k in at else 1 for k, n in enumerate(array.shape)]
+            return np.broadcast_to(~np.isnan(lived).reshape(shape), array.shape).ravel()
+    if measure or array.dtype.kind == "b":
+        return np.ones(values.shape, dtype=bool)
+    return values >= 0
 
 
 def _pieces(
@@ -128,7 +141,7 @@ def write_csv(result: Any, path: str | os.PathLike[str], trace: bool = False) ->
     try:
         with part.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
-            writer.writerow(columns)
+            writer.writerow([plain_cell(name) for name in columns])
             for row in zip(*(column.tolist() for column in columns.values()), strict=True):
                 writer.writerow([_cell(x) for x in row])
         part.replace(target)
@@ -140,4 +153,4 @@ def write_csv(result: Any, path: str | os.PathLike[str], trace: bool = False) ->
 def _cell(x: Any) -> Any:
     if x is None or x != x:
         return ""
-    return int(x) if isinstance(x, float) and x.is_integer() else x
+    return int(x) if isinstance(x, float) and x.is_integer() else plain_cell(x)
