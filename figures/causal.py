@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+from activebmr.paradigms.causal import drawing, free
+
 from activebmr import plots, simulate
-from paradigms import causal
-from paradigms.causal import drawing, free
+from activebmr.paradigms import causal
 
 
 def main(n_agents: int = 512, n_trials: int = 256, free_agents: int = 256, free_trials: int = 200) -> None:

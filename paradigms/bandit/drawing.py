@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from activebmr.paradigms.bandit.world import PREFERENCE
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from activebmr import Result, plots
 from activebmr.arrays import standard_error
-from paradigms import bandit
-from paradigms.bandit.world import PREFERENCE
+from activebmr.paradigms import bandit
 
 __all__ = ["figures", "overview"]
 

@@ -13,11 +13,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from activebmr.paradigms.bandit.world import ARMS, COLOURS, COUNTS, SIDES, STRUCTURES, TRIAL_LENGTH, payoffs, worlds
 from scipy.special import betaincinv
 
 from activebmr import ModelProcess
 from activebmr.simulation.simulate import trial_draws
-from paradigms.bandit.world import ARMS, COLOURS, COUNTS, SIDES, STRUCTURES, TRIAL_LENGTH, payoffs, worlds
 
 __all__ = ["BOUNDS", "RIVALS", "Beliefs", "Played", "best", "play"]
 

@@ -6,6 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from activebmr.paradigms.causal.free import FreeStudy
+from activebmr.paradigms.causal.graphs import GRAPHS, SETTINGS, VARIABLES, equivalence_classes, say_setting, setting_index
+from activebmr.paradigms.causal.measures import floor, found, late, trials_until
+from activebmr.paradigms.causal.world import outcome_names
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, Rectangle
@@ -13,10 +17,6 @@ from numpy.typing import NDArray
 
 from activebmr import Result, plots
 from activebmr.arrays import standard_error
-from paradigms.causal.free import FreeStudy
-from paradigms.causal.graphs import GRAPHS, SETTINGS, VARIABLES, equivalence_classes, say_setting, setting_index
-from paradigms.causal.measures import floor, found, late, trials_until
-from paradigms.causal.world import outcome_names
 
 __all__ = ["chosen", "figures", "free_parameters", "known", "one_agent", "overview", "posterior", "typical_agent"]
 
