@@ -9,7 +9,8 @@ nox --download-python auto    interpreters that are not here are fetched by uv
 import nox
 
 PYTHONS = ["3.10", "3.11", "3.12", "3.13", "3.14"]
-OLDEST = ["numpy==1.26.*", "scipy==1.11.*", "matplotlib==3.8.*", "typer==0.16.*", "rich==13.7.*", "joblib==1.3.*"]
+OLDEST = ["numpy==1.26.*", "scipy==1.11.*", "matplotlib==3.8.*", "typer==0.16.*", "rich==13.7.*", "joblib==1.4.*"]
+XARRAY = "xarray==2024.6.*"
 """The lower bounds of setup.cfg; `tests/test_versions.py` compares them."""
 
 nox.options.default_venv_backend = "uv|virtualenv"
@@ -31,8 +32,8 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(python=["3.11", "3.10"])
 def oldest(session: nox.Session) -> None:
-    """The package without extras, at the oldest versions that it takes: only files of tests that need no extra."""
-    session.install(*OLDEST, "-e", ".", "pytest>=8", "pytest-xdist", "hypothesis")
+    """The package and xarray at the oldest versions that they may have: only files of tests that need no other extra."""
+    session.install(*OLDEST, XARRAY, "-e", ".", "pytest>=8", "pytest-xdist", "hypothesis")
     session.run("python", "-m", "pytest", "-m", "not slow", "-n", "2", *(session.posargs or CORE))
 
 

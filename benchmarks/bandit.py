@@ -13,11 +13,11 @@ import argparse
 import time
 
 import numpy as np
-from activebmr.paradigms.bandit.world import PREFERENCE, STRUCTURES
 
 from activebmr import Paradigm, Result, simulate
 from activebmr.arrays import standard_error
 from activebmr.paradigms import bandit
+from activebmr.paradigms.bandit.world import PREFERENCE, STRUCTURES
 
 TUNING = 1001
 PREFERENCES = (0.125, 0.25, 0.5, 0.75, 1.0, 2.0, 4.0, 8.0, 16.0)

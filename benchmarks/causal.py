@@ -16,12 +16,12 @@ for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, "1")  # before numpy is imported: one core means one thread
 
 import numpy as np  # noqa: E402
-from activebmr.paradigms.causal import free, measures  # noqa: E402
-from activebmr.paradigms.causal.graphs import GRAPHS, divergences, equivalence_classes, likelihood  # noqa: E402
 
 from activebmr import Result, simulate  # noqa: E402
 from activebmr.arrays import standard_error  # noqa: E402
 from activebmr.paradigms import causal  # noqa: E402
+from activebmr.paradigms.causal import free, measures  # noqa: E402
+from activebmr.paradigms.causal.graphs import GRAPHS, divergences, equivalence_classes, likelihood  # noqa: E402
 from activebmr.references import evidence_bound  # noqa: E402
 
 LONG_ENOUGH = 64  # trials after which nobody who chooses by gain is late

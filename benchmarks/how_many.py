@@ -18,12 +18,12 @@ for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, "1")  # before numpy is imported: one core means one thread
 
 import numpy as np  # noqa: E402
-from activebmr.paradigms.how_many import looking, measures  # noqa: E402
-from activebmr.paradigms.how_many.causes import NAMES  # noqa: E402
 
 from activebmr import Result, simulate  # noqa: E402
 from activebmr.arrays import standard_error  # noqa: E402
 from activebmr.paradigms import how_many  # noqa: E402
+from activebmr.paradigms.how_many import looking, measures  # noqa: E402
+from activebmr.paradigms.how_many.causes import NAMES  # noqa: E402
 
 LOOKS = {"gain": 100, "all": 50, "random": 100, "states": 100}
 

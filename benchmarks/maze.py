@@ -18,11 +18,11 @@ for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, "1")  # before numpy is imported: one core means one thread
 
 import numpy as np  # noqa: E402
-from activebmr.paradigms.maze.measures import detour, floor_of, ways  # noqa: E402
 
 from activebmr import simulate  # noqa: E402
 from activebmr.arrays import standard_error  # noqa: E402
 from activebmr.paradigms import maze  # noqa: E402
+from activebmr.paradigms.maze.measures import detour, floor_of, ways  # noqa: E402
 from activebmr.references import fewest_moves, optimal_moves  # noqa: E402
 
 PAIRS = (("look-ahead", "gain"), ("gain", "novelty"), ("look-ahead", "novelty-informed"))

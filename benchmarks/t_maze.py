@@ -17,13 +17,13 @@ for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, "1")  # before numpy is imported: one core means one thread
 
 import numpy as np  # noqa: E402
-from activebmr.paradigms.t_maze.floors import best_possible  # noqa: E402
-from activebmr.paradigms.t_maze.optimum import best_session  # noqa: E402
-from activebmr.paradigms.t_maze.reading import KINDS, kind_of, structures_of  # noqa: E402
 
 from activebmr import Result, simulate  # noqa: E402
 from activebmr.arrays import standard_error  # noqa: E402
 from activebmr.paradigms import t_maze  # noqa: E402
+from activebmr.paradigms.t_maze.floors import best_possible  # noqa: E402
+from activebmr.paradigms.t_maze.optimum import best_session  # noqa: E402
+from activebmr.paradigms.t_maze.reading import KINDS, kind_of, structures_of  # noqa: E402
 
 
 def told(values: np.ndarray, digits: int = 2) -> str:

@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-from activebmr.paradigms.bandit import drawing
-from activebmr.paradigms.bandit.world import PREFERENCE
-
 from activebmr import plots, simulate
 from activebmr.paradigms import bandit
+from activebmr.paradigms.bandit import drawing
+from activebmr.paradigms.bandit.world import PREFERENCE
 
 SCHEMES = ("efe", "no-model-gain", "greedy", "apart")
 PREFERENCES = (0.125, 0.25, 1.0, 2.0, 4.0, 8.0)

@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from activebmr.paradigms.causal import drawing, free
-
 from activebmr import plots, simulate
 from activebmr.paradigms import causal
+from activebmr.paradigms.causal import drawing, free
 
 
 def main(n_agents: int = 512, n_trials: int = 256, free_agents: int = 256, free_trials: int = 200) -> None:

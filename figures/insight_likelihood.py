@@ -4,14 +4,14 @@
 from pathlib import Path
 
 import numpy as np
-from activebmr.paradigms.insight import COLOURS, RULES, claims, naive_counts, worlds
-from activebmr.paradigms.insight_figures import life, relived
-from activebmr.paradigms.three_ball_figures import FILL
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from activebmr import plots
+from activebmr.paradigms.insight import COLOURS, RULES, claims, naive_counts, worlds
+from activebmr.paradigms.insight_figures import life, relived
+from activebmr.paradigms.three_ball_figures import FILL
 
 UNDECIDED, TRUTH = 3, 0
 

@@ -4,13 +4,13 @@
 from pathlib import Path
 
 import numpy as np
-from activebmr.paradigms.insight import COLOURS, RULES, TRIAL_LENGTH, paradigm, world_model
-from activebmr.paradigms.insight_figures import life, relived
-from activebmr.paradigms.three_ball_figures import FILL
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from activebmr import Agent, AgentState, ModelProcess, plots
+from activebmr.paradigms.insight import COLOURS, RULES, TRIAL_LENGTH, paradigm, world_model
+from activebmr.paradigms.insight_figures import life, relived
+from activebmr.paradigms.three_ball_figures import FILL
 from activebmr.simulation.neurons import NeuronalResponses, neuronal_responses
 
 HIDDEN = (0, 1)  # left rule, the correct colour is green

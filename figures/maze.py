@@ -3,11 +3,10 @@
 import sys
 from pathlib import Path
 
-from activebmr.paradigms.maze.drawing import overview
-from activebmr.paradigms.maze.measures import ways
-
 from activebmr import plots, simulate
 from activebmr.paradigms import maze
+from activebmr.paradigms.maze.drawing import overview
+from activebmr.paradigms.maze.measures import ways
 
 
 def main(n_agents: int = 512) -> None:

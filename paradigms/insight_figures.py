@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from activebmr.paradigms.insight import WINDOW, aha_trial, hits, motifs, paradigm
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
@@ -16,6 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from activebmr import Agent, AgentState, Result, plots, simulate
 from activebmr.arrays import standard_error
+from activebmr.paradigms.insight import WINDOW, aha_trial, hits, motifs, paradigm
 
 __all__ = ["ahas", "evidence", "figures", "instruction", "life", "performance", "relived", "summary", "typical_agent"]
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from activebmr.paradigms.three_ball import BALLS, COLOURS, rules, world_model
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
@@ -15,6 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
 from activebmr import Result, plots
+from activebmr.paradigms.three_ball import BALLS, COLOURS, rules, world_model
 
 __all__ = [
     "discovery",

@@ -57,7 +57,7 @@ def test_the_import_is_quick():
     code = "import time; t = time.process_time(); import activebmr; print(time.process_time() - t)"
     env = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     times = []
-    for _ in range(6):  # the first one compiles
+    for _ in range(12):  # the first one compiles, and others may be at work here
         run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=env, check=True)
         times.append(float(run.stdout))
         if times[-1] < SECONDS:

@@ -49,6 +49,9 @@ def test_the_same_pythons_everywhere() -> None:
 
 def test_the_oldest_versions_are_those_of_the_metadata() -> None:
     bounds = [line.strip() for line in setup()["options"]["install_requires"].splitlines() if line.strip()]
+    assert f'XARRAY = "{setup()["options.extras_require"]["xarray"].strip().replace(">=", "==")}.*"' in (
+        ROOT / "noxfile.py"
+    ).read_text(encoding="utf-8")
     assert sorted(nox_values()["OLDEST"]) == sorted(b.replace(">=", "==") + ".*" for b in bounds)
 
 

@@ -17,11 +17,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from activebmr.paradigms.bandit.rivals import RIVALS, Played, best, play
-from activebmr.paradigms.bandit.world import PREFERENCE, STRUCTURES, TRIAL_LENGTH, model, structures, worlds
 
 from activebmr import Agent, HypothesisSpace, Paradigm, Planner, Result, Selection, simulate
 from activebmr.arrays import standard_error
+from activebmr.paradigms.bandit.rivals import RIVALS, Played, best, play
+from activebmr.paradigms.bandit.world import PREFERENCE, STRUCTURES, TRIAL_LENGTH, model, structures, worlds
 
 __all__ = [
     "DEFAULT_SCHEME",

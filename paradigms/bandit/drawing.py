@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from activebmr.paradigms.bandit.world import PREFERENCE
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -14,6 +13,7 @@ from matplotlib.lines import Line2D
 from activebmr import Result, plots
 from activebmr.arrays import standard_error
 from activebmr.paradigms import bandit
+from activebmr.paradigms.bandit.world import PREFERENCE
 
 __all__ = ["figures", "overview"]
 

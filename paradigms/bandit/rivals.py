@@ -13,10 +13,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from activebmr.paradigms.bandit.world import ARMS, COLOURS, COUNTS, SIDES, STRUCTURES, TRIAL_LENGTH, payoffs, worlds
 from scipy.special import betaincinv
 
 from activebmr import ModelProcess
+from activebmr.paradigms.bandit.world import ARMS, COLOURS, COUNTS, SIDES, STRUCTURES, TRIAL_LENGTH, payoffs, worlds
 from activebmr.simulation.simulate import trial_draws
 
 __all__ = ["BOUNDS", "RIVALS", "Beliefs", "Played", "best", "play"]

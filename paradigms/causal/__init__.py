@@ -19,11 +19,10 @@ from math import inf, log
 from pathlib import Path
 from typing import Any
 
+from activebmr import Agent, HypothesisSpace, Paradigm, Planner, Reasoning, Result, Selection, checks
 from activebmr.paradigms.causal.graphs import BACKGROUND, STRENGTH
 from activebmr.paradigms.causal.measures import MEASURES, floor, found, table, trials_until
 from activebmr.paradigms.causal.world import hypotheses, policies_that, world_model
-
-from activebmr import Agent, HypothesisSpace, Paradigm, Planner, Reasoning, Result, Selection, checks
 
 __all__ = [
     "DEFAULT_SCHEME",

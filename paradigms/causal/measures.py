@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from activebmr.paradigms.causal.world import experiments
 from numpy.typing import NDArray
 
 from activebmr import Result
 from activebmr.arrays import standard_error
+from activebmr.paradigms.causal.world import experiments
 from activebmr.references import evidence_bound
 
 __all__ = ["MEASURES", "floor", "found", "late", "table", "trials_until"]

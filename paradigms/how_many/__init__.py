@@ -28,10 +28,9 @@ from math import inf, log
 from pathlib import Path
 from typing import Any
 
+from activebmr import Agent, HypothesisSpace, Paradigm, Planner, Result, Selection, checks
 from activebmr.paradigms.how_many.causes import BACKGROUND, CHANCE, SENSORS, STRENGTH, check_world, hypotheses, world_model
 from activebmr.paradigms.how_many.measures import MEASURES, floor, looks_until, named, table
-
-from activebmr import Agent, HypothesisSpace, Paradigm, Planner, Result, Selection, checks
 
 __all__ = [
     "DEFAULT_SCHEME",

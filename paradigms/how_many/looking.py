@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 import numpy as np
-from activebmr.paradigms.how_many.causes import NAMES, views, wirings
-from activebmr.paradigms.how_many.measures import looks_until, truths
 from numpy.typing import NDArray
 
 from activebmr import Result
+from activebmr.paradigms.how_many.causes import NAMES, views, wirings
+from activebmr.paradigms.how_many.measures import looks_until, truths
 
 __all__ = ["Source", "looked_at", "same_cause", "schemes_of", "typical_agent"]
 

@@ -8,11 +8,11 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from activebmr.paradigms.how_many.causes import NAMES, experiments, numbers_of, wirings
 from numpy.typing import NDArray
 
 from activebmr import Result
 from activebmr.arrays import standard_error
+from activebmr.paradigms.how_many.causes import NAMES, experiments, numbers_of, wirings
 from activebmr.references import evidence_bound
 
 __all__ = ["MEASURES", "bounds", "course", "enough", "floor", "late", "looks_until", "named", "right", "table"]

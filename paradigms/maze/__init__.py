@@ -20,11 +20,11 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+
+from activebmr import POMDP, Agent, HypothesisSpace, Paradigm, Planner, Reasoning, Result, Selection
 from activebmr.paradigms.maze.maps import maps, transitions
 from activebmr.paradigms.maze.measures import MEASURES, known_after, table
 from activebmr.paradigms.maze.scene import scene_data
-
-from activebmr import POMDP, Agent, HypothesisSpace, Paradigm, Planner, Reasoning, Result, Selection
 
 __all__ = [
     "DEFAULT_SCHEME",

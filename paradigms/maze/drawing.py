@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from activebmr.paradigms.maze.maps import still_possible
-from activebmr.paradigms.maze.measures import Ways, floor_of, ways
 
 from activebmr import Result, plots
 from activebmr.arrays import standard_error
+from activebmr.paradigms.maze.maps import still_possible
+from activebmr.paradigms.maze.measures import Ways, floor_of, ways
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from activebmr.paradigms.maze.maps import distances, maps, still_possible
 
 from activebmr import Result, simulate
 from activebmr.arrays import standard_error
+from activebmr.paradigms.maze.maps import distances, maps, still_possible
 from activebmr.references import fewest_moves, optimal_moves
 
 __all__ = ["MEASURES", "Floor", "Ways", "detour", "floor_of", "known_after", "table", "tables_of", "ways"]

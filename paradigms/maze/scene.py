@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from activebmr.paradigms.maze.maps import maps
 
 from activebmr import Paradigm
+from activebmr.paradigms.maze.maps import maps
 
 __all__ = ["scene_data"]
 

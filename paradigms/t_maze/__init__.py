@@ -24,6 +24,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from activebmr import Agent, Paradigm, Planner, Reasoning, Result, Selection, checks
 from activebmr.paradigms.t_maze.floors import floor, observer
 from activebmr.paradigms.t_maze.lives import looks
 from activebmr.paradigms.t_maze.measures import MEASURES, after, ever_wrong, known_after, posterior_of_truth, scores, table
@@ -38,8 +40,6 @@ from activebmr.paradigms.t_maze.world import (
     own_tables,
     world_model,
 )
-
-from activebmr import Agent, Paradigm, Planner, Reasoning, Result, Selection, checks
 
 __all__ = [
     "DEFAULT_SCHEME",

@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
+
+from activebmr import Result, plots
+from activebmr.arrays import standard_error
 from activebmr.paradigms.t_maze.floors import best_possible, floor, observer
 from activebmr.paradigms.t_maze.going import STRIP, asked, named, three_lives, tidy
 from activebmr.paradigms.t_maze.lives import lives
 from activebmr.paradigms.t_maze.measures import after, ever_wrong, known_after, posterior_of_truth, scores
 from activebmr.paradigms.t_maze.reading import kind_of, structures_of
 from activebmr.paradigms.t_maze.world import CUE
-from numpy.typing import NDArray
-
-from activebmr import Result, plots
-from activebmr.arrays import standard_error
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
-from activebmr.paradigms.t_maze.measures import known_after
-from activebmr.paradigms.t_maze.reading import KINDS, kind_of, structures_of
-from activebmr.paradigms.t_maze.world import CUE
 from numpy.typing import NDArray
 
 from activebmr import Result, plots
+from activebmr.paradigms.t_maze.measures import known_after
+from activebmr.paradigms.t_maze.reading import KINDS, kind_of, structures_of
+from activebmr.paradigms.t_maze.world import CUE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from activebmr.paradigms.t_maze.reading import setting, window_of
-from activebmr.paradigms.t_maze.world import CUE
 from numpy.typing import NDArray
 
 from activebmr import Paradigm, Result, simulate
+from activebmr.paradigms.t_maze.reading import setting, window_of
+from activebmr.paradigms.t_maze.world import CUE
 
 __all__ = ["lives", "looks"]
 

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from activebmr.paradigms.t_maze.floors import best_possible, floor, observer
-from activebmr.paradigms.t_maze.reading import window_of
-from activebmr.paradigms.t_maze.world import WORTH
 from numpy.typing import NDArray
 
 from activebmr import Result
 from activebmr.arrays import standard_error
+from activebmr.paradigms.t_maze.floors import best_possible, floor, observer
+from activebmr.paradigms.t_maze.reading import window_of
+from activebmr.paradigms.t_maze.world import WORTH
 
 __all__ = ["MEASURES", "after", "ever_wrong", "known_after", "posterior_of_truth", "scores", "table"]
 

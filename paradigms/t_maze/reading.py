@@ -6,9 +6,9 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from activebmr.paradigms.t_maze.world import STRUCTURES, Structure
 
 from activebmr import Result
+from activebmr.paradigms.t_maze.world import STRUCTURES, Structure
 
 __all__ = ["KINDS", "kind_of", "setting", "structures_of", "window_of"]
 
