@@ -180,7 +180,8 @@ def _where(error: BaseException, path: Path) -> str:
 
 def module_of(result: Result) -> ParadigmModule | None:
     """The module of the paradigm that a result comes from: the file that it was run from, or the installed paradigm of its
-    name; None if it is no longer there, or it is not known where it came from.
+    name; None if it is no longer there, or it is not known where it came from. A file counts if the result has its whole path
+    on this machine, as every run writes it.
 
     Raises:
         ValueError: if the file or the module has come to be no paradigm.
@@ -189,8 +190,15 @@ def module_of(result: Result) -> ParadigmModule | None:
     name, schemes = settings.get("paradigm"), settings.get("schemes") or {}
     file = next((told["file"] for told in schemes.values() if isinstance(told, dict) and "file" in told), None)
     if file is not None:
-        return load_paradigm(str(file)) if Path(str(file)).is_file() else None
+        return load_paradigm(str(file)) if _is_own_file(str(file)) else None
     return load_paradigm(name) if isinstance(name, str) and name in paradigm_names() else None
+
+
+def _is_own_file(file: str) -> bool:
+    """Whether a result may mean this file: what a run has written is a whole path on this machine. Another one would let a
+    result that somebody sends run what came beside it, or what lies on another machine.
+    """
+    return Path(file).is_absolute() and not file.startswith(("//", "\\\\", "/\\", "\\/")) and Path(file).is_file()
 
 
 # --- using ------------------------------------------------------------------------------------------------------------------
