@@ -1,5 +1,6 @@
 PYTHON ?= python3
 PYTEST_ARGS ?=
+NOX_ARGS ?=
 # Processes that run tests. Whole files are handed out: what tests of a file share is made once.
 TEST_JOBS ?= 2
 
@@ -13,16 +14,18 @@ VENV_STAMP := $(VENV)/.stamp-venv
 RUN_STAMP := $(VENV)/.stamp-run
 TEST_STAMP := $(VENV)/.stamp-test
 LINT_STAMP := $(VENV)/.stamp-lint
+DIST_STAMP := $(VENV)/.stamp-dist
+VERSIONS_STAMP := $(VENV)/.stamp-versions
 DOCS_STAMP := $(VENV)/.stamp-docs
-INSTALL_DEPS := $(VENV_STAMP) setup.cfg constraints.txt
+INSTALL_DEPS := $(VENV_STAMP) setup.cfg setup.py constraints.txt
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-all lint docs docs-test figures bench clean
+.PHONY: help demo test test-all test-versions lint docs docs-test figures bench dist clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: $(RUN_STAMP) ## run the three-ball paradigm; figures and a page go to results/three-ball
 	$(BIN)/activebmr run three-ball --out results/three-ball --page
@@ -33,6 +36,9 @@ test: $(TEST_STAMP) ## run the tests, except the slow scientific checks
 
 test-all: $(TEST_STAMP) ## run all the tests
 	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile $(PYTEST_ARGS)
+
+test-versions: $(VERSIONS_STAMP) ## run the tests under every Python from 3.10 to 3.14 that is here
+	$(BIN)/nox $(NOX_ARGS)
 
 lint: $(LINT_STAMP) ## check style and formatting
 	$(BIN)/ruff check .
@@ -56,9 +62,15 @@ bench: $(TEST_STAMP) ## run every script in benchmarks/
 		echo "$$script"; MPLBACKEND=Agg $(BIN)/python "$$script"; \
 	done
 
+dist: $(DIST_STAMP) ## build the wheel and the source distribution in dist/, and check them
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/check-wheel-contents dist/*.whl
+
 clean: ## remove the environment, results, caches and build artefacts
 	rm -rf $(VENV) results build dist *.egg-info
-	rm -rf .pytest_cache .hypothesis .ruff_cache
+	rm -rf .pytest_cache .hypothesis .ruff_cache .nox
 	find . -name .git -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV_STAMP):
@@ -82,6 +94,14 @@ $(TEST_STAMP): $(INSTALL_DEPS)
 
 $(LINT_STAMP): $(INSTALL_DEPS)
 	$(PIP_INSTALL) -e '.[lint]'
+	@touch $(RUN_STAMP) $@
+
+$(DIST_STAMP): $(INSTALL_DEPS)
+	$(PIP_INSTALL) -e '.[release]'
+	@touch $(RUN_STAMP) $@
+
+$(VERSIONS_STAMP): $(INSTALL_DEPS)
+	$(PIP_INSTALL) -e '.[versions]'
 	@touch $(RUN_STAMP) $@
 
 $(DOCS_STAMP): $(INSTALL_DEPS)

@@ -13,7 +13,7 @@ import argparse
 import math
 
 from activebmr import simulate
-from paradigms import three_ball
+from activebmr.paradigms import three_ball
 
 # scheme: (discovery, its s.e., score, its s.e., wrong rules, agents), measured with SPM
 SPM: dict[str, tuple[float, float, float, float, int | None, int]] = {

@@ -16,8 +16,8 @@ import numpy as np
 
 from activebmr import Paradigm, Result, simulate
 from activebmr.arrays import standard_error
-from paradigms import bandit
-from paradigms.bandit.world import PREFERENCE, STRUCTURES
+from activebmr.paradigms import bandit
+from activebmr.paradigms.bandit.world import PREFERENCE, STRUCTURES
 
 TUNING = 1001
 PREFERENCES = (0.125, 0.25, 0.5, 0.75, 1.0, 2.0, 4.0, 8.0, 16.0)

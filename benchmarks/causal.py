@@ -19,10 +19,10 @@ import numpy as np  # noqa: E402
 
 from activebmr import Result, simulate  # noqa: E402
 from activebmr.arrays import standard_error  # noqa: E402
+from activebmr.paradigms import causal  # noqa: E402
+from activebmr.paradigms.causal import free, measures  # noqa: E402
+from activebmr.paradigms.causal.graphs import GRAPHS, divergences, equivalence_classes, likelihood  # noqa: E402
 from activebmr.references import evidence_bound  # noqa: E402
-from paradigms import causal  # noqa: E402
-from paradigms.causal import free, measures  # noqa: E402
-from paradigms.causal.graphs import GRAPHS, divergences, equivalence_classes, likelihood  # noqa: E402
 
 LONG_ENOUGH = 64  # trials after which nobody who chooses by gain is late
 

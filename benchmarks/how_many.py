@@ -21,9 +21,9 @@ import numpy as np  # noqa: E402
 
 from activebmr import Result, simulate  # noqa: E402
 from activebmr.arrays import standard_error  # noqa: E402
-from paradigms import how_many  # noqa: E402
-from paradigms.how_many import looking, measures  # noqa: E402
-from paradigms.how_many.causes import NAMES  # noqa: E402
+from activebmr.paradigms import how_many  # noqa: E402
+from activebmr.paradigms.how_many import looking, measures  # noqa: E402
+from activebmr.paradigms.how_many.causes import NAMES  # noqa: E402
 
 LOOKS = {"gain": 100, "all": 50, "random": 100, "states": 100}
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from activebmr import Result, simulate
 from activebmr.arrays import standard_error
-from paradigms import insight, three_ball
+from activebmr.paradigms import insight, three_ball
 
 SPM = Path(__file__).parents[1] / "tests" / "data" / "spm" / "rule2017.npz"
 SPM_RATE = 0.31  # agent-trials per second under Octave on one core (3.2 s a trial)

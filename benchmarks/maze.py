@@ -21,9 +21,9 @@ import numpy as np  # noqa: E402
 
 from activebmr import simulate  # noqa: E402
 from activebmr.arrays import standard_error  # noqa: E402
+from activebmr.paradigms import maze  # noqa: E402
+from activebmr.paradigms.maze.measures import detour, floor_of, ways  # noqa: E402
 from activebmr.references import fewest_moves, optimal_moves  # noqa: E402
-from paradigms import maze  # noqa: E402
-from paradigms.maze.measures import detour, floor_of, ways  # noqa: E402
 
 PAIRS = (("look-ahead", "gain"), ("gain", "novelty"), ("look-ahead", "novelty-informed"))
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from activebmr import Planner
 from activebmr.interop.pymdp import policy_search, to_pymdp
-from paradigms import three_ball
+from activebmr.paradigms import three_ball
 
 N_STEPS = three_ball.TRIAL_LENGTH - 1  # actions in a trial; each leads to an outcome, so with the first there are 6
 

@@ -17,8 +17,8 @@ import numpy as np
 
 from activebmr import Paradigm, Result, simulate
 from activebmr.arrays import standard_error
+from activebmr.paradigms import three_ball
 from activebmr.references import ideal_observer, lower_bound
-from paradigms import three_ball
 
 
 def mean(values: np.ndarray) -> str:

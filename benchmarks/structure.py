@@ -23,7 +23,7 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 import numpy as np  # noqa: E402
 
 from activebmr import POMDP, Agent, HypothesisSpace, ModelProcess, Planner, Reasoning, Selection  # noqa: E402
-from paradigms import three_ball  # noqa: E402
+from activebmr.paradigms import three_ball  # noqa: E402
 
 NEVER = Selection(threshold=np.inf)
 

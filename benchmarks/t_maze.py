@@ -20,10 +20,10 @@ import numpy as np  # noqa: E402
 
 from activebmr import Result, simulate  # noqa: E402
 from activebmr.arrays import standard_error  # noqa: E402
-from paradigms import t_maze  # noqa: E402
-from paradigms.t_maze.floors import best_possible  # noqa: E402
-from paradigms.t_maze.optimum import best_session  # noqa: E402
-from paradigms.t_maze.reading import KINDS, kind_of, structures_of  # noqa: E402
+from activebmr.paradigms import t_maze  # noqa: E402
+from activebmr.paradigms.t_maze.floors import best_possible  # noqa: E402
+from activebmr.paradigms.t_maze.optimum import best_session  # noqa: E402
+from activebmr.paradigms.t_maze.reading import KINDS, kind_of, structures_of  # noqa: E402
 
 
 def told(values: np.ndarray, digits: int = 2) -> str:

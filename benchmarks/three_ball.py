@@ -21,7 +21,7 @@ if hasattr(os, "sched_setaffinity"):
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
 from activebmr import simulate  # noqa: E402
-from paradigms import three_ball  # noqa: E402
+from activebmr.paradigms import three_ball  # noqa: E402
 
 
 def rate(scheme: str, n_agents: int, n_trials: int, repeats: int) -> float:

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from activebmr import plots, simulate
-from paradigms import bandit
-from paradigms.bandit import drawing
-from paradigms.bandit.world import PREFERENCE
+from activebmr.paradigms import bandit
+from activebmr.paradigms.bandit import drawing
+from activebmr.paradigms.bandit.world import PREFERENCE
 
 SCHEMES = ("efe", "no-model-gain", "greedy", "apart")
 PREFERENCES = (0.125, 0.25, 1.0, 2.0, 4.0, 8.0)

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from activebmr import plots, simulate
-from paradigms import causal
-from paradigms.causal import drawing, free
+from activebmr.paradigms import causal
+from activebmr.paradigms.causal import drawing, free
 
 
 def main(n_agents: int = 512, n_trials: int = 256, free_agents: int = 256, free_trials: int = 200) -> None:

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from activebmr import plots, simulate
+from activebmr.paradigms import three_ball, three_ball_figures
 from activebmr.references import ideal_observer
-from paradigms import three_ball, three_ball_figures
 
 SCHEMES = ("reasoning", "paper", "laboratory")
 AGENTS, TRIALS, SEED = 512, 64, 0

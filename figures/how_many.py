@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from activebmr import plots, simulate
-from paradigms import how_many
-from paradigms.how_many import drawing
+from activebmr.paradigms import how_many
+from activebmr.paradigms.how_many import drawing
 
 AGENTS = {"gain": 1000, "states": 128, "random": 400, "all": 1000}
 LOOKS = {"gain": 100, "states": 100, "random": 100, "all": 50}

@@ -4,7 +4,7 @@
 from pathlib import Path
 
 from activebmr import plots, simulate
-from paradigms import insight, insight_figures
+from activebmr.paradigms import insight, insight_figures
 
 SCHEMES = ("naive", "sleep", "instructed")
 AGENTS, TRIALS, SEED = 256, 32, 0

@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from activebmr import plots
-from paradigms.insight import COLOURS, RULES, claims, naive_counts, worlds
-from paradigms.insight_figures import life, relived
-from paradigms.three_ball_figures import FILL
+from activebmr.paradigms.insight import COLOURS, RULES, claims, naive_counts, worlds
+from activebmr.paradigms.insight_figures import life, relived
+from activebmr.paradigms.three_ball_figures import FILL
 
 UNDECIDED, TRUTH = 3, 0
 

@@ -8,10 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from activebmr import Agent, AgentState, ModelProcess, plots
+from activebmr.paradigms.insight import COLOURS, RULES, TRIAL_LENGTH, paradigm, world_model
+from activebmr.paradigms.insight_figures import life, relived
+from activebmr.paradigms.three_ball_figures import FILL
 from activebmr.simulation.neurons import NeuronalResponses, neuronal_responses
-from paradigms.insight import COLOURS, RULES, TRIAL_LENGTH, paradigm, world_model
-from paradigms.insight_figures import life, relived
-from paradigms.three_ball_figures import FILL
 
 HIDDEN = (0, 1)  # left rule, the correct colour is green
 TRUTH, SEED = 0, 0

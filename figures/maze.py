@@ -4,9 +4,9 @@ import sys
 from pathlib import Path
 
 from activebmr import plots, simulate
-from paradigms import maze
-from paradigms.maze.drawing import overview
-from paradigms.maze.measures import ways
+from activebmr.paradigms import maze
+from activebmr.paradigms.maze.drawing import overview
+from activebmr.paradigms.maze.measures import ways
 
 
 def main(n_agents: int = 512) -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from activebmr import plots, simulate
-from paradigms import three_ball, three_ball_figures
+from activebmr.paradigms import three_ball, three_ball_figures
 
 
 def main() -> None:

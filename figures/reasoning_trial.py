@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from activebmr import plots, simulate
-from paradigms import three_ball, three_ball_figures
+from activebmr.paradigms import three_ball, three_ball_figures
 
 AGENTS, TRIALS = 32, 4
 

@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 from activebmr import plots, simulate
-from paradigms import t_maze
-from paradigms.t_maze.drawing import overview
-from paradigms.t_maze.lives import lives
+from activebmr.paradigms import t_maze
+from activebmr.paradigms.t_maze.drawing import overview
+from activebmr.paradigms.t_maze.lives import lives
 
 SCHEMES = ("reasoning", "preferences", "gain", "no-model", "random")
 SHOWN = ("reasoning", "preferences")

@@ -315,6 +315,6 @@ def _percent(values: np.ndarray) -> str:
 
 def figures(result: Result, folder: str | Path) -> list[Path]:
     """Draw a result of this paradigm into a folder and return the files written (imports matplotlib)."""
-    from paradigms.insight_figures import figures as draw
+    from activebmr.paradigms.insight_figures import figures as draw
 
     return draw(result, folder)

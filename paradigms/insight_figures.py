@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from activebmr import Agent, AgentState, Result, plots, simulate
 from activebmr.arrays import standard_error
-from paradigms.insight import WINDOW, aha_trial, hits, motifs, paradigm
+from activebmr.paradigms.insight import WINDOW, aha_trial, hits, motifs, paradigm
 
 __all__ = ["ahas", "evidence", "figures", "instruction", "life", "performance", "relived", "summary", "typical_agent"]
 

@@ -311,6 +311,6 @@ def reasoning_agent(
 
 def figures(result: Result, folder: str | Path) -> list[Path]:
     """Draw a result of this paradigm into a folder and return the files written (imports matplotlib)."""
-    from paradigms.three_ball_figures import figures as draw
+    from activebmr.paradigms.three_ball_figures import figures as draw
 
     return draw(result, folder)

@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
 from activebmr import Result, plots
-from paradigms.three_ball import BALLS, COLOURS, rules, world_model
+from activebmr.paradigms.three_ball import BALLS, COLOURS, rules, world_model
 
 __all__ = [
     "discovery",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -9,7 +10,24 @@ import pytest
 
 import activebmr
 
-LATE = ("matplotlib", "torch", "jax", "xarray", "pymdp", "gymnasium", "joblib", "rich", "typer", "pandas")
+LATE = (
+    "matplotlib",
+    "torch",
+    "jax",
+    "xarray",
+    "pymdp",
+    "gymnasium",
+    "joblib",
+    "rich",
+    "typer",
+    "pandas",
+    "numba",
+    "sklearn",
+    "starlette",
+)
+
+SECONDS = 0.5
+"""How long an import may take, of processor time, so that what else a machine does is not counted."""
 
 
 def loaded_after(code: str) -> set[str]:
@@ -33,6 +51,18 @@ def test_only_numpy_and_scipy_are_loaded(code):
     loaded = loaded_after(code)
     assert {"numpy", "scipy", "activebmr"} <= loaded
     assert loaded.isdisjoint(LATE), f"loaded too early: {sorted(loaded & set(LATE))}"
+
+
+def test_the_import_is_quick():
+    code = "import time; t = time.process_time(); import activebmr; print(time.process_time() - t)"
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    times = []
+    for _ in range(12):  # the first one compiles, and others may be at work here
+        run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=env, check=True)
+        times.append(float(run.stdout))
+        if times[-1] < SECONDS:
+            return
+    raise AssertionError(f"import activebmr takes {min(times):.2f} s of processor time at best")
 
 
 def test_everything_that_is_exported_is_there_and_documented():

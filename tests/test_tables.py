@@ -500,7 +500,7 @@ def test_files_that_are_not_there(server, lost):
 
 
 def test_connections_that_break(server, monkeypatch):
-    def broken(url, timeout):
+    def broken(url, **settings):
         raise TimeoutError("timed out")
 
     monkeypatch.setattr("urllib.request.urlopen", broken)

@@ -6,7 +6,7 @@ be watched side by side. `widget` shows the same in a notebook.
 
     >>> import activebmr as ab
     >>> from activebmr import page
-    >>> from paradigms import three_ball
+    >>> from activebmr.paradigms import three_ball
     >>> result = ab.simulate(three_ball.paradigm("reasoning"), n_agents=4, n_trials=8, seed=0, trace=True)
     >>> page.write(result, "three_ball.html")  # doctest: +SKIP
 

@@ -7,7 +7,7 @@ browsers, `terminal` for one in a shell; the command is ``activebmr play``.
     >>> from activebmr.play.debrief import debrief
     >>> from activebmr.play.game import Game
     >>> from activebmr.play.setting import Setting
-    >>> from paradigms import three_ball
+    >>> from activebmr.paradigms import three_ball
     >>> game = Game(Setting(three_ball.paradigm("paper"), three_ball.paradigm("reasoning"), n_trials=1))
     >>> game.begin()
     >>> for time, gaze in enumerate((0, 1, 2, 3, 3)):  # look at every ball, then answer "red"

@@ -55,7 +55,7 @@ class Game:
     Example:
         >>> from activebmr.play.game import Game
         >>> from activebmr.play.setting import Setting
-        >>> from paradigms import three_ball
+        >>> from activebmr.paradigms import three_ball
         >>> setting = Setting(three_ball.paradigm(), three_ball.paradigm(), n_trials=1)
         >>> game = Game(setting)
         >>> game.begin()

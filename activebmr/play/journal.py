@@ -49,7 +49,7 @@ class Journal:
     Example:
         >>> import tempfile
         >>> from activebmr.play.setting import Setting
-        >>> from paradigms import three_ball
+        >>> from activebmr.paradigms import three_ball
         >>> setting = Setting(three_ball.paradigm(), three_ball.paradigm(), n_trials=1)
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     journal = Journal(folder, setting)

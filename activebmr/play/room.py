@@ -49,7 +49,7 @@ class Room:
 
     Example:
         >>> import tempfile
-        >>> from paradigms import three_ball
+        >>> from activebmr.paradigms import three_ball
         >>> setting = Setting(three_ball.paradigm(), three_ball.paradigm(), n_trials=1)
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     room = Room(setting, Journal(folder, setting), most=30)

@@ -47,7 +47,7 @@ class Setting:
 
     Example:
         >>> from activebmr.play.setting import Setting
-        >>> from paradigms import three_ball
+        >>> from activebmr.paradigms import three_ball
         >>> setting = Setting(three_ball.paradigm("paper"), three_ball.paradigm("reasoning"), n_trials=12, ask=3)
         >>> setting.moves.shape  # combinations of controls with which some policy begins, and factors
         (16, 5)

@@ -50,7 +50,7 @@ class Result:
 
     Example:
         >>> from activebmr import simulate
-        >>> from paradigms import three_ball
+        >>> from activebmr.paradigms import three_ball
         >>> result = simulate(three_ball.paradigm(), n_agents=2, n_trials=2)
         >>> result.dims("model_posterior")
         ('scheme', 'agent', 'trial', 'model')
@@ -181,7 +181,7 @@ class Result:
 
         Example:
             >>> from activebmr import simulate
-            >>> from paradigms import three_ball
+            >>> from activebmr.paradigms import three_ball
             >>> result = simulate(three_ball.paradigm(), n_agents=2, n_trials=2)
             >>> result.with_measures({"clean": ("trials without a loss", "share", lambda r: r.losses == 0)}).clean.shape
             (1, 2, 2)

@@ -18,8 +18,8 @@ import numpy as np
 
 from activebmr import simulate
 from activebmr.files import write_npz
+from activebmr.paradigms import three_ball
 from activebmr.teaching import example_recording
-from paradigms import three_ball
 
 KINDS = {"reasoning": 40.0, "paper-no-model": 12.0, "paper-none": 1.0}
 """Schemes of the students, and the precision with which they act, per nat."""

@@ -20,8 +20,8 @@ import numpy as np
 
 from activebmr import Agent, HypothesisSpace, Paradigm, Planner, Result, Selection, simulate
 from activebmr.arrays import standard_error
-from paradigms.bandit.rivals import RIVALS, Played, best, play
-from paradigms.bandit.world import PREFERENCE, STRUCTURES, TRIAL_LENGTH, model, structures, worlds
+from activebmr.paradigms.bandit.rivals import RIVALS, Played, best, play
+from activebmr.paradigms.bandit.world import PREFERENCE, STRUCTURES, TRIAL_LENGTH, model, structures, worlds
 
 __all__ = [
     "DEFAULT_SCHEME",
@@ -204,6 +204,6 @@ def _pm(values: np.ndarray) -> str:
 
 def figures(result: Result, folder: str | Path) -> list[Path]:
     """Draw a result of this paradigm into a folder and return the files written (imports matplotlib)."""
-    from paradigms.bandit.drawing import figures as draw
+    from activebmr.paradigms.bandit.drawing import figures as draw
 
     return draw(result, folder)

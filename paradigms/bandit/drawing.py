@@ -12,8 +12,8 @@ from matplotlib.lines import Line2D
 
 from activebmr import Result, plots
 from activebmr.arrays import standard_error
-from paradigms import bandit
-from paradigms.bandit.world import PREFERENCE
+from activebmr.paradigms import bandit
+from activebmr.paradigms.bandit.world import PREFERENCE
 
 __all__ = ["figures", "overview"]
 

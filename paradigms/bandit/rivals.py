@@ -16,8 +16,8 @@ import numpy as np
 from scipy.special import betaincinv
 
 from activebmr import ModelProcess
+from activebmr.paradigms.bandit.world import ARMS, COLOURS, COUNTS, SIDES, STRUCTURES, TRIAL_LENGTH, payoffs, worlds
 from activebmr.simulation.simulate import trial_draws
-from paradigms.bandit.world import ARMS, COLOURS, COUNTS, SIDES, STRUCTURES, TRIAL_LENGTH, payoffs, worlds
 
 __all__ = ["BOUNDS", "RIVALS", "Beliefs", "Played", "best", "play"]
 

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from activebmr import Agent, HypothesisSpace, Paradigm, Planner, Reasoning, Result, Selection, checks
-from paradigms.causal.graphs import BACKGROUND, STRENGTH
-from paradigms.causal.measures import MEASURES, floor, found, table, trials_until
-from paradigms.causal.world import hypotheses, policies_that, world_model
+from activebmr.paradigms.causal.graphs import BACKGROUND, STRENGTH
+from activebmr.paradigms.causal.measures import MEASURES, floor, found, table, trials_until
+from activebmr.paradigms.causal.world import hypotheses, policies_that, world_model
 
 __all__ = [
     "DEFAULT_SCHEME",
@@ -135,6 +135,6 @@ def _agent(scheme: str, space: HypothesisSpace, watched: int, threshold: float, 
 
 def figures(result: Result, folder: str | Path) -> list[Path]:
     """Draw a result of this paradigm into a folder and return the files written (imports matplotlib)."""
-    from paradigms.causal.drawing import figures as draw
+    from activebmr.paradigms.causal.drawing import figures as draw
 
     return draw(result, folder)

@@ -9,14 +9,15 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, Rectangle
+from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 
 from activebmr import Result, plots
 from activebmr.arrays import standard_error
-from paradigms.causal.free import FreeStudy
-from paradigms.causal.graphs import GRAPHS, SETTINGS, VARIABLES, equivalence_classes, say_setting, setting_index
-from paradigms.causal.measures import floor, found, late, trials_until
-from paradigms.causal.world import outcome_names
+from activebmr.paradigms.causal.free import FreeStudy
+from activebmr.paradigms.causal.graphs import GRAPHS, SETTINGS, VARIABLES, equivalence_classes, say_setting, setting_index
+from activebmr.paradigms.causal.measures import floor, found, late, trials_until
+from activebmr.paradigms.causal.world import outcome_names
 
 __all__ = ["chosen", "figures", "free_parameters", "known", "one_agent", "overview", "posterior", "typical_agent"]
 
@@ -103,7 +104,7 @@ def known(result: Result, ax: Axes | None = None) -> Axes:
     )
     ticks = [t for t in (1, 2, 4, 8, 16, 32, 64, 128, 256, 512) if t <= n]
     ax.set_xticks(ticks, [str(t) for t in ticks])
-    ax.xaxis.minorticks_off()
+    ax.xaxis.set_minor_locator(NullLocator())
     ax.legend(loc="center left", handlelength=1.2)  # where nobody is sure yet
     plots.title(ax, _known_says(result, when, never))
     _tidy(ax)

@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import digamma, gammaln, logsumexp
 
 from activebmr import checks
-from paradigms.causal.graphs import GRAPHS, OUTCOMES, SETTINGS, causes_of, likelihood, setting_index
+from activebmr.paradigms.causal.graphs import GRAPHS, OUTCOMES, SETTINGS, causes_of, likelihood, setting_index
 
 __all__ = ["SAMPLE_SIZE", "WAYS", "FreeStudy", "graph_gain", "log_evidence", "novelty", "study"]
 

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from activebmr import Result
 from activebmr.arrays import standard_error
+from activebmr.paradigms.causal.world import experiments
 from activebmr.references import evidence_bound
-from paradigms.causal.world import experiments
 
 __all__ = ["MEASURES", "floor", "found", "late", "table", "trials_until"]
 

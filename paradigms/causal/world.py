@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from activebmr import POMDP, HypothesisSpace
 from activebmr.model.policies import one_step_policies
-from paradigms.causal.graphs import BACKGROUND, NAMES, OUTCOMES, SENTENCES, SETTINGS, STRENGTH, VARIABLES, likelihood
+from activebmr.paradigms.causal.graphs import BACKGROUND, NAMES, OUTCOMES, SENTENCES, SETTINGS, STRENGTH, VARIABLES, likelihood
 
 __all__ = ["experiments", "hypotheses", "outcome_names", "policies_that", "tables", "world_model"]
 

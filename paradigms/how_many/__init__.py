@@ -29,8 +29,8 @@ from pathlib import Path
 from typing import Any
 
 from activebmr import Agent, HypothesisSpace, Paradigm, Planner, Result, Selection, checks
-from paradigms.how_many.causes import BACKGROUND, CHANCE, SENSORS, STRENGTH, check_world, hypotheses, world_model
-from paradigms.how_many.measures import MEASURES, floor, looks_until, named, table
+from activebmr.paradigms.how_many.causes import BACKGROUND, CHANCE, SENSORS, STRENGTH, check_world, hypotheses, world_model
+from activebmr.paradigms.how_many.measures import MEASURES, floor, looks_until, named, table
 
 __all__ = [
     "DEFAULT_SCHEME",
@@ -150,6 +150,6 @@ def _agent(scheme: str, space: HypothesisSpace, threshold: float, length: int) -
 
 def figures(result: Result, folder: str | Path) -> list[Path]:
     """Draw a result of this paradigm into a folder and return the files written (imports matplotlib)."""
-    from paradigms.how_many.drawing import figures as draw
+    from activebmr.paradigms.how_many.drawing import figures as draw
 
     return draw(result, folder)

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from activebmr import Result, plots
 from activebmr.arrays import standard_error
-from paradigms.how_many.causes import NAMES, say_wiring, views, wirings
-from paradigms.how_many.looking import Source, looked_at, schemes_of, typical_agent
-from paradigms.how_many.measures import bounds, course, enough, late, looks_until, right, truths
+from activebmr.paradigms.how_many.causes import NAMES, say_wiring, views, wirings
+from activebmr.paradigms.how_many.looking import Source, looked_at, schemes_of, typical_agent
+from activebmr.paradigms.how_many.measures import bounds, course, enough, late, looks_until, right, truths
 
 __all__ = ["figures", "needed", "one_agent", "overview", "posterior", "right_number"]
 

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from activebmr import Result
-from paradigms.how_many.causes import NAMES, views, wirings
-from paradigms.how_many.measures import looks_until, truths
+from activebmr.paradigms.how_many.causes import NAMES, views, wirings
+from activebmr.paradigms.how_many.measures import looks_until, truths
 
 __all__ = ["Source", "looked_at", "same_cause", "schemes_of", "typical_agent"]
 

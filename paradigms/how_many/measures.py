@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from activebmr import Result
 from activebmr.arrays import standard_error
+from activebmr.paradigms.how_many.causes import NAMES, experiments, numbers_of, wirings
 from activebmr.references import evidence_bound
-from paradigms.how_many.causes import NAMES, experiments, numbers_of, wirings
 
 __all__ = ["MEASURES", "bounds", "course", "enough", "floor", "late", "looks_until", "named", "right", "table"]
 

@@ -22,9 +22,9 @@ from pathlib import Path
 import numpy as np
 
 from activebmr import POMDP, Agent, HypothesisSpace, Paradigm, Planner, Reasoning, Result, Selection
-from paradigms.maze.maps import maps, transitions
-from paradigms.maze.measures import MEASURES, known_after, table
-from paradigms.maze.scene import scene_data
+from activebmr.paradigms.maze.maps import maps, transitions
+from activebmr.paradigms.maze.measures import MEASURES, known_after, table
+from activebmr.paradigms.maze.scene import scene_data
 
 __all__ = [
     "DEFAULT_SCHEME",
@@ -169,6 +169,6 @@ def _counting_agent(world: POMDP, space: HypothesisSpace, informed: bool, lookah
 
 def figures(result: Result, folder: str | Path) -> list[Path]:
     """Draw a result of this paradigm into a folder and return the files written (imports matplotlib)."""
-    from paradigms.maze.drawing import figures as draw
+    from activebmr.paradigms.maze.drawing import figures as draw
 
     return draw(result, folder)

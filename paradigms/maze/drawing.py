@@ -10,8 +10,8 @@ import numpy as np
 
 from activebmr import Result, plots
 from activebmr.arrays import standard_error
-from paradigms.maze.maps import still_possible
-from paradigms.maze.measures import Ways, floor_of, ways
+from activebmr.paradigms.maze.maps import still_possible
+from activebmr.paradigms.maze.measures import Ways, floor_of, ways
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

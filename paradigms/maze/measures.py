@@ -10,8 +10,8 @@ import numpy as np
 
 from activebmr import Result, simulate
 from activebmr.arrays import standard_error
+from activebmr.paradigms.maze.maps import distances, maps, still_possible
 from activebmr.references import fewest_moves, optimal_moves
-from paradigms.maze.maps import distances, maps, still_possible
 
 __all__ = ["MEASURES", "Floor", "Ways", "detour", "floor_of", "known_after", "table", "tables_of", "ways"]
 
@@ -84,7 +84,7 @@ def ways(result: Result, n_agents: int | None = None, schemes: Sequence[str] | N
 
 
 def _paradigm(result: Result, scheme: str) -> Any:
-    from paradigms.maze import paradigm  # which draws on this module
+    from activebmr.paradigms.maze import paradigm  # which draws on this module
 
     settings = _settings(result)
     options = {name: int(settings[name]) for name in (*_SIZE, "lookahead")}
@@ -134,7 +134,7 @@ def detour(lived: Ways, goal: int) -> np.ndarray:
 
 def table(result: Result) -> tuple[Sequence[str], list[Sequence[str]], Sequence[str]]:
     """Header, rows and notes about a result, for the command line."""
-    from paradigms.maze import cheese
+    from activebmr.paradigms.maze import cheese
 
     lived = ways(result)
     known, floor, beyond = lived.known_after(), floor_of(lived), detour(lived, cheese(lived.tables.shape[1]))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from activebmr import Paradigm
-from paradigms.maze.maps import maps
+from activebmr.paradigms.maze.maps import maps
 
 __all__ = ["scene_data"]
 

@@ -26,10 +26,10 @@ from typing import Any
 import numpy as np
 
 from activebmr import Agent, Paradigm, Planner, Reasoning, Result, Selection, checks
-from paradigms.t_maze.floors import floor, observer
-from paradigms.t_maze.lives import looks
-from paradigms.t_maze.measures import MEASURES, after, ever_wrong, known_after, posterior_of_truth, scores, table
-from paradigms.t_maze.world import (
+from activebmr.paradigms.t_maze.floors import floor, observer
+from activebmr.paradigms.t_maze.lives import looks
+from activebmr.paradigms.t_maze.measures import MEASURES, after, ever_wrong, known_after, posterior_of_truth, scores, table
+from activebmr.paradigms.t_maze.world import (
     MOVES,
     REWARD,
     STRUCTURES,
@@ -172,7 +172,7 @@ def _agent(scheme: str, truth: Any, moves: int, reward: float, counts: float | N
         if truth == "random":
             raise ValueError(
                 "true_rule must be a number for the scheme 'knowing': all its agents know one structure; got 'random' (see "
-                "knowing of paradigms.t_maze)"
+                "knowing of activebmr.paradigms.t_maze)"
             )
         return Agent(known_model(STRUCTURES[truth], reward), planner=_planner(moves - 1))
     ahead = 0 if scheme in ("gain", "random") else lookahead
@@ -229,6 +229,6 @@ def knowing(
 
 def figures(result: Result, folder: str | Path) -> list[Path]:
     """Draw a result of this paradigm into a folder and return the files written (imports matplotlib)."""
-    from paradigms.t_maze.drawing import figures as draw
+    from activebmr.paradigms.t_maze.drawing import figures as draw
 
     return draw(result, folder)

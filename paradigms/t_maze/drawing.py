@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from activebmr import Result, plots
 from activebmr.arrays import standard_error
-from paradigms.t_maze.floors import best_possible, floor, observer
-from paradigms.t_maze.going import STRIP, asked, named, three_lives, tidy
-from paradigms.t_maze.lives import lives
-from paradigms.t_maze.measures import after, ever_wrong, known_after, posterior_of_truth, scores
-from paradigms.t_maze.reading import kind_of, structures_of
-from paradigms.t_maze.world import CUE
+from activebmr.paradigms.t_maze.floors import best_possible, floor, observer
+from activebmr.paradigms.t_maze.going import STRIP, asked, named, three_lives, tidy
+from activebmr.paradigms.t_maze.lives import lives
+from activebmr.paradigms.t_maze.measures import after, ever_wrong, known_after, posterior_of_truth, scores
+from activebmr.paradigms.t_maze.reading import kind_of, structures_of
+from activebmr.paradigms.t_maze.world import CUE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

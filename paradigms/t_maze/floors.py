@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from scipy.stats import binom
 
 from activebmr import Result
+from activebmr.paradigms.t_maze.optimum import best_session
+from activebmr.paradigms.t_maze.reading import setting, structures_of, window_of
+from activebmr.paradigms.t_maze.world import MOVES, STRUCTURES, Structure, hypotheses
 from activebmr.references import evidence_bound
 from activebmr.simulation.simulate import trial_draws
-from paradigms.t_maze.optimum import best_session
-from paradigms.t_maze.reading import setting, structures_of, window_of
-from paradigms.t_maze.world import MOVES, STRUCTURES, Structure, hypotheses
 
 __all__ = ["best_possible", "floor", "observer", "watch"]
 

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from activebmr import Result, plots
-from paradigms.t_maze.measures import known_after
-from paradigms.t_maze.reading import KINDS, kind_of, structures_of
-from paradigms.t_maze.world import CUE
+from activebmr.paradigms.t_maze.measures import known_after
+from activebmr.paradigms.t_maze.reading import KINDS, kind_of, structures_of
+from activebmr.paradigms.t_maze.world import CUE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from activebmr import Paradigm, Result, simulate
-from paradigms.t_maze.reading import setting, window_of
-from paradigms.t_maze.world import CUE
+from activebmr.paradigms.t_maze.reading import setting, window_of
+from activebmr.paradigms.t_maze.world import CUE
 
 __all__ = ["lives", "looks"]
 
@@ -41,7 +41,7 @@ def lives(result: Result, scheme: str | int = 0, n_agents: int | None = None) ->
 
 
 def _again(result: Result, s: int) -> Paradigm:
-    from paradigms.t_maze import paradigm  # which draws on this module
+    from activebmr.paradigms.t_maze import paradigm  # which draws on this module
 
     ahead = result.settings["schemes"][result.schemes[s]]["reasoning"]
     return paradigm(

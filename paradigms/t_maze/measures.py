@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from activebmr import Result
 from activebmr.arrays import standard_error
-from paradigms.t_maze.floors import best_possible, floor, observer
-from paradigms.t_maze.reading import window_of
-from paradigms.t_maze.world import WORTH
+from activebmr.paradigms.t_maze.floors import best_possible, floor, observer
+from activebmr.paradigms.t_maze.reading import window_of
+from activebmr.paradigms.t_maze.world import WORTH
 
 __all__ = ["MEASURES", "after", "ever_wrong", "known_after", "posterior_of_truth", "scores", "table"]
 

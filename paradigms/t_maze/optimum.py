@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import NamedTuple
 
-from paradigms.t_maze.world import CUE, MOVES, NEXT, REWARD, WORTH, Structure
+from activebmr.paradigms.t_maze.world import CUE, MOVES, NEXT, REWARD, WORTH, Structure
 
 __all__ = ["Best", "best_session", "worths"]
 

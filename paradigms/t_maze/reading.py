@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from activebmr import Result
-from paradigms.t_maze.world import STRUCTURES, Structure
+from activebmr.paradigms.t_maze.world import STRUCTURES, Structure
 
 __all__ = ["KINDS", "kind_of", "setting", "structures_of", "window_of"]
 

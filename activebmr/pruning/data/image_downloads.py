@@ -21,7 +21,10 @@ ARCHIVES: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
         },
     ),
     "fashion-mnist": (
-        ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),
+        (
+            "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/949006594cc2f804a93b9155849734564c3545ec/data/fashion/",
+            "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
+        ),
         {
             f"FashionMNIST/raw/{IDX_FILES[0]}.gz": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
             f"FashionMNIST/raw/{IDX_FILES[1]}.gz": "25c81989df183df01b3e8a0aad5dffbe",

@@ -5,13 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-import urllib.request
-from contextlib import closing
 from http.client import HTTPException
 from pathlib import Path
 from typing import NamedTuple
 
-from activebmr.pruning.data.cache import fetch
+from activebmr.pruning.data.cache import contents, fetch, why
 
 __all__ = ["SERVER", "SOURCES", "Source", "download_table", "index_sum", "is_table_complete"]
 
@@ -148,16 +146,15 @@ def download_table(name: str, folder: Path) -> None:
 
 def _fetch_index(url: str, source: Source, folder: Path) -> str | None:
     """Fetch all the index files, then write them; returns what went wrong, if anything."""
-    contents = {}
+    found = {}
     for file in source.index_files:
         try:
-            with closing(urllib.request.urlopen(url + file, timeout=60)) as answer:
-                contents[file] = answer.read()
-        except (OSError, HTTPException) as error:
-            return f"{url}{file}: {type(error).__name__}: {error}"
-    if index_sum(contents) != source.index_sha256:
-        return f"{url}: the sha256 of the index files is {index_sum(contents)} instead of {source.index_sha256}"
-    for file, content in contents.items():
+            found[file] = b"".join(contents(url + file))
+        except (OSError, HTTPException, ValueError) as error:
+            return f"{url}{file}: {why(error)}"
+    if index_sum(found) != source.index_sha256:
+        return f"{url}: the sha256 of the index files is {index_sum(found)} instead of {source.index_sha256}"
+    for file, content in found.items():
         part = folder / f".{file}.{os.getpid()}.part"
         try:
             part.write_bytes(content)
