@@ -51,7 +51,7 @@ def _flaw_of_schemes(module: Any) -> str | None:
         return "has SCHEMES that do not map names to sentences"
     if not schemes:
         return "has no SCHEMES"
-    if module.DEFAULT_SCHEME not in schemes:
+    if not isinstance(module.DEFAULT_SCHEME, str) or module.DEFAULT_SCHEME not in schemes:
         return f"has the DEFAULT_SCHEME {module.DEFAULT_SCHEME!r}, which is not among its SCHEMES {list(schemes)}"
     if not callable(module.paradigm):
         return "has a paradigm that is no function"
