@@ -12,6 +12,7 @@ try:
 except ImportError as missing:
     raise ImportError("activebmr.interop.gymnasium needs gymnasium: pip install activebmr[gym]") from missing
 
+from activebmr import checks
 from activebmr.simulation.environments import DiscreteSpace
 from activebmr.simulation.paradigm import Paradigm
 from activebmr.simulation.registry import build_paradigm, load_paradigm, paradigm_names
@@ -73,13 +74,12 @@ class ParadigmEnv(gymnasium.Env):  # type: ignore[misc]
         elif isinstance(paradigm, str):
             module = load_paradigm(paradigm)
             wanted = module.DEFAULT_SCHEME if scheme is None else scheme
-            if wanted not in module.SCHEMES:
+            if checks.text(wanted, "scheme") not in module.SCHEMES:
                 raise ValueError(f"scheme of {module.NAME} must be one of {list(module.SCHEMES)}; got {wanted!r}")
             built = build_paradigm(module, wanted, true_rule, **options)
         else:
             raise TypeError(f"paradigm must be a Paradigm, the name of one or a path; got {paradigm!r}")
-        if render_mode not in (None, "ansi"):
-            raise ValueError(f"render_mode must be None or 'ansi'; got {render_mode!r}")
+        checks.choice(render_mode, "render_mode", (None, "ansi"))
         self.paradigm, self.render_mode = built, render_mode
         model = built.model
         self.labels = model.labels
@@ -107,6 +107,10 @@ class ParadigmEnv(gymnasium.Env):  # type: ignore[misc]
         Raises:
             ValueError: if there is no such hypothesis, or an option of another name.
         """
+        if seed is not None:
+            seed = checks.whole_number(seed, "seed", 0)
+        if options is not None:
+            checks.mapping(options, "options")
         super().reset(seed=seed)
         unknown = set(options or {}) - {"truth"}
         if unknown:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from activebmr import checks
 from activebmr.arrays import Floats, Ints
 from activebmr.model.pomdp import POMDP
 
@@ -156,8 +157,9 @@ class GymnasiumProcess:
             from gymnasium.vector import VectorEnv
         except ImportError as error:
             raise ImportError("GymnasiumProcess needs gymnasium: pip install activebmr[gym]") from error
-        self.env, self.model, self._seed = env, model, seed
-        self.n_uniforms = int(chance)
+        checks.an(POMDP)(model, "model")
+        self.env, self.model, self._seed = env, model, None if seed is None else checks.whole_number(seed, "seed", 0)
+        self.n_uniforms = int(checks.flag(chance, "chance"))
         self._single = not isinstance(env, (list, tuple, VectorEnv))
         self._vector = env if isinstance(env, VectorEnv) else None
         self._envs = [] if self._vector is not None else list(env) if isinstance(env, (list, tuple)) else [env]
@@ -167,6 +169,11 @@ class GymnasiumProcess:
             _check_autoreset(self._vector)
             spaces = [(env.single_observation_space, env.single_action_space)]
         else:
+            for e in self._envs:
+                if isinstance(e, type) or not all(
+                    hasattr(e, n) for n in ("observation_space", "action_space", "reset", "step")
+                ):
+                    raise TypeError(f"env must be an environment of Gymnasium, or a list of them; got {checks.brief(e)}")
             spaces = [(e.observation_space, e.action_space) for e in self._envs]
         seen, moved = (DiscreteSpace(space, name) for space, name in zip(spaces[0], ("observation", "action"), strict=True))
         for k, pair in enumerate(spaces):
