@@ -1,8 +1,9 @@
 """Malformed calls of the whole public API: valid calls (`examples`), one argument of which is spoiled at a time.
 
-``python tests/fuzzing.py 12000`` prints how many calls end in what. An error is *clear* if it is a ValueError or TypeError (or,
-for files, FileNotFoundError) that names the argument and says a rule. What must not be accepted is said by the kind of the
-argument: a nan among counts, half an index, a word for a number. What may be read in several ways is judged only for how it fails.
+``python tests/fuzzing.py 12000 --files 3000`` prints how many calls (and damaged files, see `fuzzing_files`) end in what. An
+error is *clear* if it is a ValueError or TypeError (of files also a FileNotFoundError) that names the argument and says a rule.
+What must not be accepted is said by the kind of the argument: a nan among counts, half an index, a word for a number. What may
+be read in several ways is judged only by how it fails.
 """
 
 from __future__ import annotations
@@ -11,17 +12,20 @@ import argparse
 import inspect
 import re
 import sys
+import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 CLEAR, RIGHT, ACCEPTED, UNCLEAR = "clear error", "right answer", "wrong input accepted", "unclear error"
 RULE = re.compile(
-    r"\b(must|needs?|not|no|cannot|lacks?|is none|neither|unknown|known|does|has|have|is none of|holds?|can be|give|call)\b", re.I
+    r"\b(must|needs?|not|no|cannot|lacks?|is none|neither|unknown|known|does|has|have|is none of|holds?|can be|give|call)\b",
+    re.I,
 )
 
 
@@ -63,9 +67,17 @@ def _put(base: np.ndarray, value: Any, rng: np.random.Generator) -> np.ndarray:
 
 
 def numbers(
-    *, least: float | None = None, finite: bool = True, fixed: bool = True, optional: bool = False, nan: bool = False,
-    scalar: bool = False, names: tuple[str, ...] = (), most: float | None = None,
-) -> Kind:  # fmt: skip
+    *,
+    least: float | None = None,
+    finite: bool = True,
+    fixed: bool = True,
+    optional: bool = False,
+    nan: bool = False,
+    scalar: bool = False,
+    names: tuple[str, ...] = (),
+    most: float | None = None,
+    more: bool = False,
+) -> Kind:
     """An array of real numbers; ``fixed`` if its shape is given by the other arguments, ``scalar`` if one number does too."""
 
     def spoil(valid: Any, rng: np.random.Generator) -> Iterator[Spoiled]:
@@ -84,7 +96,7 @@ def numbers(
         if most is not None:
             yield Spoiled("too large", _put(base, most + 0.5, rng))
         yield Spoiled("nothing in it", np.zeros((0,)), fixed)
-        yield Spoiled("an axis more", base[None], fixed)
+        yield Spoiled("an axis more", base[None], fixed and not more)
         if base.ndim:
             yield Spoiled("too few", base[:-1], fixed)
         if not scalar:
@@ -103,8 +115,17 @@ def numbers(
     return Kind(spoil, optional, names)
 
 
-def number(*, least: float | None = None, above: float | None = None, finite: bool = True, optional: bool = False,
-           most: float | None = None, names: tuple[str, ...] = (), words: bool = False) -> Kind:  # fmt: skip
+def number(
+    *,
+    least: float | None = None,
+    above: float | None = None,
+    finite: bool = True,
+    optional: bool = False,
+    most: float | None = None,
+    names: tuple[str, ...] = (),
+    words: bool = False,
+    named: bool = False,
+) -> Kind:
     """One real number."""
 
     def spoil(valid: Any, rng: np.random.Generator) -> Iterator[Spoiled]:
@@ -117,7 +138,7 @@ def number(*, least: float | None = None, above: float | None = None, finite: bo
         yield Spoiled("a bool", True)
         yield Spoiled("an empty list", [])
         yield Spoiled("a stranger", Stranger())
-        yield Spoiled("a dict", {"a": 1.0})
+        yield Spoiled("a dict", {"a": 1.0}, not named)
         yield Spoiled("a table", np.ones((2, 2)))
         if least is not None:
             yield Spoiled("too small", least - 0.5 - float(rng.random()))
@@ -131,8 +152,9 @@ def number(*, least: float | None = None, above: float | None = None, finite: bo
     return Kind(spoil, optional, names)
 
 
-def whole(least: int | None = 0, most: int | None = None, *, optional: bool = False, words: bool = False,
-          names: tuple[str, ...] = ()) -> Kind:  # fmt: skip
+def whole(
+    least: int | None = 0, most: int | None = None, *, optional: bool = False, words: bool = False, names: tuple[str, ...] = ()
+) -> Kind:
     """One whole number; ``words`` if a name does too."""
 
     def spoil(valid: Any, rng: np.random.Generator) -> Iterator[Spoiled]:
@@ -163,20 +185,29 @@ def whole(least: int | None = 0, most: int | None = None, *, optional: bool = Fa
     return Kind(spoil, optional, names)
 
 
-def indices(least: int, most: int, *, optional: bool = False, fixed: bool = True, names: tuple[str, ...] = (),
-            missing: bool = False) -> Kind:  # fmt: skip
+def indices(
+    least: int,
+    most: int,
+    *,
+    optional: bool = False,
+    fixed: bool = True,
+    names: tuple[str, ...] = (),
+    missing: bool = False,
+    unused: bool = False,
+    empty: bool = False,
+) -> Kind:
     """An array of whole numbers; ``missing`` if nan, None and masks stand for what is not known."""
 
     def spoil(valid: Any, rng: np.random.Generator) -> Iterator[Spoiled]:
         base = np.asarray(valid)
         yield Spoiled("half", base + 0.5)
         yield Spoiled("one half", _put(base.astype(float), 0.5, rng))
-        yield Spoiled("too small", _put(base, least - int(rng.integers(1, 4)), rng))
-        yield Spoiled("too large", _put(base, most + int(rng.integers(1, 4)), rng))
-        yield Spoiled("huge", _put(base, 2**40, rng))
+        yield Spoiled("too small", _put(base, least - int(rng.integers(1, 4)), rng), not unused)
+        yield Spoiled("too large", _put(base, most + int(rng.integers(1, 4)), rng), not unused)
+        yield Spoiled("huge", _put(base, 2**40, rng), not unused)
         yield Spoiled("beyond int", np.full(base.shape, 2**70, dtype=object))
         yield Spoiled("nan", _put(base.astype(float), np.nan, rng), not missing)
-        yield Spoiled("inf", _put(base.astype(float), np.inf, rng))
+        yield Spoiled("inf", _put(base.astype(float), np.inf, rng), not unused)
         yield Spoiled("imaginary parts", base + 1j)
         yield Spoiled("bools", np.ones(base.shape, dtype=bool))
         yield Spoiled("a word", "nothing")
@@ -184,7 +215,7 @@ def indices(least: int, most: int, *, optional: bool = False, fixed: bool = True
         yield Spoiled("numerals", np.full(base.shape, "1"))
         yield Spoiled("an axis more", base[None, None], fixed)
         yield Spoiled("too few", base[:-1] if base.ndim and len(base) > 1 else np.zeros((0,), dtype=int), fixed)
-        yield Spoiled("nothing in it", [])
+        yield Spoiled("nothing in it", [], not empty)
         yield Spoiled("a stranger", Stranger())
         yield Spoiled("a dict", {"a": 0})
         yield Spoiled("a set", {0, 1})
@@ -201,12 +232,12 @@ def flag(names: tuple[str, ...] = ()) -> Kind:
     return Kind(lambda valid, rng: (Spoiled(f"{v!r}", v) for v in values), False, names)
 
 
-def word(*, optional: bool = False, names: tuple[str, ...] = ()) -> Kind:
+def word(*, optional: bool = False, empty: bool = False, names: tuple[str, ...] = ()) -> Kind:
     """One of a few words."""
     values = ["nothing there", "", 1, 1.5, True, b"exact", [], ["a"], {}, Stranger(), np.array(["a", "b"])]
 
     def spoil(valid: Any, rng: np.random.Generator) -> Iterator[Spoiled]:
-        yield from (Spoiled(repr(v), v) for v in values)
+        yield from (Spoiled(repr(v), v, not (empty and isinstance(v, list) and not v)) for v in values)
         if isinstance(valid, str) and valid.upper() != valid:
             yield Spoiled("capitals", valid.upper())
         yield from _none(optional)
@@ -243,24 +274,51 @@ def words(*, optional: bool = False, names: tuple[str, ...] = (), any_text: bool
     return Kind(spoil, optional, names)
 
 
-def thing(*, optional: bool = False, names: tuple[str, ...] = (), others: tuple[Any, ...] = ()) -> Kind:
+def thing(*, optional: bool = False, anything: bool = False, names: tuple[str, ...] = (), others: tuple[Any, ...] = ()) -> Kind:
     """An object of a certain type; ``others`` are of that type and do not fit."""
     values = ["nothing", 1, 1.5, True, [], {}, {"a": 1}, (), Stranger(), np.zeros(3), b"a", int, len]
 
     def spoil(valid: Any, rng: np.random.Generator) -> Iterator[Spoiled]:
         for value in values:
             if not (optional and hasattr(value, "__len__") and len(value) == 0):
-                yield Spoiled(repr(value), value)
+                yield Spoiled(repr(value), value, not (anything and isinstance(value, dict)))
         yield from (Spoiled(f"another {type(o).__name__}", o) for o in others)
         yield from _none(optional)
 
     return Kind(spoil, optional, names)
 
 
+def callable_thing(*, optional: bool = False) -> Kind:
+    """A function, or for some the name of one; of functions it is seen what they do only when they are called."""
+    plain = thing(optional=optional)
+
+    def spoil(valid: Any, rng: np.random.Generator) -> Iterator[Spoiled]:
+        for spoiled in plain.spoil(valid, rng):
+            if spoiled.value is len:
+                continue
+            yield Spoiled(spoiled.label, spoiled.value, not (callable(spoiled.value) or spoiled.label == "'nothing'"))
+
+    return Kind(spoil, optional)
+
+
 def seed(*, optional: bool = True, whole_too: bool = True) -> Kind:
     """A generator of random numbers, or a seed."""
-    values: list[Any] = ["nothing", 1.5, True, np.True_, -1, [], {}, Stranger(), np.random.RandomState(0), np.random, np.zeros(3),
-                         np.random.default_rng, float("nan"), 1j]  # fmt: skip
+    values: list[Any] = [
+        "nothing",
+        1.5,
+        True,
+        np.True_,
+        -1,
+        [],
+        {},
+        Stranger(),
+        np.random.RandomState(0),
+        np.random,
+        np.zeros(3),
+        np.random.default_rng,
+        float("nan"),
+        1j,
+    ]
 
     def spoil(valid: Any, rng: np.random.Generator) -> Iterator[Spoiled]:
         yield from (Spoiled(repr(v), v) for v in values)
@@ -338,11 +396,24 @@ def malformed(examples: list[Example], calls: int, start: int = 0) -> Iterator[t
             made += 1
 
 
+def public_names() -> set[str]:
+    """Callables that users may call by themselves, as `Example` names them."""
+    import activebmr
+    from activebmr import dirichlet, plots, reduction
+
+    made_for_users = {"AgentState", "StepInfo", "TrialInfo", "Reduction"}  # but not by them
+    names = {n for n in activebmr.__all__ if callable(getattr(activebmr, n))} - made_for_users
+    names |= {n for n in reduction.__all__ if callable(getattr(reduction, n))}
+    names |= {f"dirichlet.{n}" for n in dirichlet.__all__ if callable(getattr(dirichlet, n))}
+    return names | {f"plots.{n}" for n in plots.__all__ if callable(getattr(plots, n))}
+
+
 def main() -> int:
     from fuzzing_examples import examples
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("calls", type=int, nargs="?", default=2000)
+    parser.add_argument("--files", type=int, default=0, help="damage so many files too")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--show", action="store_true", help="list what was not as it should be")
     parser.add_argument("--only", default="", help="examples whose name contains this")
@@ -358,18 +429,25 @@ def main() -> int:
         except Exception as error:
             print(f"INVALID EXAMPLE {example.name}: {type(error).__name__}: {error}", file=sys.stderr)
     outcomes = [judge(*call) for call in malformed(held, options.calls, options.seed)]
-    if options.show:
-        shown = {
-            (o.verdict != ACCEPTED, o.example, o.argument, o.label, o.said[:230])
-            for o in outcomes if o.verdict in (ACCEPTED, UNCLEAR)
-        }  # fmt: skip
-        for later, *what in sorted(shown):
-            print("UNCLEAR " if later else "ACCEPTED", " | ".join(what))
+    of_files: list[Outcome] = []
+    if options.files:
+        from fuzzing_files import damaged
+
+        with tempfile.TemporaryDirectory() as folder:
+            of_files = list(damaged(Path(folder), options.files, options.seed))
+        _print(of_files, f"{len(of_files)} damaged files", options.show)
+    _print(outcomes, f"{len(outcomes)} malformed calls of {len(held)} callables", options.show)
+    return int(any(o.verdict in (ACCEPTED, UNCLEAR) for o in outcomes + of_files))
+
+
+def _print(outcomes: list[Outcome], what: str, show: bool) -> None:
+    wrong = {(o.verdict, o.example, o.argument, o.label, o.said[:230]) for o in outcomes if o.verdict in (ACCEPTED, UNCLEAR)}
+    for told in sorted(wrong) if show else ():
+        print(" | ".join(told))
     count = Counter(o.verdict for o in outcomes)
-    print(f"{len(outcomes)} malformed calls of {len(held)} callables")
+    print(what)
     for verdict in (CLEAR, RIGHT, ACCEPTED, UNCLEAR):
-        print(f"{verdict:22}{count[verdict]:8}")
-    return int(bool(count[ACCEPTED] or count[UNCLEAR]))
+        print(f"  {verdict:22}{count[verdict]:8}")
 
 
 if __name__ == "__main__":
