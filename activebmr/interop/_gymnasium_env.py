@@ -145,6 +145,9 @@ class ParadigmEnv(gymnasium.Env):  # type: ignore[misc]
             raise RuntimeError("step must come after reset: no episode is going on (it has ended, or none has begun)")
         controls = np.zeros((1, self.paradigm.model.num_factors), dtype=np.intp)
         if self._controlled:
+            array = checks.index_array(action, "action", 0)
+            if array.shape not in (self.action_space.shape, (len(self._controlled),)):
+                raise ValueError(f"action must have shape {self.action_space.shape}, of the action space; got {array.shape}")
             controls[0, self._controlled] = self._actions.read(action)
         states, outcomes = self._process.step(controls, self._chance())
         self._time += 1

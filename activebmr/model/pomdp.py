@@ -168,11 +168,13 @@ class POMDP:
             raise ValueError(f"{key!r} must name a table of the model: its E is over policies, 'E'")
         return Table(named.kind, self.modality(named.index) if named.kind == "A" else self.factor(named.index))
 
+    @checks.checked(table=checks.an(Table))
     def values_of(self, table: Table) -> NDArray[np.float64]:
         """Probabilities of a table."""
         held = getattr(self, table.kind)
         return held if table.index == -1 else held[table.index]  # type: ignore[no-any-return,index]
 
+    @checks.checked(table=checks.an(Table))
     def counts_of(self, table: Table) -> NDArray[np.float64] | None:
         """Dirichlet counts of a table, None where it is known."""
         held = getattr(self, f"p{table.kind}")

@@ -70,7 +70,7 @@ class DiscreteSpace:
             row = flat.astype(np.intp)
             if flat.shape != (len(self.sizes),) or (row != flat).any():
                 raise ValueError
-        except (TypeError, ValueError, KeyError, IndexError):
+        except (TypeError, ValueError, KeyError, IndexError, OverflowError):
             raise ValueError(f"{self.name} of the environment must hold {len(self.sizes)} numbers; got {value!r}") from None
         row = row - self._first
         outside = (row < 0) | (row >= self.sizes)
@@ -215,8 +215,11 @@ class GymnasiumProcess:
         if given is not None and (np.asarray(given) >= 0).any():
             raise ValueError("given must be None for Gymnasium environments: their states cannot be set")
         seeds: list[int | None] = [None] * self.n_agents
-        if np.shape(uniforms)[1] > 0:
-            seeds = [int(u * 2**31) for u in np.asarray(uniforms)[:, 0]]
+        uniforms = checks.numbers(uniforms, "uniforms", checks.PROBABILITY)
+        if uniforms.ndim != 2 or len(uniforms) != self.n_agents:
+            raise ValueError(f"uniforms must have shape ({self.n_agents}, n_uniforms); got {uniforms.shape}")
+        if uniforms.shape[1] > 0:
+            seeds = [int(u * 2**31) for u in uniforms[:, 0]]
         elif self._seed is not None:
             seeds = [self._seed + k for k in range(self.n_agents)]
         self._seed = None
@@ -229,7 +232,12 @@ class GymnasiumProcess:
 
     def step(self, controls: Ints, uniforms: Floats) -> tuple[Ints, Ints]:
         """Apply controls ``(n_agents, n_factors)``; nothing is seen (-1) where the episode had ended before."""
-        rows = np.atleast_2d(controls)[:, list(self.model.controlled_factors)]
+        array = checks.index_array(controls, "controls", 0)
+        wanted = (self.n_agents, self.model.num_factors)
+        array = checks.index_array(array[None] if array.ndim == 1 else array, "controls", 0, None, wanted)
+        if (array >= np.array(self.model.num_controls)).any():
+            raise ValueError(f"controls must lie below the numbers of controls {self.model.num_controls}; got {array}")
+        rows = array[:, list(self.model.controlled_factors)]
         live = np.flatnonzero(~self.over)
         out = np.full((self.n_agents, self.model.num_modalities), -1, dtype=np.intp)
         self.rewards = np.zeros(self.n_agents)
