@@ -208,7 +208,7 @@ def _log_weights(weights: ArrayLike | None, shape: tuple[int, ...], name: str) -
     if weights is None:
         return np.zeros(size)
     array = as_counts(weights, name)
-    if array.shape not in ((size,), shape) or not array.sum() > 0:
+    if array.shape not in ((size,), (size, 1), shape) or not array.sum() > 0:
         raise ValueError(f"{name} must hold {size} numbers with some mass; got {array}")
     return counts_of.safe_log(array.reshape(-1) / array.sum())
 

@@ -167,7 +167,7 @@ def of_agents() -> list[Example]:
             "Reasoning",
             ab.Reasoning,
             {"max_size": 10, "lookahead": 0, "outcome_cutoff": 0.0, "discount": 0.9, "evidence": "joint", "counts": "own"},
-            max_size=whole(1),
+            max_size=whole(0),
             lookahead=whole(0),
             outcome_cutoff=number(least=0.0),
             discount=number(least=0.0, most=1.0),

@@ -42,7 +42,7 @@ def of_models() -> list[Example]:
             "POMDP pB",
             ab.POMDP,
             {"A": [None], "B": [None], "pA": [COUNTS], "pB": [GO + 1], "pD": [[1.0, 2.0]], "pE": [[1.0, 1.0]]},
-            pA=listed(least=0, fixed=False),
+            pA=listed(least=0, fixed=False, names=("A",)),
             pB=listed(least=0, names=("B",)),
             pD=listed(least=0, optional=True, names=("D",)),
             pE=listed(least=0, optional=True),

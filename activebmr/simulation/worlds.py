@@ -146,9 +146,9 @@ class ModelProcess:
     def _uniforms(self, uniforms: Any, rows: int | None) -> Floats:
         """Random numbers ``(rows, n_uniforms)`` in [0, 1]."""
         array = checks.numbers(uniforms, "uniforms", checks.PROBABILITY)
-        if array.ndim != 2 or array.shape[1] != self.n_uniforms or rows not in (None, len(array)):
+        if array.ndim != 2 or array.shape[1] < self.n_uniforms or rows not in (None, len(array)):
             wanted = ("n_agents" if rows is None else rows, self.n_uniforms)
-            raise ValueError(f"uniforms must have shape {wanted}; got {array.shape}")
+            raise ValueError(f"uniforms must have shape {wanted}, or more columns; got {array.shape}")
         return array
 
     def _outcomes(self, uniforms: Floats) -> Ints:
