@@ -3,19 +3,25 @@
 ``name`` is what the message calls the argument, with its owner where it has one: ``"gamma of Planner"``. What may hold one
 number for all agents or one for each (`per_agent`) is kept as a float or as an array ``(n_agents,)``, and brought to the size
 of a batch where that is known (`each_agent`).
+
+Functions of the public API say what their arguments must be by `checked`, with rules that take a value and a name and give back
+the value as the function needs it: ``@checked(model=an(POMDP), bar=flag, scheme=optional(text))``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import wraps
+from inspect import signature
 from operator import index
-from typing import Any, TypeVar
+from os import PathLike
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from activebmr.arrays import Floats
+from activebmr.arrays import Floats, Ints
 
 __all__ = [
     "ANY_NUMBER",
@@ -26,18 +32,35 @@ __all__ = [
     "PROBABILITY",
     "Rule",
     "SHARE",
+    "an",
+    "brief",
+    "checked",
     "choice",
     "each_agent",
     "flag",
     "float_array",
     "frozen",
+    "generator",
+    "index_array",
     "is_whole",
+    "items",
+    "mapping",
     "number",
+    "numbers",
+    "one_of",
+    "optional",
+    "path_like",
     "per_agent",
+    "real",
+    "sequence",
+    "text",
+    "whole",
     "whole_number",
 ]
 
 T = TypeVar("T")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -105,7 +128,7 @@ def choice(value: T, name: str, allowed: Collection[T]) -> T:
         ValueError: if it is not.
     """
     if not any(value is other or (type(value) is type(other) and value == other) for other in allowed):
-        raise ValueError(f"{name} must be one of {tuple(allowed)}; got {value!r}")
+        raise ValueError(f"{name} must be one of {list(allowed)}; got {value!r}")
     return value
 
 
@@ -125,7 +148,7 @@ def float_array(value: ArrayLike, name: str) -> Floats:
     except (TypeError, ValueError):
         array = None
     if array is None:
-        raise TypeError(f"{name} must be an array of real numbers; got {_brief(value)}")
+        raise TypeError(f"{name} must be an array of real numbers; got {brief(value)}")
     return array
 
 
@@ -138,7 +161,7 @@ def number(value: Any, name: str, rule: Rule) -> float:
     """
     single = _single(value)
     if single is None:
-        raise TypeError(f"{name} must be a single number; got {_brief(value)}")
+        raise TypeError(f"{name} must be a single number; got {brief(value)}")
     if not rule.holds(single):
         raise ValueError(f"{name} must {rule.words}; got {single}")
     return single
@@ -178,6 +201,176 @@ def each_agent(value: float | Floats, n_agents: int, name: str) -> Floats:
     return np.full(n_agents, value) if np.ndim(value) == 0 else np.asarray(value)
 
 
+def numbers(value: Any, name: str, rule: Rule, shape: tuple[int, ...] | None = None) -> Floats:
+    """``value`` as an array of float64 all of which obeys a rule, of a given shape if there is one.
+
+    Raises:
+        TypeError, ValueError: see `float_array`; and if the shape is another one, or an entry breaks the rule.
+    """
+    array = float_array(value, name)
+    if shape is not None and array.shape != shape:
+        raise ValueError(f"{name} must have shape {shape}; got {array.shape}")
+    wrong = ~np.asarray(rule.holds(array), dtype=bool)
+    if wrong.any():
+        raise ValueError(f"{name} must {rule.words}; got {array[wrong][0]}")
+    return array
+
+
+def index_array(value: Any, name: str, least: int, most: int | None = None, shape: tuple[int, ...] | None = None) -> Ints:
+    """``value`` as an array of whole numbers within bounds, of a given shape if there is one; nothing is rounded.
+
+    Raises:
+        TypeError: if it holds no whole numbers: also 1.0 is none, and True.
+        ValueError: if the shape is another one, an entry lies out of range or is masked.
+    """
+    if isinstance(value, np.ma.MaskedArray) and np.ma.getmaskarray(value).any():
+        raise ValueError(f"{name} must not be masked; got {brief(value)}")
+    try:
+        array = np.asarray(value)
+    except ValueError:  # lists of different lengths
+        array = np.empty(0, dtype=object)
+    if array.dtype.kind not in "iu" and not (array.size == 0 and array.dtype.kind == "f"):
+        raise TypeError(f"{name} must hold whole numbers; got {brief(value)}")
+    if shape is not None and array.shape != shape:
+        raise ValueError(f"{name} must have shape {shape}; got {array.shape}")
+    wrong = (array < least) | (array > (np.iinfo(np.intp).max if most is None else most))
+    if wrong.any():
+        rule = f"be at least {least}" if most is None else f"lie in {least}..{most}"
+        raise ValueError(f"{name} must {rule}; got {array[wrong][0]}")
+    return array.astype(np.intp)
+
+
+def generator(value: Any, name: str) -> np.random.Generator | None:
+    """A generator of random numbers, from a generator, a seed or None.
+
+    Raises:
+        TypeError: if it is none of these.
+        ValueError: if the seed is negative.
+    """
+    if value is None or isinstance(value, np.random.Generator):
+        return value
+    if not is_whole(value):
+        raise TypeError(f"{name} must be a numpy.random.Generator, or a seed; got {brief(value)}")
+    return np.random.default_rng(whole_number(value, name, 0))
+
+
+def text(value: Any, name: str) -> str:
+    """``value`` if it is a str.
+
+    Raises:
+        TypeError: if it is none.
+    """
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be text; got {brief(value)}")
+    return value
+
+
+def path_like(value: Any, name: str) -> Any:
+    """``value`` if it can be the path of a file or folder.
+
+    Raises:
+        TypeError: if it is neither text nor a path.
+        ValueError: if it is empty, or no file can have that name.
+    """
+    if not isinstance(value, (str, PathLike)):
+        raise TypeError(f"{name} must be a path; got {brief(value)}")
+    if not str(value) or "\0" in str(value):
+        raise ValueError(f"{name} must be a path that a file can have; got {value!r}")
+    return value
+
+
+def mapping(value: Any, name: str) -> Any:
+    """``value`` if it is a dict, or another mapping.
+
+    Raises:
+        TypeError: if it is none.
+    """
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{name} must be a dict; got {brief(value)}")
+    return value
+
+
+def sequence(value: Any, name: str) -> Any:
+    """``value`` if it holds several things in an order: a list, a tuple or an array, but no text and no dict.
+
+    Raises:
+        TypeError: if it does not.
+    """
+    listed = hasattr(value, "__len__") and hasattr(value, "__getitem__") and not isinstance(value, type)
+    if not listed or isinstance(value, (str, bytes, Mapping)) or getattr(value, "shape", (1,)) == ():
+        raise TypeError(f"{name} must be a list; got {brief(value)}")
+    return value
+
+
+# --- rules for `checked` ---------------------------------------------------------------------------------------------------
+Check = Callable[[Any, str], Any]
+
+
+def checked(**rules: Check) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """A function whose arguments are checked, and brought into its form, before it is called; defaults are trusted.
+
+    Args:
+        rules: by name of the argument a function of a value and the name that gives back the value, or raises.
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        names = list(signature(function).parameters)
+        places = [(names.index(name), name, rule) for name, rule in rules.items()]
+
+        @wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            given = list(args)
+            for place, name, rule in places:
+                if place < len(given):
+                    given[place] = rule(given[place], name)
+                elif name in kwargs:
+                    kwargs[name] = rule(kwargs[name], name)
+            return function(*given, **kwargs)  # type: ignore[arg-type]
+
+        return call
+
+    return decorate
+
+
+def an(kind: type | tuple[type, ...], what: str = "") -> Check:
+    """The rule that a value is of a type."""
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+    words = what or " or ".join(k.__name__ for k in kinds)
+
+    def check(value: Any, name: str) -> Any:
+        if not isinstance(value, kinds):
+            article = "an" if words[0] in "AEIOU" else "a"
+            raise TypeError(f"{name} must be {article} {words}; got {brief(value)}")
+        return value
+
+    return check
+
+
+def optional(rule: Check) -> Check:
+    """The rule that a value obeys another one, or is None."""
+    return lambda value, name: None if value is None else rule(value, name)
+
+
+def whole(least: int | None = None, most: int | None = None) -> Check:
+    """The rule of `whole_number`."""
+    return lambda value, name: whole_number(value, name, least, most)
+
+
+def real(rule: Rule) -> Check:
+    """The rule of `number`."""
+    return lambda value, name: number(value, name, rule)
+
+
+def one_of(allowed: Collection[Any]) -> Check:
+    """The rule of `choice`."""
+    return lambda value, name: choice(value, name, allowed)
+
+
+def items(rule: Check) -> Check:
+    """The rule that a value is a list all of which obeys another one."""
+    return lambda value, name: [rule(v, f"{name}[{i}]") for i, v in enumerate(sequence(value, name))]
+
+
 def frozen(array: ArrayLike, dtype: Any = np.float64) -> NDArray[Any]:
     """A read-only copy."""
     copy = np.array(array, dtype=dtype)
@@ -199,6 +392,7 @@ def _single(value: Any) -> float | None:
         return None
 
 
-def _brief(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+def brief(value: Any) -> str:
+    """What a message says of a value: its first 80 characters."""
+    words = repr(value)
+    return words if len(words) <= 80 else f"{words[:77]}..."

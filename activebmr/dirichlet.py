@@ -7,12 +7,17 @@ number of factors, ``(n_outcomes, n_states_0, n_states_1, ...)``, is one table o
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import digamma, gammaln, xlogy
+from scipy.special import digamma, xlogy
 
+from activebmr import checks
+from activebmr import counts as counts_of
 from activebmr.checks import float_array
-from activebmr.log_gamma import bregman_log, log_gamma_rest, log_rise, psi_rest
+from activebmr.counts import LOG_FLOOR
+from activebmr.log_gamma import bregman_log, log_gamma_rest, psi_rest
 
 __all__ = [
     "COUNT_FLOOR",
@@ -30,9 +35,6 @@ __all__ = [
     "neg_entropy",
     "safe_log",
 ]
-
-LOG_FLOOR = -32.0
-"""Smallest logarithm that inference ever sees: impossible is e^-32, about 1e-14 (SPM's ``spm_log``)."""
 
 COUNT_FLOOR = float(np.exp(-16.0))
 """Smallest count that `kl_divergence` distinguishes from zero by default, about 1e-7 (SPM)."""
@@ -56,16 +58,30 @@ def as_counts(value: ArrayLike, name: str) -> NDArray[np.float64]:
     return counts
 
 
+def _table(value: ArrayLike, name: str) -> NDArray[np.float64]:
+    """Counts of at least one outcome."""
+    counts = as_counts(value, name)
+    if counts.shape[0] == 0:
+        raise ValueError(f"{name} must hold at least one outcome on axis 0; got shape {counts.shape}")
+    return counts
+
+
 def safe_log(p: ArrayLike) -> NDArray[np.float64]:
-    """max(log p, -32): the logarithm that SPM uses throughout, finite at zero."""
-    return np.log(np.maximum(p, np.exp(LOG_FLOOR)))
+    """max(log p, -32): the logarithm that SPM uses throughout, finite at zero.
+
+    Raises:
+        ValueError, TypeError: on negative or non-finite numbers, and what is no array of real numbers.
+    """
+    return counts_of.safe_log(checks.numbers(p, "p", checks.NOT_NEGATIVE))
 
 
 def mean(counts: ArrayLike) -> NDArray[np.float64]:
-    """Expected probabilities E[A] = a / sum(a), column by column; a column without any counts is uniform."""
-    counts = np.asarray(counts, dtype=np.float64)
-    total = counts.sum(axis=0, keepdims=True)
-    return np.divide(counts, total, out=np.full_like(counts, 1.0 / len(counts)), where=total > 0)
+    """Expected probabilities E[A] = a / sum(a), column by column; a column without any counts is uniform.
+
+    Raises:
+        ValueError, TypeError: on negative or non-finite numbers, and what is no array of real numbers.
+    """
+    return counts_of.mean(_table(counts, "counts"))
 
 
 def log_beta(counts: ArrayLike) -> NDArray[np.float64]:
@@ -73,23 +89,20 @@ def log_beta(counts: ArrayLike) -> NDArray[np.float64]:
 
     Returns:
         array of the shape of ``counts`` without axis 0.
+
+    Raises:
+        ValueError, TypeError: on negative or non-finite numbers, and what is no array of real numbers.
     """
-    counts = np.asarray(counts, dtype=np.float64)
-    # lnG of the largest count and of the sum may be huge and nearly the same: their difference is taken as one
-    largest = counts.argmax(axis=0, keepdims=True)
-    most = np.take_along_axis(counts, largest, axis=0)[0]
-    others = counts.copy()
-    np.put_along_axis(others, largest, 0.0, axis=0)
-    logs = gammaln(np.where(others > 0, others, 1.0)).sum(axis=0)
-    return np.asarray(logs - log_rise(np.where(most > 0, most, 1.0), others.sum(axis=0)))[()]
+    return counts_of.log_beta(_table(counts, "counts"))
 
 
 def expected_log(counts: ArrayLike) -> NDArray[np.float64]:
-    """E[log A] = psi(a) - psi(sum a); -inf at structural zeros."""
-    counts = np.asarray(counts, dtype=np.float64)
-    held = counts > 0
-    logs = digamma(np.where(held, counts, 1.0)) - digamma(np.maximum(counts.sum(axis=0, keepdims=True), 1e-300))
-    return np.where(held, logs, -np.inf)
+    """E[log A] = psi(a) - psi(sum a); -inf at structural zeros.
+
+    Raises:
+        ValueError, TypeError: on negative or non-finite numbers, and what is no array of real numbers.
+    """
+    return counts_of.expected_log(_table(counts, "counts"))
 
 
 def kl_divergence(q: ArrayLike, p: ArrayLike, floor: float = COUNT_FLOOR) -> NDArray[np.float64]:
@@ -111,6 +124,7 @@ def kl_divergence(q: ArrayLike, p: ArrayLike, floor: float = COUNT_FLOOR) -> NDA
     q, p = as_counts(q, "q"), as_counts(p, "p")
     if q.shape != p.shape:
         raise ValueError(f"q and p must have the same shape; got {q.shape} and {p.shape}")
+    floor = checks.number(floor, "floor", checks.NOT_NEGATIVE)
     if floor > 0:
         q, p = np.maximum(q, floor), np.maximum(p, floor)
     elif ((q > 0) != (p > 0)).any():
@@ -136,13 +150,15 @@ def kl_divergence(q: ArrayLike, p: ArrayLike, floor: float = COUNT_FLOOR) -> NDA
 
 def kl_categorical(p: ArrayLike, q: ArrayLike) -> NDArray[np.float64]:
     """KL divergence of the categorical distributions p from q per column, sum_o p (log p - log q), logs floored at -32."""
-    p, q = np.asarray(p, dtype=np.float64), np.asarray(q, dtype=np.float64)
-    return (p * (safe_log(p) - safe_log(q))).sum(axis=0)
+    p, q = as_counts(p, "p"), as_counts(q, "q")
+    if p.shape != q.shape:
+        raise ValueError(f"p and q must have the same shape; got {p.shape} and {q.shape}")
+    return (p * (counts_of.safe_log(p) - counts_of.safe_log(q))).sum(axis=0)
 
 
 def neg_entropy(p: ArrayLike) -> NDArray[np.float64]:
     """Negative entropy sum_o p log p of each column, nats, <= 0; its expectation is minus the ambiguity of a likelihood."""
-    p = np.asarray(p, dtype=np.float64)
+    p = as_counts(p, "p")
     return xlogy(p, p).sum(axis=0)
 
 
@@ -180,20 +196,21 @@ def _novelty(a: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _joint(counts: ArrayLike) -> NDArray[np.float64]:
-    joint = as_counts(counts, "counts")
+    joint = _table(counts, "counts")
     if not joint.sum() > 0:
         raise ValueError("counts must hold some mass; all of them are zero")
     return joint / joint.sum()
 
 
-def _log_weights(weights: ArrayLike | None, size: int, name: str) -> NDArray[np.float64]:
-    """Logs of weights normalised to one, floored at -32; zeros if there are none."""
+def _log_weights(weights: ArrayLike | None, shape: tuple[int, ...], name: str) -> NDArray[np.float64]:
+    """Logs of weights of this shape, or flattened, normalised to one, floored at -32; zeros if there are none."""
+    size = prod(shape)
     if weights is None:
         return np.zeros(size)
-    array = as_counts(weights, name).reshape(-1)
-    if len(array) != size or not array.sum() > 0:
+    array = as_counts(weights, name)
+    if array.shape not in ((size,), (size, 1), shape) or not array.sum() > 0:
         raise ValueError(f"{name} must hold {size} numbers with some mass; got {array}")
-    return safe_log(array / array.sum())
+    return counts_of.safe_log(array.reshape(-1) / array.sum())
 
 
 def mutual_information(
@@ -206,17 +223,18 @@ def mutual_information(
     Args:
         counts: outcomes on axis 0.
         outcome_preferences: probabilities of preferred outcomes ``(n_outcomes,)``; their expected log is added.
-        state_preferences: the same for columns ``(n_columns,)``, flattened in C order.
+        state_preferences: the same for columns, of their shape ``(n_states_0, ...)`` or flattened in C order.
 
     Raises:
         ValueError: if counts are negative or all zero, or preferences do not fit.
     """
     joint = _joint(counts)
+    states = joint.shape[1:]
     joint = joint.reshape(joint.shape[0], -1)
     outcomes, columns = joint.sum(axis=1), joint.sum(axis=0)
     information = xlogy(joint, joint).sum() - xlogy(columns, columns).sum() - xlogy(outcomes, outcomes).sum()
-    worth = outcomes @ _log_weights(outcome_preferences, len(outcomes), "outcome_preferences")
-    return float(information + worth + columns @ _log_weights(state_preferences, len(columns), "state_preferences"))
+    worth = outcomes @ _log_weights(outcome_preferences, (len(outcomes),), "outcome_preferences")
+    return float(information + worth + columns @ _log_weights(state_preferences, states, "state_preferences"))
 
 
 def mutual_information_gradient(
@@ -231,16 +249,16 @@ def mutual_information_gradient(
     outcomes, columns = table.sum(axis=1, keepdims=True), table.sum(axis=0, keepdims=True)
     independent = outcomes * columns
     ratio = np.divide(table, independent, out=np.zeros_like(table), where=independent > 0)
-    gradient = safe_log(ratio) - 1.0
-    of_outcomes = _log_weights(outcome_preferences, len(table), "outcome_preferences")
-    of_states = _log_weights(state_preferences, table.shape[1], "state_preferences")
+    gradient = counts_of.safe_log(ratio) - 1.0
+    of_outcomes = _log_weights(outcome_preferences, (len(table),), "outcome_preferences")
+    of_states = _log_weights(state_preferences, joint.shape[1:], "state_preferences")
     gradient += (of_outcomes - outcomes[:, 0] @ of_outcomes)[:, None] + of_states - columns[0] @ of_states
     return gradient.reshape(joint.shape)
 
 
 def expected_mutual_information(counts: ArrayLike) -> float:
     """Mutual information (nats) expected under the Dirichlet distribution over joint probabilities with these counts."""
-    table = as_counts(counts, "counts")
+    table = _table(counts, "counts")
     table = table.reshape(table.shape[0], -1)
     total = table.sum()
     if not total > 0:

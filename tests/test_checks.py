@@ -53,7 +53,7 @@ def test_flags_are_true_or_false(word):
 def test_choices():
     assert checks.choice("exact", "inference", ("exact", "paths")) == "exact"
     for bad in ("Exact", None, 1, np.zeros(2)):
-        with pytest.raises(ValueError, match=r"inference must be one of \('exact', 1.0\); got"):
+        with pytest.raises(ValueError, match=r"inference must be one of \['exact', 1.0\]; got"):
             checks.choice(bad, "inference", ("exact", 1.0))
 
 

@@ -291,7 +291,7 @@ def test_what_is_no_environment_is_refused():
         ParadigmEnv(3)
     with pytest.raises(ValueError, match="must not be given beside a Paradigm"):
         ParadigmEnv(three_ball.paradigm(), "paper")
-    with pytest.raises(ValueError, match="render_mode must be None or 'ansi'; got 'human'"):
+    with pytest.raises(ValueError, match=r"render_mode must be one of \[None, 'ansi'\]; got 'human'"):
         ParadigmEnv("maze", render_mode="human")
     env = ParadigmEnv("maze")
     env.reset(seed=0)

@@ -210,19 +210,20 @@ def test_bad_hypotheses_are_named(hypotheses, options, message):
 
 
 def test_bad_columns_are_named():
-    table = ColumnTable(np.eye(2), np.zeros((2, 3), dtype=np.intp), (2, 2))
-    with pytest.raises(ValueError, match=r"assignment of modality 0 must have shape \(2, 2\); got \(2, 3\)"):
-        HypothesisSpace.from_columns(["a", "b"], {0: table})
+    with pytest.raises(ValueError, match=r"assignment of ColumnTable must have shape \(n_hypotheses, 2\).*got \(2, 3\)"):
+        ColumnTable(np.eye(2), np.zeros((2, 3), dtype=np.intp), (2, 2))
+    three = ColumnTable(np.eye(2), np.zeros((3, 2), dtype=np.intp), (2, 2))
+    with pytest.raises(ValueError, match=r"assignment of modality 0 must have shape \(2, 2\), .*names.*; got \(3, 2\)"):
+        HypothesisSpace.from_columns(["a", "b"], {0: three})
     fine = ColumnTable(np.eye(2), np.zeros((2, 2), dtype=np.intp), (2, 2))
     with pytest.raises(ValueError, match="names of hypotheses must differ; 'a' stands twice"):
         HypothesisSpace.from_columns(["a", "a"], {0: fine})
     with pytest.raises(ValueError, match="modalities of a HypothesisSpace must be at least 0; got -1"):
         HypothesisSpace.from_columns(["a", "b"], {-1: fine})
-    outside = ColumnTable(np.eye(2), np.full((2, 2), 2), (2, 2))
-    with pytest.raises(ValueError, match=r"assignment of modality 0 must lie in 0\.\.1, the distinct columns"):
-        HypothesisSpace.from_columns(["a", "b"], {0: outside})
-    with pytest.raises(ValueError, match="columns of modality 0 must be finite; got nan"):
-        HypothesisSpace.from_columns(["a", "b"], {0: ColumnTable(np.eye(2) * np.nan, fine.assignment, (2, 2))})
+    with pytest.raises(ValueError, match=r"assignment of ColumnTable must lie in 0\.\.1; got 2"):
+        ColumnTable(np.eye(2), np.full((2, 2), 2), (2, 2))
+    with pytest.raises(ValueError, match="columns of ColumnTable must be a finite number >= 0; got nan"):
+        ColumnTable(np.eye(2) * np.nan, fine.assignment, (2, 2))
 
 
 @pytest.mark.parametrize(

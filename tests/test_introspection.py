@@ -832,7 +832,7 @@ def test_introspection_of_the_wrong_kind_is_named():
         ({"dreams": 0}, "dreams of Introspection must be a whole number >= 1, or None; got 0"),
         ({"dreams": True}, "dreams of Introspection must be a whole number >= 1, or None; got True"),
         ({"dreams": 2.0}, "dreams of Introspection must be a whole number >= 1, or None; got 2.0"),
-        ({"evidence": "fair"}, "evidence of Introspection must be 'own' or 'unbiased'; got 'fair'"),
+        ({"evidence": "fair"}, r"evidence of Introspection must be one of \['own', 'unbiased'\]; got 'fair'"),
     ],
 )
 def test_bad_settings_of_introspection_are_named(options, message):

@@ -45,7 +45,9 @@ def saved(tmp_path):
 
 def change(folder, **values):
     path = folder / "structure.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+    held = {**json.loads(path.read_text()), **values}
+    held.pop("structure_sha256", None)  # files of before have none
+    path.write_text(json.dumps(held))
 
 
 # --- there and back ------------------------------------------------------------------------------------------------
@@ -339,6 +341,13 @@ def test_structures_of_what_is_not_there(saved, key, value, message):
     about["compactions"][0][key] = value
     change(saved, **about)
     with pytest.raises(ValueError, match=message):
+        load_compact(made("mlp"), saved, example("mlp"))
+
+
+def test_a_structure_that_was_edited(saved):
+    about = json.loads((saved / "structure.json").read_text())
+    (saved / "structure.json").write_text(json.dumps({**about, "network": "Other"}))
+    with pytest.raises(ValueError, match="structure.json must be as save_compact wrote it; its digest is that of another text"):
         load_compact(made("mlp"), saved, example("mlp"))
 
 

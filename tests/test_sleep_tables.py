@@ -160,7 +160,11 @@ def test_evidence_fades_as_the_table_in_question_does():
         ({"pB[street]": SingleParameters()}, ValueError, "factor must be one of .*; got 'street'"),
         ({"pB[1]": SingleParameters()}, ValueError, r"factor must lie in 0\.\.0; got 1"),
         ({"pE[0]": SingleParameters()}, ValueError, r"must speak about tables with counts, .*; got pE\[0\]"),
-        ({"pB[0]": SingleParameters(), "pB[place]": MAPS}, ValueError, "spaces of Introspection must name each table once"),
+        (
+            {"pB[0]": SingleParameters(), "pB[place]": SingleParameters()},
+            ValueError,
+            "spaces of Introspection must name each table once",
+        ),
         ({"pB[0]": MAPS}, TypeError, r"spaces of Introspection must be ModelSpaces \(with reduce\); got HypothesisSpace"),
         (
             {"pB[0]": Alternatives(STARTS)},

@@ -299,7 +299,7 @@ def test_adoption_by_name_or_index_is_the_same(rng):
     prior = two_rooms().pA[1]
     space = Alternatives(lamp_rules())
     assert_array_equal(space.adopted("both", prior[None], prior)[0], space.adopted(1, prior[None], prior)[0])
-    with pytest.raises(ValueError, match="hypothesis must lie in 0..1; got 2"):
+    with pytest.raises(ValueError, match="model must lie in 0..1; got 2"):
         space.adopted(2, prior[None], prior)
 
 
@@ -422,7 +422,7 @@ def test_a_bad_list_of_what_is_held_is_named(held):
         ({"offset": -0.1}, "offset of Alternatives must be a finite number >= 0; got -0.1"),
         ({"offset": np.inf}, "offset of Alternatives must be a finite number >= 0; got inf"),
         ({"offset": np.nan}, "offset of Alternatives must be a finite number >= 0; got nan"),
-        ({"adopt": "soft"}, "adopt of Alternatives must be 'reduced' or 'claims'; got 'soft'"),
+        ({"adopt": "soft"}, r"adopt of Alternatives must be one of \['reduced', 'claims'\]; got 'soft'"),
         ({"modality": 0}, r"modality must be one that the models speak about, \[1\]; got 0"),
     ],
 )

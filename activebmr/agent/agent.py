@@ -17,7 +17,7 @@ from activebmr.agent.introspection import Introspection
 from activebmr.agent.learning import CountLearning
 from activebmr.agent.life import Life
 from activebmr.agent.own import Own
-from activebmr.agent.sequence import check_between, check_seen, check_unseen
+from activebmr.agent.sequence import check_between, check_seen, check_state, check_unseen, kind_of
 from activebmr.agent.settings import Learning, Selection
 from activebmr.agent.sleep import Awake, Sleeper, Sleeping
 from activebmr.agent.state import AgentState, StepInfo, TrialInfo
@@ -127,7 +127,7 @@ class Agent:
             )
         if self.hypotheses is not None:
             self.hypotheses.check_against(model)
-        self._own = Own.of(model, own or {}, self.hypotheses)
+        self._own = Own.of(model, {} if own is None else own, self.hypotheses)
         self._inheritance = Inheritance(model, self._own.counts, self.planner.novelty_cutoff)
         order = Order(
             model, self.hypotheses, self.planner, self.learning, self.selection, reasoning, paths, self.trial_length,
@@ -282,6 +282,7 @@ class Agent:
                 from `perceive`.
             TypeError: if ``rng`` is no generator.
         """
+        self._check_state(state)
         outcomes = outcomes_of(self.model, observation, state.n_agents)
         controls = None if action is None else controls_of(self.model, action, state.n_agents)
         uniform = self._chance(state, rng, controls is not None)
@@ -292,14 +293,26 @@ class Agent:
         self._surprise.tell(state.t - 1, outcomes, info.impossible)
         return state, info.squeeze() if state.single else info
 
+    def _check_state(self, state: Any) -> None:
+        """TypeError or ValueError unless it is a state of such agents: of the same model, that believe in the same way."""
+        check_state(state)
+        if state.marginals == self._mind.believing.marginals:
+            return
+        own, other = kind_of(self.init(state.n_agents)), kind_of(state)
+        if own != other:
+            raise ValueError(f"state must be that of agents with this model and this way of believing; got {state!r} of others")
+
     def _chance(self, state: AgentState, rng: Any, given: bool) -> Floats:
-        if isinstance(rng, (int, np.integer)) and not isinstance(rng, bool):
-            rng = np.random.default_rng(rng)
-        if rng is not None and not isinstance(rng, np.random.Generator):
-            raise TypeError(f"rng must be a numpy.random.Generator, or a seed; got {type(rng).__name__}")
+        rng = checks.generator(rng, "rng")
         if not given and rng is None and self._acting.needs_chance:
             raise ValueError("rng must be given to draw an action (or give action, or a Planner with alpha=None)")
         return rng.random(state.n_agents) if rng is not None else np.zeros(state.n_agents)
+
+    @staticmethod
+    def _spawned(state: AgentState, rng: Any) -> Any:
+        """Generators of the agents' own, or None."""
+        generator = checks.generator(rng, "rng")
+        return None if generator is None else generator.spawn(state.n_agents)
 
     def _check_time(self, state: AgentState) -> None:
         if self.trial_length is not None and state.t >= self.trial_length:
@@ -315,6 +328,7 @@ class Agent:
         Raises:
             ValueError, TypeError: see `step`.
         """
+        self._check_state(state)
         outcomes = outcomes_of(self.model, observation, state.n_agents)
         check_unseen(state, "perceive")
         self._check_time(state)
@@ -330,6 +344,7 @@ class Agent:
         Raises:
             ValueError: if the state is not from `perceive`. (Who saw nothing has perceived None.)
         """
+        self._check_state(state)
         check_seen(state, "plan")
         return self.life.plan(state)
 
@@ -341,13 +356,12 @@ class Agent:
             ValueError: if ``rng`` is needed and not given.
             TypeError: if it is no generator.
         """
-        rows = len(evaluation.q_pi)
-        if rng is None and self._acting.needs_chance:
+        if not isinstance(evaluation, Evaluation):
+            raise TypeError(f"evaluation must be an Evaluation, from plan; got {checks.brief(evaluation)}")
+        generator, rows = checks.generator(rng, "rng"), len(evaluation.q_pi)
+        if generator is None and self._acting.needs_chance:
             raise ValueError("rng must be given to draw an action (or a Planner with alpha=None)")
-        generator = np.random.default_rng(rng) if rng is None or checks.is_whole(rng) else rng
-        if not isinstance(generator, np.random.Generator):
-            raise TypeError(f"rng must be a numpy.random.Generator, or a seed; got {type(rng).__name__}")
-        return self._acting.choose(evaluation, generator.random(rows))
+        return self._acting.choose(evaluation, np.zeros(rows) if generator is None else generator.random(rows))
 
     def learn(self, state: AgentState, observation: Any, action: Any) -> AgentState:
         """Learn from the observation that was perceived, remember what was done after it, and go on to the next time.
@@ -360,6 +374,7 @@ class Agent:
             ValueError: if the state is not from `perceive`.
             ValueError, TypeError: see `step`.
         """
+        self._check_state(state)
         outcomes = outcomes_of(self.model, observation, state.n_agents)
         controls = controls_of(self.model, action, state.n_agents)
         check_seen(state, "learn")
@@ -368,7 +383,7 @@ class Agent:
         return state
 
     # --- between trials --------------------------------------------------------------------------------------------------
-    def end_trial(self, state: AgentState, rng: np.random.Generator | None = None) -> tuple[AgentState, TrialInfo]:
+    def end_trial(self, state: AgentState, rng: np.random.Generator | int | None = None) -> tuple[AgentState, TrialInfo]:
         """Learn what was kept for the end of a trial, forget, compare hypotheses, adopt one whose log odds pass Occam's
         window, sleep, and begin a new trial with fresh beliefs.
 
@@ -379,12 +394,13 @@ class Agent:
         Raises:
             ValueError: if an observation was perceived and not learned from.
         """
+        self._check_state(state)
         check_unseen(state, "end_trial")
         state = state.copy()
-        info = self.life.conclude(state, None if rng is None else rng.spawn(state.n_agents))
+        info = self.life.conclude(state, self._spawned(state, rng))
         return state, info
 
-    def sleep(self, state: AgentState, rng: np.random.Generator | None = None) -> tuple[AgentState, dict[Key, Reduction]]:
+    def sleep(self, state: AgentState, rng: np.random.Generator | int | None = None) -> tuple[AgentState, dict[Key, Reduction]]:
         """Introspect now, between trials, whether or not it is time to: the new state and what was found, by index of the
         modality, or by `Table`.
 
@@ -393,11 +409,12 @@ class Agent:
         Raises:
             ValueError: for agents without introspection, or in the middle of a trial.
         """
+        self._check_state(state)
         if self.introspection is None:
             raise ValueError("sleep needs agents that introspect (Agent(..., introspection=...))")
         check_between(state, "agents can sleep between trials")
         state = state.copy()
-        found = self._sleeping.introspect(state.knowledge, None if rng is None else rng.spawn(state.n_agents))
+        found = self._sleeping.introspect(state.knowledge, self._spawned(state, rng))
         if self._sleeping.listed is not None and self.hypotheses is None:
             state.model_posterior = found[self._sleeping.listed].probabilities
         self.life.begin(state)
@@ -416,6 +433,8 @@ class Agent:
         Raises:
             ValueError: if shapes, signs or structural zeros do not fit, or in the middle of a trial.
         """
+        self._check_state(state)
+        checks.mapping(taught, "taught")
         check_between(state, "agents can be instructed before a trial")
         state = state.copy()
         about = instruct(self.model, state.knowledge, taught, self._scored)
@@ -432,6 +451,7 @@ class Agent:
             state: at the beginning of a trial.
             states: ``(n_agents, n_factors)`` integers; -1 tells nothing about that factor. Set factors are ignored.
         """
+        self._check_state(state)
         told = self.told(state, states)
         state = state.copy()
         state.belief = told
@@ -443,16 +463,14 @@ class Agent:
         Raises:
             ValueError: for agents that do not reason about hypotheses, in the middle of a trial, or if states do not fit.
         """
+        self._check_state(state)
         experimenting = self._mind.experimenting
         if experimenting is None:
             raise ValueError("states can be told to agents that reason jointly (Agent(..., inference='models'))")
         check_between(state, "states can be told before a trial")
-        states = np.atleast_2d(np.asarray(states))
+        told = checks.index_array(states, "states", -1)
         wanted = (state.n_agents, self.model.num_factors)
-        if states.shape != wanted or not np.issubdtype(states.dtype, np.integer):
-            raise ValueError(
-                f"states must be integers of shape {wanted} (agents, factors); got {states.dtype} of shape {states.shape}"
-            )
+        states = checks.index_array(told[None] if told.ndim == 1 else told, "states", -1, None, wanted)
         too_large = states >= np.array(self.model.num_states)
         if too_large.any():
             k, f = (int(i) for i in np.argwhere(too_large)[0])
@@ -469,6 +487,7 @@ class Agent:
         Raises:
             ValueError: for agents that do not reason about hypotheses.
         """
+        self._check_state(state)
         if self._mind.experimenting is None:
             raise ValueError("experiments need agents that reason jointly (Agent(..., inference='models'))")
         return self._mind.experimenting.experiments(state.belief)
@@ -480,6 +499,7 @@ class Agent:
         Raises:
             ValueError: if the agents do not remember the trial (``Agent(..., remember=True)``, or smooth learning).
         """
+        self._check_state(state)
         if not state.memory.moments:
             raise ValueError("hindsight needs agents that remember the trial (Agent(..., remember=True)), and an observation")
         beliefs = self._mind.believing.hindsight(state.memory, state.knowledge)
@@ -491,6 +511,7 @@ class Agent:
         Raises:
             ValueError: for a state from `perceive`, in which that observation was made.
         """
+        self._check_state(state)
         check_unseen(state, "foreseen")
         unseen = [np.full(state.n_agents, -1)] * self.model.num_modalities
         percept = self._mind.believing.perceive(state.belief.copy(), state.knowledge, state.controls, unseen)
@@ -504,6 +525,7 @@ class Agent:
             ValueError: for agents that keep no such beliefs (those whose hypotheses give values, speak about other tables than
                 likelihoods, or are models do), or if there is no such hypothesis.
         """
+        self._check_state(state)
         under = getattr(self._mind.believing, "marginals_under", None)
         if self.hypotheses is None or under is None:
             raise ValueError(
@@ -524,6 +546,7 @@ class Agent:
         Raises:
             ValueError: if there is no such table, or it is known.
         """
+        self._check_state(state)
         key = self._counted(table)
         if state.sleep is None or key not in state.sleep.prior:
             own = self._own.counts.get(key) if not isinstance(key, Table) else None
@@ -532,6 +555,7 @@ class Agent:
 
     def posterior_counts(self, state: AgentState, table: int | str) -> Floats:
         """Counts of a learned table now; arguments and errors as in `prior_counts`."""
+        self._check_state(state)
         return state.knowledge.counted(self._counted(table)).tensor()
 
     def _counted(self, name: int | str) -> Key:

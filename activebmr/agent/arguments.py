@@ -47,14 +47,14 @@ def way_of(inference: str | None, hypotheses: HypothesisSpace | None, reasoning:
     """The way of believing that is meant; ValueError if there is none of that name, or it has no use for ``reasoning``."""
     if inference is None:
         return "models" if hypotheses is not None or reasoning is not None else "exact"
-    if inference == "joint":
+    if isinstance(inference, str) and inference == "joint":
         warnings.warn(
             "inference='joint' of Agent is now called 'factorised' (one distribution per factor between observations); what is "
             "exact is 'exact'",
             DeprecationWarning,
             stacklevel=3,
         )
-    name = ALIASES.get(inference, inference)
+    name = ALIASES.get(inference, inference) if isinstance(inference, str) else ""
     if name not in WAYS:
         raise ValueError(f"inference of Agent must be one of {[*WAYS, *ALIASES]}; got {inference!r}")
     if reasoning is not None and name not in ("models", "paths"):

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from activebmr import checks
 from activebmr.model.naming import Key, Table, key_of, table_of
 from activebmr.model.pomdp import POMDP
 from activebmr.reduction.search.alternatives import Alternatives
@@ -48,6 +49,12 @@ class Introspection:
     evidence: str = "own"
 
     def __post_init__(self) -> None:
+        given = list(self.spaces.values()) if isinstance(self.spaces, Mapping) else [self.spaces]
+        for space in given:
+            if isinstance(space, type) or not callable(getattr(space, "reduce", None)):
+                raise TypeError(f"spaces of Introspection must be ModelSpaces (with reduce); got {type(space).__name__}")
+        if not given:
+            raise ValueError("spaces of Introspection must hold at least one; got none")
         if isinstance(self.after, (int, np.integer)) and not isinstance(self.after, bool):
             if self.after < 1:
                 raise ValueError(f"after of Introspection must be a whole number >= 1, or a list of trials; got {self.after}")
@@ -58,14 +65,13 @@ class Introspection:
                     f"after of Introspection must be a whole number >= 1, or trials counted from 0; got {self.after!r}"
                 )
             object.__setattr__(self, "after", tuple(int(t) for t in trials))
-        if self.dream not in DREAMS:
-            raise ValueError(f"dream of Introspection must be one of {list(DREAMS)}; got {self.dream!r}")
-        if self.evidence not in ("own", "unbiased"):
-            raise ValueError(f"evidence of Introspection must be 'own' or 'unbiased'; got {self.evidence!r}")
+        checks.choice(self.dream, "dream of Introspection", DREAMS)
+        checks.choice(self.evidence, "evidence of Introspection", ("own", "unbiased"))
         whole = isinstance(self.dreams, (int, np.integer)) and not isinstance(self.dreams, bool)
         if self.dreams is not None and (not whole or self.dreams < 1):
             raise ValueError(f"dreams of Introspection must be a whole number >= 1, or None; got {self.dreams!r}")
 
+    @checks.checked(model=checks.an(POMDP))
     def of(self, model: POMDP) -> dict[Key, ModelSpace]:
         """The spaces by what their tables are kept by, checked against a model.
 
@@ -92,12 +98,11 @@ class Introspection:
                 if plain and not isinstance(key, Table):
                     raise ValueError(f"spaces of Introspection must speak about modalities with counts, {shown}; got {key}")
                 raise ValueError(f"spaces of Introspection must speak about tables with counts, {shown}; got p{table_of(key)}")
-            if not callable(getattr(space, "reduce", None)):
-                raise TypeError(f"spaces of Introspection must be ModelSpaces (with reduce); got {type(space).__name__}")
             if isinstance(space, Alternatives):
                 _check_list(model, key, space)
         return spaces
 
+    @checks.checked(trial=checks.whole(0))
     def due(self, trial: int) -> bool:
         """Whether to introspect after this trial (counted from 0)."""
         if isinstance(self.after, tuple):

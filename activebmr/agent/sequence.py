@@ -2,9 +2,27 @@
 
 from __future__ import annotations
 
-from activebmr.agent.state import AgentState
+from typing import Any
 
-__all__ = ["check_between", "check_seen", "check_unseen"]
+from activebmr import checks
+from activebmr.agent.state import AgentState
+from activebmr.inference.tables import KnownTable
+
+__all__ = ["check_between", "check_seen", "check_state", "check_unseen", "kind_of"]
+
+
+def kind_of(state: AgentState) -> Any:
+    """What states of agents with one model and one way of believing have in common."""
+    tables = [
+        (t.learned, t.layout.n_states, t.n_outcomes if isinstance(t, KnownTable) else t.counts.shape[2]) for t in state.tables
+    ]
+    return type(state.belief), [q.shape[1:] for q in state.qs], tables
+
+
+def check_state(state: Any) -> None:
+    """TypeError unless it is the state of some agents."""
+    if not isinstance(state, AgentState):
+        raise TypeError(f"state must be an AgentState, from init or the step before; got {checks.brief(state)}")
 
 
 def check_unseen(state: AgentState, what: str) -> None:

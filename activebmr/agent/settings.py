@@ -81,6 +81,7 @@ class Learning(_Settings):
         for name in ("smooth", "at_end"):
             object.__setattr__(self, name, checks.flag(getattr(self, name), f"{name} of Learning"))
 
+    @checks.checked(model=checks.an(POMDP), models=checks.items(checks.an(POMDP)))
     def among(self, model: POMDP, models: Sequence[POMDP]) -> Learning:
         """The same for one of several models: without what is said of tables that others of these have alone.
 
@@ -92,6 +93,7 @@ class Learning(_Settings):
         kept = {name: _of_some(getattr(self, name), model, models, f"{name} of Learning") for name in ("rate", "retention")}
         return replace(self, **kept)
 
+    @checks.checked(model=checks.an(POMDP))
     def rates_of(self, model: POMDP) -> dict[Table, float | Floats]:
         """Rate of every learned table of a model.
 
@@ -100,6 +102,7 @@ class Learning(_Settings):
         """
         return _of_tables(self.rate, model, "rate of Learning")
 
+    @checks.checked(model=checks.an(POMDP))
     def retentions_of(self, model: POMDP) -> dict[Table, float | Floats]:
         """Retention of every learned table; errors as in `rates_of`."""
         return _of_tables(self.retention, model, "retention of Learning")

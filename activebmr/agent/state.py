@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from activebmr import checks
 from activebmr.arrays import Bools, Floats, Ints
 from activebmr.inference.knowledge import Knowledge, Memory
 from activebmr.inference.tables import CountTable, KnownTable
@@ -77,7 +78,7 @@ class AgentState:
 
     def counts(self, modality: int) -> Floats:
         """Dirichlet counts of a learned modality as tensors ``(n_agents, n_outcomes, n_states_0, ...)``."""
-        table = self.tables[modality]
+        table = self.tables[checks.whole_number(modality, "modality", 0, len(self.tables) - 1)]
         if not isinstance(table, CountTable):
             raise ValueError(f"modality {modality} is known to the agent (its pA is None): it has no counts")
         return table.tensor()

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from activebmr import checks
 from activebmr.arrays import Ints
 from activebmr.files import read_npz
 from activebmr.model.layout import dynamics_of
@@ -33,8 +34,12 @@ def load_recording(path: str | os.PathLike[str]) -> dict[str, NDArray[np.intp]]:
         FileNotFoundError, ValueError: if the file is not there, damaged, no ``.npz``, or lacks an array.
         TypeError: if an array does not hold whole numbers.
     """
+    checks.path_like(path, "path")
     arrays = read_npz(path, "recording", ("controls", "outcomes"))
-    return {name: _whole(arrays[name], name) for name in (*ARRAYS, "true_model") if name in arrays}
+    try:
+        return {name: _whole(arrays[name], name) for name in (*ARRAYS, "true_model") if name in arrays}
+    except TypeError as error:
+        raise TypeError(f"recording {path} holds what cannot be: {error}") from error
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from activebmr import checks
 from activebmr.agent.acting import ActionProbabilities
 from activebmr.agent.agent import Agent
 from activebmr.agent.state import AgentState
@@ -81,6 +82,8 @@ def replay(
         >>> told = replay(three_ball.paradigm("paper"), **load_recording("participant7.npz"))
         >>> np.nansum(told["log_likelihood_q_pi"])
     """
+    checks.an(Paradigm)(paradigm, "paradigm")
+    checks.flag(every_policy, "every_policy")
     recording = Recording.of(paradigm.model, states, controls, outcomes)
     _check(paradigm, recording)
     agent = _thorough(paradigm.agent) if every_policy else paradigm.agent

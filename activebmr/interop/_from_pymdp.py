@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from activebmr.agent.agent import Agent as OurAgent
 from activebmr.agent.settings import Learning
-from activebmr.dirichlet import mean
+from activebmr.counts import mean
 from activebmr.interop._pymdp import LEARNABLE, ZERO, one_of_the_batch
 from activebmr.model.pomdp import POMDP
 from activebmr.planning.planner import Planner

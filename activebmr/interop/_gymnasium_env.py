@@ -82,13 +82,12 @@ class ParadigmEnv(gymnasium.Env):  # type: ignore[misc]
         elif isinstance(paradigm, str):
             module = load_paradigm(paradigm)
             wanted = module.DEFAULT_SCHEME if scheme is None else scheme
-            if wanted not in module.SCHEMES:
+            if checks.text(wanted, "scheme") not in module.SCHEMES:
                 raise ValueError(f"scheme of {module.NAME} must be one of {list(module.SCHEMES)}; got {wanted!r}")
             built = build_paradigm(module, wanted, true_rule, **options)
         else:
             raise TypeError(f"paradigm must be a Paradigm, the name of one or a path; got {paradigm!r}")
-        if render_mode not in (None, "ansi"):
-            raise ValueError(f"render_mode must be None or 'ansi'; got {render_mode!r}")
+        checks.choice(render_mode, "render_mode", (None, "ansi"))
         self.paradigm, self.render_mode = built, render_mode
         model = built.model
         self.labels = model.labels
@@ -120,6 +119,10 @@ class ParadigmEnv(gymnasium.Env):  # type: ignore[misc]
             ValueError: if there is no such hypothesis, or an option of another name.
             TypeError: if ``keep_truth`` is neither True nor False.
         """
+        if seed is not None:
+            seed = checks.whole_number(seed, "seed", 0)
+        if options is not None:
+            checks.mapping(options, "options")
         given = dict(options or {})
         unknown = set(given) - {"truth", "keep_truth"}
         if unknown:
@@ -157,6 +160,9 @@ class ParadigmEnv(gymnasium.Env):  # type: ignore[misc]
             raise RuntimeError("step must come after reset: no episode is going on (it has ended, or none has begun)")
         controls = np.zeros((1, self.paradigm.model.num_factors), dtype=np.intp)
         if self._controlled:
+            array = checks.index_array(action, "action", 0)
+            if array.shape not in (self.action_space.shape, (len(self._controlled),)):
+                raise ValueError(f"action must have shape {self.action_space.shape}, of the action space; got {array.shape}")
             controls[0, self._controlled] = self._actions.read(action)
         states, outcomes = self._process.step(controls, self._chance())
         self._time += 1

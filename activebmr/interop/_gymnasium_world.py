@@ -104,6 +104,7 @@ class GymnasiumWorld:
                 raise TypeError(f"env must make a gymnasium.Env; got {envs[0]!r}")
         return GymnasiumProcess(envs, self.model, chance=True)
 
+    @checks.checked(agent=checks.an(Agent), name=checks.optional(checks.text), scheme=checks.text)
     def paradigm(
         self,
         agent: Agent,
@@ -147,6 +148,8 @@ class GymnasiumWorld:
         """
         import gymnasium
 
+        if not isinstance(env, str) and not hasattr(env, "observation_space"):
+            raise TypeError(f"env must be an environment of Gymnasium, or the id of one; got {checks.brief(env)}")
         made = _made(gymnasium.make, env, {}) if isinstance(env, str) else env
         seen, done = DiscreteSpace(made.observation_space, "observation"), DiscreteSpace(made.action_space, "action")
         if isinstance(env, str):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from activebmr import checks
 from activebmr.agent.settings import Selection
 from activebmr.inference.mean_field import MEAN_FIELD_FLOOR
 from activebmr.interop._model_gain import ModelGain, bits
@@ -22,6 +23,7 @@ __all__ = ["policy_search"]
 PolicySearch = Callable[["Agent", "list[jax.Array]", "jax.Array"], "tuple[jax.Array, dict[str, jax.Array]]"]
 
 
+@checks.checked(model=checks.an(POMDP), hypotheses=checks.an(HypothesisSpace))
 def policy_search(
     model: POMDP, hypotheses: HypothesisSpace, *, offset: float = 1 / 32, model_gain: str = "exact"
 ) -> PolicySearch:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from activebmr import checks
 from activebmr.arrays import softmax
-from activebmr.dirichlet import LOG_FLOOR, mean
+from activebmr.counts import LOG_FLOOR, mean
 from activebmr.interop._pymdp import KNOWN, ZERO, agent_class
 from activebmr.model.pomdp import POMDP
 from activebmr.planning.planner import Planner
@@ -24,6 +25,7 @@ _SIZES = ("A_dependencies", "B_dependencies", "num_controls", "policies", "polic
 _OF_THE_MODEL = ("A", "B", "C", "D", "E", "pA", "pB", *_SIZES)
 
 
+@checks.checked(model=checks.an(POMDP), planner=checks.optional(checks.an(Planner)))
 def to_pymdp(model: POMDP, planner: Planner | None = None, **agent_options: Any) -> Agent:
     """A pymdp agent with our model, in float64 if jax's x64 mode is on: ``jax.config.update("jax_enable_x64", True)``.
 

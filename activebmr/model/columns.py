@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
+
+from activebmr import checks
 
 __all__ = ["ColumnTable", "compressed"]
 
@@ -31,17 +34,37 @@ class ColumnTable:
     assignment: NDArray[np.intp]
     shape: tuple[int, ...]
 
+    def __post_init__(self) -> None:
+        columns = checks.numbers(self.columns, "columns of ColumnTable", checks.NOT_NEGATIVE)
+        shape = tuple(checks.items(checks.whole(1))(self.shape, "shape of ColumnTable"))
+        if columns.ndim != 2 or len(shape) < 1 or columns.shape[1] != shape[0]:
+            raise ValueError(
+                f"columns of ColumnTable must have shape (n_columns, outcomes of shape {shape}); got {columns.shape}"
+            )
+        assignment = checks.index_array(self.assignment, "assignment of ColumnTable", 0, len(columns) - 1)
+        if assignment.ndim != 2 or assignment.shape[1] != prod(shape[1:]):
+            raise ValueError(
+                f"assignment of ColumnTable must have shape (n_hypotheses, {prod(shape[1:])}), a column for each state; got "
+                f"{assignment.shape}"
+            )
+        for name, value in (("columns", columns), ("assignment", assignment), ("shape", shape)):
+            object.__setattr__(self, name, value)
+
     def dense(self, hypothesis: int) -> NDArray[np.float64]:
         """The counts of one hypothesis as a tensor of the likelihood's shape."""
+        hypothesis = checks.whole_number(hypothesis, "hypothesis", 0, len(self.assignment) - 1)
         return self.columns[self.assignment[hypothesis]].T.reshape(self.shape)
 
     def mixture(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
         """Average of the reduced priors under weights ``(..., n_hypotheses)``: counts ``(..., n_states, n_outcomes)``."""
-        classes, of_state = self.column_classes
+        _, of_state = self.column_classes
         return self.class_mixture(weights)[..., of_state, :]
 
     def class_mixture(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
         """The same for each of the `column_classes`: counts ``(..., n_classes, n_outcomes)``."""
+        weights = checks.numbers(weights, "weights", checks.NOT_NEGATIVE)
+        if weights.shape[-1:] != (len(self.assignment),):
+            raise ValueError(f"weights must have {len(self.assignment)} numbers on the last axis; got shape {weights.shape}")
         classes, _ = self.column_classes
         if len(self.columns) > _FEW:
             return np.asarray(np.matmul(weights[..., None, None, :], self.columns[classes])[..., 0, :])

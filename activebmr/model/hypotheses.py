@@ -88,7 +88,7 @@ class HypothesisSpace:
         descriptions: Sequence[str] | None = None,
         concentration: float = 1.0,
     ) -> None:
-        names = list(hypotheses)
+        names = list(checks.mapping(hypotheses, "hypotheses"))
         if len(names) < 2:
             raise ValueError(f"hypotheses must name at least 2 models; got {len(names)}")
         read: dict[str, dict[Any, NDArray[np.float64]]] = {}
@@ -127,6 +127,11 @@ class HypothesisSpace:
     ) -> HypothesisSpace:
         """A space from distinct columns, without ever building its dense tensors; ``sharp``: see `HypothesisSpace`."""
         space = cls.__new__(cls)
+        names = checks.items(checks.text)(names, "names")
+        for key, table in checks.mapping(tables, "tables").items():
+            checks.an(ColumnTable)(table, f"tables[{key!r}]")
+        if not tables:
+            raise ValueError("tables must hold at least one; got none")
         space._set(list(names), dict(tables), prior, descriptions, sharp)
         return space
 
@@ -152,7 +157,7 @@ class HypothesisSpace:
         Example:
             ``HypothesisSpace.from_models({"one cause": one, "two causes": two})``
         """
-        space, names = cls.__new__(cls), list(models)
+        space, names = cls.__new__(cls), list(checks.mapping(models, "models"))
         if len(names) < 2:
             raise ValueError(f"models must name at least 2 models; got {len(names)}")
         for n in names:
@@ -179,6 +184,8 @@ class HypothesisSpace:
         weights = np.ones(len(names)) if prior is None else checks.float_array(prior, "prior")
         if weights.shape != (len(names),) or not np.isfinite(weights).all() or not (weights > 0).all():
             raise ValueError(f"prior must hold {len(names)} positive numbers, one per hypothesis; got {prior}")
+        if descriptions is not None:
+            checks.items(checks.text)(descriptions, "descriptions")
         if descriptions is not None and len(descriptions) != len(names):
             raise ValueError(f"descriptions must hold {len(names)} sentences, one per hypothesis; got {len(descriptions)}")
         for m, table in tables.items():
@@ -187,11 +194,9 @@ class HypothesisSpace:
             as_counts(table.columns, f"columns of modality {m}")
             if table.assignment.shape != (len(names), int(np.prod(table.shape[1:]))):
                 raise ValueError(
-                    f"assignment of modality {m} must have shape {(len(names), int(np.prod(table.shape[1:])))}; "
-                    f"got {table.assignment.shape}"
+                    f"assignment of modality {m} must have shape {(len(names), int(np.prod(table.shape[1:])))}, a row for "
+                    f"each of the names; got {table.assignment.shape}"
                 )
-            if table.assignment.min(initial=0) < 0 or table.assignment.max(initial=0) >= len(table.columns):
-                raise ValueError(f"assignment of modality {m} must lie in 0..{len(table.columns) - 1}, the distinct columns")
             if not (table.columns.sum(axis=1) > 0).all():
                 raise ValueError(f"every column of a hypothesis about modality {m} must hold some counts; one holds none")
         self.names: tuple[str, ...] = tuple(names)
@@ -234,6 +239,7 @@ class HypothesisSpace:
 
         return html_of_hypotheses(self)
 
+    @checks.checked(model=checks.an(POMDP))
     def resolved(self, model: POMDP) -> HypothesisSpace:
         """The same space with every table known by its index, as agents need it: names are looked up in the model's labels.
 
@@ -271,6 +277,8 @@ class HypothesisSpace:
 
     def _table(self, modality: Any) -> ColumnTable:
         key = modality
+        if not isinstance(key, (str, Table)) and not checks.is_whole(key):
+            raise TypeError(f"modality must be an index, or the name of a table; got {checks.brief(key)}")
         if key not in self.tables and isinstance(modality, str) and "[" in modality:
             key = _key_of(modality)[0]
         if key not in self.tables:
@@ -290,9 +298,11 @@ class HypothesisSpace:
         sharp = next((s for k, s in self.sharp.items() if self.tables[k] is table), np.zeros(1, dtype=bool))
         if sharp.any() and not sharp.all():
             raise ValueError(f"average needs hypotheses that all give counts, or all values, of {modality!r}; some give each")
-        share = self.prior if weights is None else np.asarray(weights, dtype=np.float64)
+        share = self.prior if weights is None else checks.numbers(weights, "weights", checks.NOT_NEGATIVE)
         if share.shape != (len(self),):
             raise ValueError(f"weights must hold {len(self)} numbers, one per hypothesis; got shape {share.shape}")
+        if total is not None:
+            total = checks.number(total, "total", checks.POSITIVE)
         mixed = table.mixture(share)
         tensor = mixed.T.reshape(table.shape)
         return tensor if total is None else tensor * (total / tensor.sum())
@@ -320,6 +330,7 @@ class HypothesisSpace:
         sharp = {k: s[first] for k, s in self.sharp.items()}
         return self.from_columns([self.names[i] for i in first], tables, prior, [self.descriptions[i] for i in first], sharp)
 
+    @checks.checked(model=checks.an(POMDP))
     def check_against(self, model: POMDP) -> None:
         """Raise ValueError unless every hypothesis is a reduction of the model's counts, or gives values that lie within them;
         of a space of models, unless the model is one of them.

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from activebmr.arrays import Floats, Ints
-from activebmr.dirichlet import mean
+from activebmr.counts import mean
 from activebmr.model.naming import Key, Table
 from activebmr.model.once import once
 from activebmr.model.pomdp import POMDP

@@ -139,7 +139,12 @@ def controls_of(model: POMDP, action: Any, n_agents: int) -> Ints:
         TypeError: if it holds no integers.
         ValueError: if shapes do not fit or controls lie out of range.
     """
-    array = np.asarray(action)
+    if np.ma.is_masked(action):
+        raise ValueError(f"action must not be masked; got {action!r}")
+    try:
+        array = np.asarray(action)
+    except ValueError:  # lists of different lengths
+        raise TypeError(f"action must hold integers (indices of controls) in rows of one length; got {action!r}") from None
     if array.dtype.kind not in "iu":
         raise TypeError(f"action must hold integers (indices of controls); got {array.dtype}")
     given, controlled = array.shape, list(model.controlled_factors)

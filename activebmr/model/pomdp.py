@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from activebmr import checks
 from activebmr.checks import float_array, frozen
-from activebmr.dirichlet import mean
+from activebmr.counts import mean
 from activebmr.model.naming import Table, read_name
 from activebmr.model.policies import policy_sequences
 from activebmr.model.probabilities import check_beside, columns, counts_of
@@ -80,6 +80,9 @@ class POMDP:
     def __post_init__(self) -> None:
         self.__dict__["_made"] = {}  # see `activebmr.model.once`
         put = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731 (the dataclass is frozen)
+        for name in ("A", "B", "C", "D", "E", "pA", "pB", "pD", "pE", "A_dependencies", "B_dependencies"):
+            if getattr(self, name) is not None or name in ("A", "B"):
+                checks.sequence(getattr(self, name), f"{name} of POMDP")
         for name in ("pB", "pD"):
             put(name, counts_of(name, getattr(self, name), len(self.B), "factor"))
         put("B", self._checked_b())
@@ -165,11 +168,13 @@ class POMDP:
             raise ValueError(f"{key!r} must name a table of the model: its E is over policies, 'E'")
         return Table(named.kind, self.modality(named.index) if named.kind == "A" else self.factor(named.index))
 
+    @checks.checked(table=checks.an(Table))
     def values_of(self, table: Table) -> NDArray[np.float64]:
         """Probabilities of a table."""
         held = getattr(self, table.kind)
         return held if table.index == -1 else held[table.index]  # type: ignore[no-any-return,index]
 
+    @checks.checked(table=checks.an(Table))
     def counts_of(self, table: Table) -> NDArray[np.float64] | None:
         """Dirichlet counts of a table, None where it is known."""
         held = getattr(self, f"p{table.kind}")
@@ -268,6 +273,7 @@ class POMDP:
         if len(given) != count:
             raise ValueError(f"{name} must have {count} entries; got {len(given)}")
         for i, deps in enumerate(given):
+            checks.sequence(deps, f"{name}[{i}]")
             whole = all(checks.is_whole(d) and 0 <= d < factors for d in deps)
             if not whole or len(deps) == 0 or len({int(d) for d in deps}) != len(deps):
                 raise ValueError(f"{name}[{i}] must list distinct factors in 0..{factors - 1}; got {list(deps)}")
@@ -352,7 +358,10 @@ class POMDP:
             return frozen(policy_sequences(self.num_controls, int(self.policy_length)), np.intp)
         if isinstance(self.policies, np.ma.MaskedArray):
             raise ValueError("policies must not be masked")
-        raw = np.asarray(self.policies)
+        try:
+            raw = np.asarray(self.policies)
+        except ValueError:  # lists of different lengths
+            raise TypeError(f"policies must hold controls in rows of one length; got {checks.brief(self.policies)}") from None
         if raw.ndim == 2:
             raw = raw[:, None, :]
         if raw.ndim != 3 or raw.shape[2] != self.num_factors or 0 in raw.shape:

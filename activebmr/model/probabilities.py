@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from activebmr.checks import float_array, frozen
-from activebmr.dirichlet import as_counts, mean
+from activebmr.counts import mean
+from activebmr.dirichlet import as_counts
 
 __all__ = ["TOLERANCE", "check_beside", "columns", "counts_of"]
 

@@ -17,6 +17,15 @@ from activebmr.model.probabilities import columns
 __all__ = ["context_rules", "depends", "frozen", "reachable_rules"]
 
 
+def _callable(value: Any, name: str) -> Any:
+    if not callable(value) or isinstance(value, type):
+        raise TypeError(f"{name} must be a function; got {checks.brief(value)}")
+    return value
+
+
+@checks.checked(
+    model=checks.an(POMDP), objects=checks.sequence, concentration=checks.real(checks.POSITIVE), sentence=checks.text
+)
 def context_rules(
     model: POMDP,
     feedback: str | int,
@@ -53,7 +62,7 @@ def context_rules(
     outcomes = model.labels["outcomes"][model.labels["modality"][m]]
     null_, right_, wrong_ = (outcomes.index(x) if isinstance(x, str) and x in outcomes else x for x in (null, right, wrong))
     for name, value in (("null", null_), ("right", right_), ("wrong", wrong_)):
-        if isinstance(value, str) or not 0 <= int(value) < len(outcomes):
+        if not checks.is_whole(value) or not 0 <= value < len(outcomes):
             raise ValueError(f"{name} must be an outcome of {model.labels['modality'][m]}, one of {outcomes}; got {value!r}")
     if len({int(null_), int(right_), int(wrong_)}) != 3:
         raise ValueError(f"null, right and wrong must be three different outcomes; got {null!r}, {right!r} and {wrong!r}")
@@ -89,6 +98,7 @@ def context_rules(
     return HypothesisSpace.from_columns(names, {m: table}, descriptions=descriptions)
 
 
+@checks.checked(model=checks.an(POMDP), moves=checks.mapping, sentence=checks.text)
 def reachable_rules(
     model: POMDP,
     factor: str | int,
@@ -114,6 +124,8 @@ def reachable_rules(
     Example:
         ``reachable_rules(model, "room", {"door": [(("hall", "east"), "kitchen")], "wall": []})``
     """
+    if len(moves) < 2:
+        raise ValueError(f"moves must name at least 2 hypotheses; got {len(moves)}")
     f = model.factor(factor)
     name = model.labels["factor"][f]
     if model.B_dependencies[f] != (f,):  # type: ignore[index]
@@ -121,6 +133,7 @@ def reachable_rules(
     states, controls = model.labels["states"][name], model.labels["controls"][name]
     hypotheses, told = {}, []
     for title, pairs in moves.items():
+        checks.sequence(pairs, f"moves[{title!r}]")
         counts = np.zeros((len(states), len(states), len(controls)))
         cases = []
         for move in pairs:
@@ -136,6 +149,7 @@ def reachable_rules(
     return HypothesisSpace(hypotheses, descriptions=told)
 
 
+@checks.checked(model=checks.an(POMDP), concentration=checks.optional(checks.real(checks.POSITIVE)))
 def frozen(
     model: POMDP,
     factor: str | int,
@@ -172,6 +186,7 @@ def frozen(
     )
 
 
+@checks.checked(model=checks.an(POMDP), table=checks.text, drivers=checks.items(checks.sequence), values=_callable)
 def depends(
     model: POMDP,
     table: str,
@@ -197,7 +212,12 @@ def depends(
     Example:
         ``depends(model, "A[payoff]", [["colour"], ["side"]], lambda state: [0.9, 0.1] if state == 0 else [0.2, 0.8])``
     """
-    at = model.table(table)
+    try:
+        at = model.table(table)
+    except (ValueError, TypeError) as error:
+        raise type(error)(f"table must be the name of a table of the model: {error}") from None
+    if not len(drivers):
+        raise ValueError("drivers must hold sets of factors; got none")
     if at.kind not in ("A", "B"):
         raise ValueError(f"table must be one of A or B; got {table!r}")
     deps = (model.A_dependencies if at.kind == "A" else model.B_dependencies)[at.index]  # type: ignore[index]

@@ -78,7 +78,7 @@ class Planner:
         put = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731 (the dataclass is frozen)
         if isinstance(self.gains, str):
             raise TypeError(f"gains of Planner must be a list of names; got the single string {self.gains!r}")
-        put("gains", tuple(self.gains))
+        put("gains", tuple(checks.sequence(self.gains, "gains of Planner")))
         unknown = [g for g in self.gains if g not in GAINS]
         if unknown or len(set(self.gains)) != len(self.gains):
             raise ValueError(f"gains of Planner must be different names among {list(GAINS)}; got {list(self.gains)}")
@@ -90,8 +90,7 @@ class Planner:
             ("backup", ("posterior", "best")),
             ("sampling", ("policy", "marginal")),
         ):
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} of Planner must be one of {list(allowed)}; got {getattr(self, name)!r}")
+            checks.choice(getattr(self, name), f"{name} of Planner", allowed)
         checks.flag(self.extra_step, "extra_step of Planner")
         for name, least in (("depth", 0), ("max_nodes", 1), ("max_states", 1)):
             value = getattr(self, name)

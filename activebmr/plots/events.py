@@ -9,9 +9,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from activebmr import checks
 from activebmr.model.pomdp import POMDP
 from activebmr.plots.names import Names, names_of
-from activebmr.plots.pick import Source, one_trial
+from activebmr.plots.pick import Source, of_source, one_trial
 from activebmr.plots.style import PALETTE, axes_of, short, time_axis, title
 
 __all__ = ["draw_events", "events", "n_rows"]
@@ -22,6 +23,7 @@ _LONGEST = 16
 _KINDS = {"state": "grey", "outcome": "blue", "action": "vermilion"}
 
 
+@checks.checked(source=of_source, model=checks.optional(checks.an(POMDP)), ax=checks.optional(checks.an(Axes)))
 def events(
     source: Source,
     model: POMDP | None = None,

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 
+from activebmr import checks
 from activebmr.arrays import standard_error
 from activebmr.files import file_name
 from activebmr.plots.measures import histogram, trial_axis
@@ -24,6 +25,7 @@ _AGENTS = ("score", "discovery_trials", "adoption_trial")
 _DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (5, 1.2, 1.2, 1.2)))
 
 
+@checks.checked(result=checks.an(Result), measure=checks.text, ax=checks.optional(checks.an(Axes)))
 def curves(
     result: Result, measure: str = "free_energy", schemes: Sequence[str | int] | None = None, *, ax: Axes | None = None
 ) -> Axes:
@@ -41,7 +43,9 @@ def curves(
     Example:
         ``plots.curves(result, "true_model_posterior", ["reasoning", "paper"])``
     """
-    chosen = [result.index(s) for s in (range(result.sizes["scheme"]) if schemes is None else schemes)]
+    chosen = [
+        result.index(s) for s in (range(result.sizes["scheme"]) if schemes is None else checks.sequence(schemes, "schemes"))
+    ]
     if not chosen:
         raise ValueError("schemes must name at least one scheme; got none")
     rows = {s: per_trial(result, measure, s) for s in chosen if schemes is not None or _known(result, measure, s)}
@@ -83,6 +87,7 @@ def _known(result: Result, measure: str, scheme: int) -> bool:
         return False
 
 
+@checks.checked(result=checks.an(Result), folder=checks.path_like)
 def general_figures(result: Result, folder: str | Path) -> list[Path]:
     """Draw what any result shows into a folder, which is made if it is not there; one picture in each file.
 

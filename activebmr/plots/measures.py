@@ -13,6 +13,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike, NDArray
 
+from activebmr import checks
 from activebmr.arrays import standard_error
 from activebmr.plots.pick import Adoption, adoption, index, label_of, per_agent, per_trial
 from activebmr.plots.style import PALETTE, axes_of, colour, legend_below, many, number, tidy, title, whole_numbers
@@ -30,6 +31,7 @@ def _mean(values: NDArray[Any]) -> str:
     return number(values.mean(), ".1f") + ("" if np.isnan(error) else f" ± {error:.1f}")
 
 
+@checks.checked(result=checks.an(Result), measure=checks.text, cumulative=checks.flag, ax=checks.optional(checks.an(Axes)))
 def trajectories(
     result: Result,
     measure: str = "net_wins",
@@ -123,6 +125,7 @@ def mark_adoption(ax: Axes, result: Result, scheme: int, agent: int) -> Adoption
     return adopted
 
 
+@checks.checked(result=checks.an(Result), measure=checks.text, ax=checks.optional(checks.an(Axes)))
 def series(
     result: Result, measure: str = "confidence", scheme: str | int = 0, agent: int = 0, *, ax: Axes | None = None
 ) -> Axes:
@@ -163,6 +166,7 @@ def series(
     return ax
 
 
+@checks.checked(result=checks.an(Result), ax=checks.optional(checks.an(Axes)))
 def wins_and_losses(result: Result, scheme: str | int = 0, agent: int = 0, *, ax: Axes | None = None) -> Axes:
     """Wins (up) and losses (down) of one agent (its position, from 0) in every trial. A dashed line marks its insight, a dotted
     one that it adopted a wrong hypothesis.
@@ -192,6 +196,7 @@ def wins_and_losses(result: Result, scheme: str | int = 0, agent: int = 0, *, ax
     return ax
 
 
+@checks.checked(result=checks.an(Result), measure=checks.text, ax=checks.optional(checks.an(Axes)))
 def histogram(
     result: Result,
     measure: str = "score",
@@ -209,11 +214,13 @@ def histogram(
         bins: number of bins, the same for all rows.
         ax: where to draw.
     """
-    chosen = [result.index(s) for s in (range(result.sizes["scheme"]) if schemes is None else schemes)]
+    chosen = [
+        result.index(s) for s in (range(result.sizes["scheme"]) if schemes is None else checks.sequence(schemes, "schemes"))
+    ]
     rows = [per_agent(result, measure, s) for s in chosen]
     if not chosen:
         raise ValueError("schemes must name at least one scheme; got none")
-    if int(bins) != bins or bins < 1:
+    if not checks.is_whole(bins) or bins < 1:
         raise ValueError(f"bins must be a whole number >= 1; got {bins}")
     rows = [r[np.isfinite(r)] for r in rows]
     ax = axes_of(ax, height=1.4 + 0.6 * len(chosen))
@@ -274,6 +281,7 @@ def _compare(result: Result, measure: str, chosen: Sequence[int], rows: Sequence
     return f"Mean {name}: from {number(low[0], '.1f')} ({low[1]}) to {number(high[0], '.1f')} ({high[1]})"
 
 
+@checks.checked(result=checks.an(Result), measure=checks.text, ax=checks.optional(checks.an(Axes)))
 def paired_scatter(
     result: Result,
     measure: str = "score",

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from numpy.typing import NDArray
 
+from activebmr import checks
 from activebmr.plots.measures import mark_adoption, trial_axis
 from activebmr.plots.pick import adoption, index, truth_of, window_of
 from activebmr.plots.style import (
@@ -37,6 +38,7 @@ def _posterior(result: Result, scheme: str | int) -> NDArray[np.float64]:
     return values
 
 
+@checks.checked(result=checks.an(Result), bar=checks.flag, ax=checks.optional(checks.an(Axes)))
 def model_posterior(result: Result, scheme: str | int = 0, agent: int = 0, *, bar: bool = True, ax: Axes | None = None) -> Axes:
     """Posterior over hypotheses (rows) of one agent at the end of every trial (columns); the true one is marked at the right.
 
@@ -88,6 +90,9 @@ def model_posterior(result: Result, scheme: str | int = 0, agent: int = 0, *, ba
     return ax
 
 
+@checks.checked(
+    result=checks.an(Result), threshold=checks.optional(checks.real(checks.ANY_NUMBER)), ax=checks.optional(checks.an(Axes))
+)
 def log_odds(
     result: Result, scheme: str | int = 0, agent: int = 0, *, threshold: float | None = None, ax: Axes | None = None
 ) -> Axes:
@@ -159,6 +164,7 @@ def log_odds(
     return ax
 
 
+@checks.checked(result=checks.an(Result), bar=checks.flag, legend=checks.flag, ax=checks.optional(checks.an(Axes)))
 def insight(result: Result, scheme: str | int = 0, *, bar: bool = True, legend: bool = True, ax: Axes | None = None) -> Axes:
     """Posterior of the true hypothesis in all agents: one row per agent, sorted by the trial of
     adoption, and trials as columns.

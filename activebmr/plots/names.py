@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from activebmr import checks
 from activebmr.model.pomdp import POMDP
 from activebmr.plots.style import short
 
@@ -35,6 +36,7 @@ class Names:
     policies: Sequence[str]
 
 
+@checks.checked(model=checks.an(POMDP))
 def policy_names(model: POMDP) -> list[str]:
     """What every policy does: the controls of the controlled factors, steps after one another."""
     factors = [(f, model.labels["controls"][model.labels["factor"][f]]) for f in model.controlled_factors]
@@ -61,7 +63,9 @@ def names_of(model: POMDP | None, rows: Mapping[str, NDArray[Any]], labels: Mapp
     factors, modalities = list(labels["factor"]), list(labels["modality"])
     sizes = {f: rows[f"qs_{f}"].shape[-1] if f"qs_{f}" in rows else None for f in factors}
     wrong = [f for f, n in zip(factors, model.num_states, strict=True) if sizes[f] != n]
-    if wrong:
+    if wrong or len(factors) != sum(name.startswith("qs_") for name in rows):
+        if not wrong:
+            raise ValueError(f"model must have the factors of the source; it has {factors} alone")
         raise ValueError(f"model must have the factors of the source; {wrong[0]!r} has {sizes[wrong[0]]} states there")
     more = rows["outcomes"][..., len(modalities) :] if "outcomes" in rows else np.zeros(0)
     if "outcomes" in rows and (rows["outcomes"].shape[-1] < len(modalities) or (more >= 0).any()):

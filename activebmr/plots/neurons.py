@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from numpy.typing import NDArray
 
+from activebmr import checks
 from activebmr.plots.pick import index
 from activebmr.plots.style import PALETTE, SHADES, axes_of, colour, number, shade_bar, tidy, title
 from activebmr.simulation.neurons import MS_PER_ITERATION, NeuronalResponses
@@ -58,6 +59,7 @@ def _raster(ax: Axes, responses: NeuronalResponses, values: NDArray[np.float64])
     return image
 
 
+@checks.checked(responses=checks.an(NeuronalResponses), bar=checks.flag, ax=checks.optional(checks.an(Axes)))
 def firing_rates(responses: NeuronalResponses, factor: str | int, *, bar: bool = False, ax: Axes | None = None) -> Axes:
     """Firing rates of all units of a factor against simulated time: for each moment of the trial, from the top, one row per
     state.
@@ -94,6 +96,9 @@ def firing_rates(responses: NeuronalResponses, factor: str | int, *, bar: bool =
     return ax
 
 
+@checks.checked(
+    responses=checks.an(NeuronalResponses), colours=checks.optional(checks.sequence), ax=checks.optional(checks.an(Axes))
+)
 def local_field_potentials(
     responses: NeuronalResponses, factor: str | int, *, colours: Sequence[str] | None = None, ax: Axes | None = None
 ) -> Axes:
@@ -138,6 +143,7 @@ def local_field_potentials(
     return ax
 
 
+@checks.checked(responses=checks.an(NeuronalResponses), ax=checks.optional(checks.an(Axes)))
 def dopamine(responses: NeuronalResponses, *, ax: Axes | None = None) -> Axes:
     """Simulated phasic dopamine: the rate of change of confidence, up when it becomes clear what to do, down when less so.
 
@@ -162,6 +168,9 @@ def dopamine(responses: NeuronalResponses, *, ax: Axes | None = None) -> Axes:
     return ax
 
 
+@checks.checked(
+    responses=checks.an(NeuronalResponses), names=checks.optional(checks.sequence), ax=checks.optional(checks.an(Axes))
+)
 def policy_rates(responses: NeuronalResponses, *, names: Sequence[str] | None = None, ax: Axes | None = None) -> Axes:
     """Probability of every policy (rows) against simulated time, as firing rates.
 

@@ -6,11 +6,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from activebmr import checks
 from activebmr.plots.canvas import PictureAxes, picture, png
 from activebmr.plots.style import style_now
 from activebmr.plots.words import root_of, wrap
@@ -29,6 +31,7 @@ _OUTPUT: ContextVar[tuple[str | None, float | None]] = ContextVar("format and do
 class Page:
     """A figure with a heading, below which axes are placed in inches from the left and from the top."""
 
+    @checks.checked(height=checks.real(checks.POSITIVE), head=checks.text, below=checks.text)
     def __init__(self, height: float, head: str, below: str) -> None:
         points = (WIDTH - 0.3) * 72
         first, second = wrap(head, points, 11.5, "bold"), wrap(below, points, 8.5)
@@ -57,6 +60,7 @@ class Page:
         bar.ax.tick_params(length=2)
 
 
+@checks.checked(form=checks.optional(checks.one_of(FORMATS)), dpi=checks.optional(checks.real(checks.POSITIVE)))
 @contextmanager
 def output(form: str | None = None, dpi: float | None = None) -> Iterator[None]:
     """What `save` writes within a ``with`` block, whatever it is asked for: so figures that others draw can be had otherwise.
@@ -79,6 +83,13 @@ def output(form: str | None = None, dpi: float | None = None) -> Iterator[None]:
         _OUTPUT.reset(before)
 
 
+def _figure(value: Any, name: str) -> Any:
+    if not isinstance(value, (Figure, Axes, Page)):
+        raise TypeError(f"{name} must be a Figure, Axes or a Page; got {checks.brief(value)}")
+    return value
+
+
+@checks.checked(figure=_figure, path=checks.path_like, dpi=checks.optional(checks.real(checks.POSITIVE)))
 def save(figure: Figure | Axes | Page, path: str | Path, dpi: float | None = None) -> Path:
     """Write a figure to a file: a PNG of a modest size, or an SVG or PDF. The same figure always gives the same file.
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from activebmr import checks
 from activebmr.simulation.result import Result
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "agent_measures",
     "index",
     "label_of",
+    "of_source",
     "one_trial",
     "per_agent",
     "per_trial",
@@ -45,6 +47,18 @@ LABELS = {
     "adoption_trial": "trial of adoption",
 }
 """How axes name the measures of any paradigm; a paradigm's own are named as they are, see `label_of`."""
+
+
+def of_source(value: Any, name: str) -> Source:
+    """A source, see `Source`.
+
+    Raises:
+        TypeError: if it is none.
+    """
+    if not isinstance(value, (Result, Mapping)):
+        raise TypeError(f"{name} must be a Result with a trace, its trace or a replay; got {checks.brief(value)}")
+    return value
+
 
 _NO_LINES = ("best_model", "adopted_model", "true_model")  # numbers of hypotheses, of which no mean can be taken
 
@@ -179,6 +193,7 @@ def _window(told: Any, agent: int | None) -> float:
     return float(windows[0]) if len(windows) and (windows == windows[0]).all() else np.inf
 
 
+@checks.checked(source=of_source)
 def record(source: Result | Mapping[str, Any], scheme: str | int = 0, agent: int = 0) -> dict[str, NDArray[Any]]:
     """Everything recorded of one agent, step by step: arrays with axes ``(trial, ...)`` or ``(trial, time, ...)``.
 
@@ -206,6 +221,7 @@ def record(source: Result | Mapping[str, Any], scheme: str | int = 0, agent: int
     return {name: np.asarray(array)[s, a] for name, array in source.items()}
 
 
+@checks.checked(source=of_source)
 def one_trial(source: Source, scheme: str | int, agent: int, trial: int) -> dict[str, NDArray[Any]]:
     """What was recorded in one trial (from 0) of an agent: ``(time, ...)`` for what changes within it; times that it lacks, as
     trials of a replay may be shorter than the longest one, are left out.

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from activebmr import checks
 from activebmr.plots.pick import index
 from activebmr.simulation.paradigm import Paradigm
 from activebmr.simulation.registry import ParadigmModule, build_paradigm, module_of, options_of, where_to_find
@@ -19,6 +20,13 @@ __all__ = ["paradigm_of", "relive"]
 _SAME = ("free_energy", "confidence", "impossible", "wins", "losses", "log_odds")
 
 
+def _module(value: Any, name: str) -> Any:
+    if not all(hasattr(value, part) for part in ("NAME", "SCHEMES", "paradigm")):
+        raise TypeError(f"{name} must be a paradigm's module, with NAME, SCHEMES and paradigm; got {checks.brief(value)}")
+    return value
+
+
+@checks.checked(result=checks.an(Result), module=checks.optional(_module))
 def paradigm_of(result: Result, scheme: str | int = 0, module: ParadigmModule | None = None) -> Paradigm:
     """The paradigm that a result is of, under one of its schemes, made again from the result's settings.
 
@@ -57,6 +65,7 @@ def _alike(value: str, told: Any) -> bool:
         return False
 
 
+@checks.checked(result=checks.an(Result))
 def relive(
     result: Result, scheme: str | int = 0, agent: int = 0, trial: int = 0, *, module: ParadigmModule | None = None
 ) -> dict[str, NDArray[Any]]:

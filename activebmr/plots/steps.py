@@ -10,9 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike, NDArray
 
+from activebmr import checks
 from activebmr.model.pomdp import POMDP
 from activebmr.plots.names import Names, distinct, names_of
-from activebmr.plots.pick import Source, index, one_trial
+from activebmr.plots.pick import Source, index, of_source, one_trial
 from activebmr.plots.style import (
     PALETTE,
     SHADES,
@@ -68,6 +69,7 @@ def _rings(ax: Axes, x: NDArray[Any], y: NDArray[Any]) -> None:
     ax.scatter(x, y, **RING, zorder=3)
 
 
+@checks.checked(source=of_source, model=checks.an(POMDP), bar=checks.flag, ax=checks.optional(checks.an(Axes)))
 def beliefs(
     source: Source,
     model: POMDP,
@@ -119,6 +121,9 @@ def draw_beliefs(rows: Mapping[str, NDArray[Any]], names: Names, f: int, *, bar:
     return ax
 
 
+@checks.checked(
+    source=of_source, model=checks.an(POMDP), numbers=checks.flag, bar=checks.flag, ax=checks.optional(checks.an(Axes))
+)
 def policies(
     source: Source,
     model: POMDP,
@@ -189,6 +194,7 @@ def _sure(q_pi: NDArray[np.float64], words: Sequence[str]) -> str:
     return f"Certain what to do at time {', '.join(f'{t} ({words[q_pi[t - 1].argmax()]})' for t in sure)}"
 
 
+@checks.checked(source=of_source, ax=checks.optional(checks.an(Axes)))
 def doubt(source: Source, *, trial: int = 0, scheme: str | int = 0, agent: int = 0, ax: Axes | None = None) -> Axes:
     """Entropy of the belief over hypotheses at every time of a trial. The numbers beside the dots: how many equally likely
     hypotheses have this entropy."""
@@ -221,6 +227,7 @@ def _count(value: float) -> str:
     return f"{value:.0f}" if value >= 9.95 or abs(value - round(value)) < 0.05 else f"{value:.1f}"
 
 
+@checks.checked(source=of_source, ax=checks.optional(checks.an(Axes)))
 def confidence(source: Source, *, trial: int = 0, scheme: str | int = 0, agent: int = 0, ax: Axes | None = None) -> Axes:
     """Confidence at every time of a trial: negative entropy of the posterior over policies, 0 for certainty, and what
     indifference between all policies would give as a dashed line."""
@@ -240,6 +247,7 @@ def confidence(source: Source, *, trial: int = 0, scheme: str | int = 0, agent: 
     return ax
 
 
+@checks.checked(source=of_source, model=checks.an(POMDP), ax=checks.optional(checks.an(Axes)))
 def outcomes(
     source: Source,
     model: POMDP,
@@ -250,8 +258,8 @@ def outcomes(
     ax: Axes | None = None,
 ) -> Axes:
     """What was observed in every modality (rows) at every time of a trial, in words."""
-    seen = one_trial(source, scheme, agent, trial)["outcomes"]
-    modalities = model.labels["modality"]
+    rows = one_trial(source, scheme, agent, trial)
+    seen, modalities = rows["outcomes"], names_of(model, rows).modalities
     ax = axes_of(ax, height=0.9 + 0.25 * len(modalities))
     for m, name in enumerate(modalities):
         for t, o in enumerate(seen[:, m]):
@@ -267,6 +275,15 @@ def outcomes(
     return ax
 
 
+def _factors(model: POMDP, given: Any, name: str) -> list[int]:
+    """Factors by name or index."""
+    try:
+        return [model.factor(f) for f in checks.sequence(given, name)]
+    except (ValueError, TypeError) as error:
+        raise type(error)(f"{name}: {error}" if not str(error).startswith(name) else str(error)) from None
+
+
+@checks.checked(model=checks.an(POMDP), bar=checks.flag, ax=checks.optional(checks.an(Axes)))
 def likelihood(
     A: ArrayLike,
     model: POMDP,
@@ -292,16 +309,16 @@ def likelihood(
         ax: where to draw.
     """
     m = model.modality(modality)
-    table, deps = np.asarray(A, dtype=np.float64), model.A_dependencies[m]  # type: ignore[index]
+    table, deps = checks.numbers(A, "A", checks.NOT_NEGATIVE), model.A_dependencies[m]  # type: ignore[index]
     if table.shape != model.A[m].shape:
         raise ValueError(f"A must have shape {model.A[m].shape}, that of the model's modality {modality!r}; got {table.shape}")
     outcome_names = model.labels["outcomes"][model.labels["modality"][m]]
-    o = outcome_names.index(outcome) if outcome in outcome_names else outcome
+    o = outcome_names.index(outcome) if isinstance(outcome, str) and outcome in outcome_names else outcome
     if isinstance(o, str):
         raise ValueError(f"outcome must be one of {outcome_names}; got {outcome!r}")
     o = index("outcome", o, len(outcome_names))
-    down = list(deps[: (len(deps) + 1) // 2]) if rows is None else [model.factor(f) for f in rows]
-    across = [f for f in deps if f not in down] if columns is None else [model.factor(f) for f in columns]
+    down = list(deps[: (len(deps) + 1) // 2]) if rows is None else _factors(model, rows, "rows")
+    across = [f for f in deps if f not in down] if columns is None else _factors(model, columns, "columns")
     if sorted([*down, *across]) != sorted(deps):
         wanted = [model.labels["factor"][f] for f in deps]
         raise ValueError(f"rows and columns must together name each of {wanted} once; got {rows} and {columns}")

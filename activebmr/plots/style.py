@@ -15,6 +15,7 @@ from matplotlib.legend import Legend
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import offset_copy
 
+from activebmr import checks
 from activebmr.plots.canvas import PictureAxes, picture
 from activebmr.plots.words import fit, root_of, width_of, wrap
 
@@ -91,6 +92,7 @@ their type, so that it is large once they fill the screen."""
 _KIND: ContextVar[str] = ContextVar("kind of figures", default="print")
 
 
+@checks.checked(kind=checks.one_of(STYLES))
 @contextmanager
 def style(kind: str = "print") -> Iterator[None]:
     """Settings for figures, within a ``with`` block. Afterwards all is as it was.
@@ -124,6 +126,7 @@ def style_now() -> str:
     return _KIND.get()
 
 
+@checks.checked(index=checks.whole(0))
 def colour(index: int) -> str:
     """Colour of the scheme with this position in a result; they repeat after seven."""
     return PALETTE[_SCHEMES[index % len(_SCHEMES)]]
@@ -174,6 +177,7 @@ def time_axis(ax: Axes, n_times: int) -> None:
     ax.set_xlabel("time")
 
 
+@checks.checked(ax=checks.an(Axes), text=checks.text)
 def title(ax: Axes, text: str) -> None:
     """A title at the left, broken into lines that are no wider than the axes are when they are drawn."""
     fit(ax.set_title(" ".join(text.split()), loc="left"))

@@ -11,12 +11,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from activebmr import checks
 from activebmr.model.pomdp import POMDP
 from activebmr.plots.canvas import PictureAxes, picture
 from activebmr.plots.events import draw_events, n_rows
 from activebmr.plots.models import log_odds
 from activebmr.plots.names import Names, names_of
-from activebmr.plots.pick import Source, index, one_trial, truth_of, window_of
+from activebmr.plots.pick import Source, index, of_source, one_trial, truth_of, window_of
 from activebmr.plots.relive import paradigm_of, relive
 from activebmr.plots.steps import draw_beliefs, draw_policies, key_below
 from activebmr.plots.style import fit, style_now
@@ -61,6 +62,7 @@ class _Shown:
         return held
 
 
+@checks.checked(source=of_source, model=checks.optional(checks.an(POMDP)), panels=checks.optional(checks.items(checks.text)))
 def trial(
     source: Source,
     scheme: str | int = 0,

@@ -11,9 +11,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
+from activebmr import checks
 from activebmr.model.pomdp import POMDP
 from activebmr.plots.names import Names, distinct, names_of
-from activebmr.plots.pick import Source, one_trial
+from activebmr.plots.pick import Source, of_source, one_trial
 from activebmr.plots.style import PALETTE, axes_of, legend_below, number, time_axis, title
 
 __all__ = ["PARTS", "draw_values", "gains", "leading", "parts_of", "value_handles", "values"]
@@ -56,6 +57,15 @@ def parts_of(rows: Mapping[str, NDArray[np.float64]], relative: bool = True) -> 
     return parts
 
 
+@checks.checked(
+    source=of_source,
+    model=checks.optional(checks.an(POMDP)),
+    parts=checks.optional(checks.items(checks.text)),
+    relative=checks.flag,
+    numbers=checks.flag,
+    legend=checks.flag,
+    ax=checks.optional(checks.an(Axes)),
+)
 def values(
     source: Source,
     model: POMDP | None = None,
@@ -96,6 +106,14 @@ def values(
     return draw_values(rows, names_of(model, rows), parts=parts, relative=relative, numbers=numbers, legend=legend, ax=ax)
 
 
+@checks.checked(
+    source=of_source,
+    model=checks.optional(checks.an(POMDP)),
+    parts=checks.optional(checks.items(checks.text)),
+    numbers=checks.flag,
+    legend=checks.flag,
+    ax=checks.optional(checks.an(Axes)),
+)
 def gains(
     source: Source,
     model: POMDP | None = None,
@@ -176,6 +194,7 @@ def leading(q_pi: Floats, policy: NDArray[np.intp], most: int) -> NDArray[np.int
     return np.sort(np.argsort(-weight, kind="stable")[:most])
 
 
+@checks.checked(source=of_source, words=checks.optional(checks.mapping), relative=checks.flag)
 def value_handles(
     source: Source,
     *,

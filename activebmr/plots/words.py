@@ -10,6 +10,8 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.text import Text
 from matplotlib.textpath import text_to_path
 
+from activebmr import checks
+
 __all__ = ["Fitted", "fit", "root_of", "settle", "width_of", "wrap"]
 
 
@@ -25,6 +27,7 @@ def width_of(text: str, size: float, weight: str | float) -> float:
     return float(text_to_path.get_text_width_height_descent(text, font, False)[0]) * size / 100
 
 
+@checks.checked(text=checks.text, points=checks.real(checks.POSITIVE), size=checks.real(checks.POSITIVE))
 def wrap(text: str, points: float, size: float, weight: str | float = "normal") -> str:
     """Break a text into lines that are no wider than so many points when set in type of this size.
 

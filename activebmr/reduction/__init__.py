@@ -1,6 +1,5 @@
 """Bayesian model reduction: evidence of alternative priors from counts, without fitting again; and searches among them."""
 
-from activebmr.arrays import softmax
 from activebmr.reduction.evidence import (
     bayesian_model_average,
     log_evidence_ratio,
@@ -8,6 +7,7 @@ from activebmr.reduction.evidence import (
     log_odds_of_scores,
     model_posterior,
     reduced_posterior,
+    softmax,
 )
 
 __all__ = [

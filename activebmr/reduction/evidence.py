@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from activebmr.arrays import Floats, softmax
+from activebmr import arrays, checks
+from activebmr.arrays import Floats
 from activebmr.checks import float_array
+from activebmr.dirichlet import as_counts
 from activebmr.model.hypotheses import HypothesisSpace
 from activebmr.reduction.ratios import log_evidence, log_evidence_ratio, reduced_posterior
 from activebmr.reduction.spaces import key_in, shown, space_evidence
@@ -59,22 +61,40 @@ def model_posterior(
     Example:
         ``model_posterior({"pB[place]": after}, {"pB[place]": before}, space)``
     """
-    odds = np.zeros(()) if log_prior_odds is None else np.asarray(log_prior_odds, dtype=np.float64)
+    odds = np.zeros(()) if log_prior_odds is None else checks.numbers(log_prior_odds, "log_prior_odds", checks.ANY_NUMBER)
     if isinstance(reduced_priors, HypothesisSpace):
         ratios = space_evidence(reduced_priors, posterior, prior, offset) + np.log(reduced_priors.prior)
     else:
         if isinstance(posterior, Mapping) or isinstance(prior, Mapping):
-            raise TypeError("posterior and prior may be dicts only together with a HypothesisSpace")
-        models = list(reduced_priors)
+            raise TypeError(
+                "posterior and prior must be arrays of counts; dicts of them need a HypothesisSpace as reduced_priors"
+            )
+        models = list(checks.sequence(reduced_priors, "reduced_priors"))
         if len(models) < 1:
             raise ValueError("reduced_priors must hold at least one model; got none")
+        models = [as_counts(r, f"reduced_priors[{i}]") for i, r in enumerate(models)]
         ratios = np.array([log_evidence(posterior, prior, r, offset).sum() for r in models])
     if odds.shape not in ((), ratios.shape):
         raise ValueError(f"log_prior_odds must hold {ratios.size} numbers, one per model; got shape {odds.shape}")
     scores = ratios + odds
     if not (scores > -np.inf).any():
         raise ValueError("every model is impossible given the observations (all log evidence ratios are -inf); use an offset")
-    return softmax(scores)
+    return arrays.softmax(scores)
+
+
+def softmax(x: ArrayLike, axis: int = -1) -> NDArray[np.float64]:
+    """exp(x) / sum(exp(x)) along an axis, safe for large numbers and for -inf.
+
+    Raises:
+        ValueError, TypeError: if ``x`` holds nan, no numbers, or nothing along the axis; or there is no such axis.
+
+    Example:
+        ``softmax([0.0, 0.0])`` is ``[0.5, 0.5]``.
+    """
+    array = checks.numbers(x, "x", checks.ANY_NUMBER)
+    if not array.ndim or not array.size:
+        raise ValueError(f"x must be an array with some numbers; got shape {array.shape}")
+    return arrays.softmax(array, checks.whole_number(axis, "axis", -array.ndim, array.ndim - 1))
 
 
 def log_odds(probabilities: ArrayLike) -> NDArray[np.float64]:
@@ -89,7 +109,9 @@ def log_odds(probabilities: ArrayLike) -> NDArray[np.float64]:
     Returns:
         nats ``(...)``, >= 0 where one model has at least half of the whole.
     """
-    p = float_array(probabilities, "probabilities")
+    p = checks.numbers(probabilities, "probabilities", checks.NOT_NEGATIVE)
+    if p.ndim == 0 or not p.size:
+        raise ValueError(f"probabilities must be an array (..., n_models) of some models; got shape {p.shape}")
     best, others = _best_and_others(p, 0.0)
     with np.errstate(divide="ignore"):
         return np.asarray(np.log(best) - np.log(others.sum(axis=-1)))[()]
@@ -108,6 +130,8 @@ def log_odds_of_scores(log_scores: ArrayLike) -> NDArray[np.float64]:
         ``log_odds_of_scores([0.0, -1000.0])`` is 1000.
     """
     scores = float_array(log_scores, "log_scores")
+    if scores.ndim == 0 or not scores.size:
+        raise ValueError(f"log_scores must be an array (..., n_models) of some models; got shape {scores.shape}")
     best, others = _best_and_others(scores, -np.inf)
     if not np.isfinite(best).all():
         raise ValueError("log_scores must be numbers below inf, one of them above -inf: every model is impossible")
@@ -138,6 +162,8 @@ def bayesian_model_average(
     Raises:
         ValueError: if the hypotheses do not speak about it, or some give counts of it and others values.
     """
+    checks.an(HypothesisSpace)(space, "space")
+    concentration = checks.number(concentration, "concentration", checks.POSITIVE)
     key = key_in(modality)
     sharp = space.sharp.get(key)
     if sharp is not None and sharp.any() and not sharp.all():

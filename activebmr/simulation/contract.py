@@ -72,7 +72,7 @@ def _flaw_of_schemes(module: Any) -> str | None:
     for name in schemes:
         if odd_name(name):
             return f"has a scheme {name!r} among its SCHEMES: {odd_name(name)}"
-    if module.DEFAULT_SCHEME not in schemes:
+    if not isinstance(module.DEFAULT_SCHEME, str) or module.DEFAULT_SCHEME not in schemes:
         return f"has the DEFAULT_SCHEME {module.DEFAULT_SCHEME!r}, which is not among its SCHEMES {list(schemes)}"
     if not callable(module.paradigm):
         return "has a paradigm that is no function"

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from activebmr import checks
 from activebmr.arrays import Floats, Ints
 from activebmr.model.pomdp import POMDP
 
@@ -69,7 +70,7 @@ class DiscreteSpace:
             row = flat.astype(np.intp)
             if flat.shape != (len(self.sizes),) or (row != flat).any():
                 raise ValueError
-        except (TypeError, ValueError, KeyError, IndexError):
+        except (TypeError, ValueError, KeyError, IndexError, OverflowError):
             raise ValueError(f"{self.name} of the environment must hold {len(self.sizes)} numbers; got {value!r}") from None
         row = row - self._first
         outside = (row < 0) | (row >= self.sizes)
@@ -162,8 +163,9 @@ class GymnasiumProcess:
             from gymnasium.vector import VectorEnv
         except ImportError as error:
             raise ImportError("GymnasiumProcess needs gymnasium: pip install -e '.[gym]'") from error
-        self.env, self.model, self._seed = env, model, seed
-        self.n_uniforms = int(chance)
+        checks.an(POMDP)(model, "model")
+        self.env, self.model, self._seed = env, model, None if seed is None else checks.whole_number(seed, "seed", 0)
+        self.n_uniforms = int(checks.flag(chance, "chance"))
         self._single = not isinstance(env, (list, tuple, VectorEnv))
         self._vector = env if isinstance(env, VectorEnv) else None
         self._envs = [] if self._vector is not None else list(env) if isinstance(env, (list, tuple)) else [env]
@@ -174,6 +176,11 @@ class GymnasiumProcess:
             _check_autoreset(self._vector)
             spaces = [(env.single_observation_space, env.single_action_space)]
         else:
+            for e in self._envs:
+                if isinstance(e, type) or not all(
+                    hasattr(e, n) for n in ("observation_space", "action_space", "reset", "step")
+                ):
+                    raise TypeError(f"env must be an environment of Gymnasium, or a list of them; got {checks.brief(e)}")
             spaces = [(e.observation_space, e.action_space) for e in self._envs]
         seen, moved = (DiscreteSpace(space, name) for space, name in zip(spaces[0], ("observation", "action"), strict=True))
         for k, pair in enumerate(spaces):
@@ -218,8 +225,11 @@ class GymnasiumProcess:
         if given is not None and (np.asarray(given) >= 0).any():
             raise ValueError("given must be None for Gymnasium environments: their states cannot be set")
         seeds: list[int | None] = [None] * self.n_agents
-        if np.shape(uniforms)[1] > 0:
-            seeds = [int(u * 2**31) for u in np.asarray(uniforms)[:, 0]]
+        uniforms = checks.numbers(uniforms, "uniforms", checks.PROBABILITY)
+        if uniforms.ndim != 2 or len(uniforms) != self.n_agents:
+            raise ValueError(f"uniforms must have shape ({self.n_agents}, n_uniforms); got {uniforms.shape}")
+        if uniforms.shape[1] > 0:
+            seeds = [int(u * 2**31) for u in uniforms[:, 0]]
         elif self._seed is not None:
             seeds = [self._seed + k for k in range(self.n_agents)]
         self._seed = None
@@ -234,7 +244,12 @@ class GymnasiumProcess:
 
     def step(self, controls: Ints, uniforms: Floats) -> tuple[Ints, Ints]:
         """Apply controls ``(n_agents, n_factors)``; nothing is seen (-1) where the episode had ended before."""
-        rows = np.atleast_2d(controls)[:, list(self.model.controlled_factors)]
+        array = checks.index_array(controls, "controls", 0)
+        wanted = (self.n_agents, self.model.num_factors)
+        array = checks.index_array(array[None] if array.ndim == 1 else array, "controls", 0, None, wanted)
+        if (array >= np.array(self.model.num_controls)).any():
+            raise ValueError(f"controls must lie below the numbers of controls {self.model.num_controls}; got {array}")
+        rows = array[:, list(self.model.controlled_factors)]
         live = np.flatnonzero(~self.over)
         out = np.full((self.n_agents, self.model.num_modalities), -1, dtype=np.intp)
         self.rewards = np.zeros(self.n_agents)

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from activebmr import checks
+
 __all__ = ["ABOUT_HYPOTHESES", "DIMENSIONS", "STANDARD", "Measure", "blank", "measures_of", "of_whom", "worked_out"]
 
 _TRIAL, _AGENT = ("scheme", "agent", "trial"), ("scheme", "agent")
@@ -50,7 +52,7 @@ class Measure:
         if not isinstance(self.source, str) and not callable(self.source):
             raise TypeError(f"source of Measure must be a function of the result or a name; got {self.source!r}")
         if self.axes is not None:
-            axes = (self.axes,) if isinstance(self.axes, str) else tuple(self.axes)
+            axes = (self.axes,) if isinstance(self.axes, str) else tuple(checks.sequence(self.axes, "axes of Measure"))
             if not all(isinstance(a, str) for a in axes) or axes[:2] != _AGENT or len(set(axes)) != len(axes):
                 raise ValueError(f"axes of Measure must be names that begin with 'scheme', 'agent'; got {self.axes!r}")
             object.__setattr__(self, "axes", axes)

@@ -22,6 +22,14 @@ from activebmr.simulation.worlds import ModelProcess, ModelsProcess
 __all__ = ["Paradigm", "describe", "is_whole", "stream"]
 
 
+def _agents(value: Any, name: str) -> Ints:
+    """Numbers of agents ``(n_agents,)``."""
+    array = checks.index_array(value, name, 0, 2**32 - 1)
+    if array.ndim != 1 or not len(array):
+        raise ValueError(f"{name} must hold the numbers of some agents (n_agents,); got shape {array.shape}")
+    return array
+
+
 @dataclass(frozen=True, repr=False)
 class Paradigm:
     """An experiment under one scheme: who acts, in what world, for how long, and what counts as success.
@@ -76,15 +84,26 @@ class Paradigm:
 
     def __post_init__(self) -> None:
         put = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731 (the dataclass is frozen)
+        for name in ("name", "scheme"):
+            checks.text(getattr(self, name), f"{name} of Paradigm")
+        checks.an(Agent)(self.agent, "agent")
+        checks.an(POMDP)(self.model, "model")
+        checks.optional(checks.an(HypothesisSpace))(self.hypotheses, "hypotheses")
+        for name in ("score", "settings", "measures"):
+            checks.mapping(getattr(self, name), name)
+        if self.worlds is not None and (not callable(self.worlds) or isinstance(self.worlds, type)):
+            raise TypeError(f"worlds must be a function of seed, agents and truths; got {checks.brief(self.worlds)}")
+        if np.ma.is_masked(self.truth):
+            raise TypeError("truth must not be masked")
         put("trial_length", checks.whole_number(self.trial_length, "trial_length", least=1))
         if (self.hypotheses is None) != (self.truth is None):
             raise ValueError("hypotheses and truth must be given together, or neither of them")
         if self.hypotheses is not None:
             put("hypotheses", self.hypotheses.resolved(self.model))
-            if self.truth != "random":
+            if not isinstance(self.truth, str) or self.truth != "random":
                 put("truth", self._hypothesis(self.truth, "truth must be 'random'"))
         if self.candidates is not None:
-            if len(self.candidates) == 0:
+            if len(checks.sequence(self.candidates, "candidates")) == 0:
                 raise ValueError("candidates must be hypotheses; got none")
             put("candidates", [self._hypothesis(c, "candidates must be names of hypotheses") for c in self.candidates])
         put("score", {self._modality(m): worth for m, worth in self.score.items()})
@@ -143,9 +162,11 @@ class Paradigm:
         if names and self.hypotheses is not None and names != self.hypotheses.names:
             raise ValueError("agent must reason about the hypotheses of the world, in their order; its names differ")
         for m, worth in self.score.items():
+            checks.sequence(worth, f"score[{m}]")
             if len(worth) != world.num_outcomes[m]:
                 raise ValueError(f"score[{m}] must hold the worth of {world.num_outcomes[m]} outcomes; got {list(worth)}")
 
+    @checks.checked(seed=checks.whole(0), agents=_agents)
     def truths(self, seed: int, agents: Ints) -> Ints | None:
         """The true hypothesis of each agent; a random one depends on the seed and the agent's number alone."""
         if self.hypotheses is None:
@@ -157,6 +178,7 @@ class Paradigm:
         draws = [distinct[stream(seed, int(k), 1).integers(len(distinct))] for k in agents]
         return np.array(draws, dtype=np.intp)
 
+    @checks.checked(seed=checks.whole(0), agents=_agents)
     def world(self, seed: int, agents: Ints, truths: Ints | None = None) -> Any:
         """The world that agents of these numbers live in; ``truths``: their true hypotheses, by default those of `truths`."""
         truths = self.truths(seed, agents) if truths is None else truths

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from activebmr.agent.state import AgentState, StepInfo, TrialInfo
 from activebmr.arrays import Bools, Floats, Ints
-from activebmr.dirichlet import safe_log
+from activebmr.counts import safe_log
 from activebmr.inference.tables import CountTable
 from activebmr.model.layout import layout_of
 from activebmr.model.naming import KINDS, Key, table_of

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from activebmr import checks
 from activebmr.arrays import standard_error
 from activebmr.files import read_npz, write_npz
 from activebmr.simulation.holdings import check_trace, check_values, read_settings, sizes_of
@@ -57,6 +59,7 @@ class Result:
     """
 
     def __init__(self, arrays: Mapping[str, Any], trace: Mapping[str, NDArray[Any]] | None = None) -> None:
+        checks.mapping(arrays, "arrays")
         self.arrays: dict[str, NDArray[Any]] = {name: np.asarray(value) for name, value in arrays.items()}
         missing = [name for name in _ABOUT if name not in arrays]
         settings = {} if "settings" in missing else read_settings(self.arrays["settings"])
@@ -77,7 +80,11 @@ class Result:
         for name in ("true_model", *(n for n in STANDARD if STANDARD[n][1] == "index" and n in self.arrays)):
             if self.arrays[name].dtype.kind == "f":  # whole numbers, written by another program
                 self.arrays[name] = self.arrays[name].astype(np.intp)
-        self.trace: dict[str, NDArray[Any]] = dict(trace or {})
+        self.trace: dict[str, NDArray[Any]] = {} if trace is None else dict(checks.mapping(trace, "trace"))
+        for name, array in self.trace.items():
+            if not isinstance(array, np.ndarray) or array.shape[:2] != (self.sizes["scheme"], self.sizes["agent"]):
+                wanted = (self.sizes["scheme"], self.sizes["agent"])
+                raise ValueError(f"trace[{name!r}] must be an array {wanted} + (trials, ...); got {checks.brief(array)}")
         """Step-by-step records with axes (scheme, agent, trial, ...), if the simulation was asked for them.
 
         In the recorder's order; what a scheme has none of (a posterior over hypotheses, say) is nan. `trace_dims` names the
@@ -102,7 +109,7 @@ class Result:
         Raises:
             ValueError: if there is no such measure.
         """
-        if name not in self._axes:
+        if checks.text(name, "name") not in self._axes:
             raise ValueError(f"name must be a measure of this Result, one of {list(self.measures)}; got {name!r}")
         return self._axes[name]
 
@@ -126,7 +133,7 @@ class Result:
         """
         from activebmr.simulation.trace import axes_of_trace
 
-        if name not in self.trace:
+        if checks.text(name, "name") not in self.trace:
             raise ValueError(f"name must be a record of the trace, one of {list(self.trace)}; got {name!r}")
         return axes_of_trace(name, self.trace[name].shape, self.settings)
 
@@ -165,9 +172,7 @@ class Result:
             if scheme not in self.schemes:
                 raise ValueError(f"scheme must be one of {self.schemes}; got {scheme!r}")
             return self.schemes.index(scheme)
-        if not isinstance(scheme, (int, np.integer)) or not 0 <= scheme < len(self.schemes):
-            raise ValueError(f"scheme must lie in 0..{len(self.schemes) - 1}; got {scheme}")
-        return int(scheme)
+        return checks.whole_number(scheme, "scheme", 0, len(self.schemes) - 1)
 
     def with_measures(self, measures: Mapping[str, Any], *, strict: bool = True) -> Result:
         """This result and further measures, ``{name: (sentence, unit, function or name)}``; see `Measure`.
@@ -186,6 +191,7 @@ class Result:
             >>> result.with_measures({"clean": ("trials without a loss", "share", lambda r: r.losses == 0)}).clean.shape
             (1, 2, 2)
         """
+        checks.flag(strict, "strict")
         wanted = measures_of(measures)
         out = Result(self.arrays, self.trace)
         told = out.settings.get("measures") or {n: _told(*STANDARD[n]) for n in self._axes}
@@ -224,6 +230,7 @@ class Result:
         """A measure of every agent ``(scheme, agent)``: the mean over its trials (and what other axes there are) of what is
         known, nan if nothing is.
         """
+        self.dims(name)
         array = np.asarray(self[name], dtype=float)
         array = array.reshape(*array.shape[:2], -1)
         known = ~np.isnan(array)
@@ -293,7 +300,8 @@ class Result:
             >>> path = result.save("result.npz", trace=True)  # doctest: +SKIP
             >>> Result.load(path).trace.keys()  # doctest: +SKIP
         """
-        if trace and not self.trace:
+        checks.path_like(path, "path")
+        if checks.flag(trace, "trace") and not self.trace:
             raise ValueError("trace must be recorded to be saved: simulate(..., trace=True); this Result has none")
         suffix = Path(path).suffix.lower()
         if suffix == ".csv":
@@ -315,15 +323,18 @@ class Result:
         Raises:
             FileNotFoundError, ValueError: see `read_npz`; and if the file holds what no simulation can have written.
         """
+        checks.path_like(path, "path")
         held = read_npz(path, "result file", ())
-        told = read_settings(held["settings"]).get("measures") if "settings" in held else None
+        with _in_file(path):
+            told = read_settings(held["settings"]).get("measures") if "settings" in held else None
         required = _needed(told)
         missing = [name for name in required if name not in held]
         if missing:
             raise ValueError(f"result file {path} must hold the arrays {list(required)}; it lacks {missing}")
         trace = {name[len(_TRACE) :]: array for name, array in held.items() if name.startswith(_TRACE)}
-        result = cls({name: array for name, array in held.items() if not name.startswith(_TRACE)}, trace)
-        check_trace(trace, result.sizes)
+        with _in_file(path):
+            result = cls({name: array for name, array in held.items() if not name.startswith(_TRACE)}, trace)
+            check_trace(trace, result.sizes)
         return result
 
     def to_dataframe(self, measures: str | Iterable[str] | None = None, trace: bool = False) -> Any:
@@ -348,6 +359,9 @@ class Result:
         """
         from activebmr.simulation.tidy import columns_of
 
+        checks.flag(trace, "trace")
+        if measures is not None and not isinstance(measures, str):
+            measures = checks.items(checks.text)(measures, "measures")
         try:
             import pandas
         except ImportError as error:
@@ -373,7 +387,16 @@ class Result:
         """
         from activebmr.simulation.datasets import dataset_of
 
-        return dataset_of(self, trace)
+        return dataset_of(self, checks.flag(trace, "trace"))
+
+
+@contextmanager
+def _in_file(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Errors in here say in which file what they are about was found."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"result file {path} holds what cannot be: {error}") from error
 
 
 def _told(sentence: str, unit: str, axes: Iterable[str]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from activebmr import checks
 from activebmr.agent.agent import Agent
 from activebmr.agent.state import StepInfo
 from activebmr.arrays import Bools, Floats, Ints
@@ -205,6 +206,10 @@ def simulate(
         ValueError, TypeError: on arguments out of range.
         KeyboardInterrupt: if interrupted before any agent had finished.
     """
+    checks.flag(progress, "progress")
+    checks.flag(trace, "trace")
+    if checkpoint is not None:
+        checks.path_like(checkpoint, "checkpoint")
     schemes = list(paradigm) if isinstance(paradigm, Iterable) else [paradigm]
     _check(schemes, n_agents, n_trials, seed, jobs)
     size = BATCH if jobs == 1 else max(1, min(BATCH, -(-n_agents // _cores(jobs))))

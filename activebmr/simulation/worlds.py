@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
+from activebmr import checks
 from activebmr.arrays import Floats, Ints, sample, sample_cumulative
-from activebmr.dirichlet import mean
+from activebmr.counts import mean
 from activebmr.model.hypotheses import ColumnTable, HypothesisSpace
 from activebmr.model.layout import dynamics_of
 from activebmr.model.naming import Table
@@ -52,6 +53,8 @@ class ModelProcess:
     comparable = True
 
     def __init__(self, model: POMDP, hypotheses: HypothesisSpace | None = None, truth: Ints | None = None) -> None:
+        checks.an(POMDP)(model, "model")
+        checks.optional(checks.an(HypothesisSpace))(hypotheses, "hypotheses")
         if (hypotheses is None) != (truth is None):
             raise ValueError("hypotheses and truth must be given together, or neither of them")
         if hypotheses is not None and truth is not None:
@@ -59,8 +62,8 @@ class ModelProcess:
                 raise ValueError(
                     "hypotheses of ModelProcess must be about one model; these are models of their own (ModelsProcess)"
                 )
-            hypotheses, truth = hypotheses.resolved(model), np.asarray(truth)
-            if truth.ndim != 1 or (truth < 0).any() or (truth >= len(hypotheses)).any():
+            hypotheses, truth = hypotheses.resolved(model), checks.index_array(truth, "truth", 0, len(hypotheses) - 1)
+            if truth.ndim != 1:
                 raise ValueError(f"truth must hold an index in 0..{len(hypotheses) - 1} for each agent; got {truth}")
         self.model, self.hypotheses, self.truth = model, hypotheses, truth
         self.n_uniforms = model.num_factors + model.num_modalities
@@ -85,12 +88,13 @@ class ModelProcess:
 
     def likelihood(self, modality: int) -> Floats:
         """True likelihood of a modality for each agent, by state: ``(n_agents or 1, n_states, n_outcomes)``."""
-        columns, assignment = self._columns[modality]
+        columns, assignment = self._columns[checks.whole_number(modality, "modality", 0, len(self._columns) - 1)]
         which = assignment[self.truth] if len(assignment) > 1 else assignment
         return np.asarray(columns[which])
 
     def certain(self, modality: int) -> Ints | None:
         """The outcome in each state ``(n_agents or 1, n_states)`` if the world leaves nothing to chance there, else None."""
+        modality = checks.whole_number(modality, "modality", 0, len(self._columns) - 1)
         outcomes, assignment = self._certain[modality], self._columns[modality][1]
         if outcomes is None:
             return None
@@ -98,6 +102,7 @@ class ModelProcess:
 
     def reset(self, uniforms: Floats, given: Ints | None = None) -> tuple[Ints, Ints]:
         """Begin a trial; states ``given`` (n_agents, n_factors) that are not -1 are set instead of drawn."""
+        uniforms = self._uniforms(uniforms, None if self.truth is None else len(self.truth))
         n = len(uniforms)
         draws = [
             sample(np.repeat(d, n, axis=0) if len(d) == 1 else d[self.truth], uniforms[:, f])
@@ -105,11 +110,23 @@ class ModelProcess:
         ]
         self.states = np.stack(draws, axis=1)
         if given is not None:
+            given = checks.index_array(given, "given", -1, None, self.states.shape)
+            if (given >= np.array(self.model.num_states)).any():
+                raise ValueError(f"given must lie below the numbers of states {self.model.num_states}, or be -1; got {given}")
             self.states = np.where(given >= 0, given, self.states)
         return self.states, self._outcomes(uniforms)
 
     def step(self, controls: Ints, uniforms: Floats) -> tuple[Ints, Ints]:
+        """See `Process`.
+
+        Raises:
+            ValueError, TypeError: if controls or random numbers do not fit the agents of the last `reset`.
+        """
         model, old = self.model, self.states
+        uniforms = self._uniforms(uniforms, len(old))
+        controls = checks.index_array(controls, "controls", 0, None, old.shape)
+        if (controls >= np.array(model.num_controls)).any():
+            raise ValueError(f"controls must lie below the numbers of controls {model.num_controls}; got {controls}")
         fresh = np.empty_like(old)
         dynamics = dynamics_of(model)
         for f in range(model.num_factors):
@@ -125,6 +142,14 @@ class ModelProcess:
                 fresh[:, f] = sample_cumulative(rows, uniforms[:, f])
         self.states = fresh
         return fresh, self._outcomes(uniforms)
+
+    def _uniforms(self, uniforms: Any, rows: int | None) -> Floats:
+        """Random numbers ``(rows, n_uniforms)`` in [0, 1]."""
+        array = checks.numbers(uniforms, "uniforms", checks.PROBABILITY)
+        if array.ndim != 2 or array.shape[1] < self.n_uniforms or rows not in (None, len(array)):
+            wanted = ("n_agents" if rows is None else rows, self.n_uniforms)
+            raise ValueError(f"uniforms must have shape {wanted}, or more columns; got {array.shape}")
+        return array
 
     def _outcomes(self, uniforms: Floats) -> Ints:
         model = self.model
@@ -160,12 +185,13 @@ class ModelsProcess:
     comparable = False
 
     def __init__(self, model: POMDP, hypotheses: HypothesisSpace, truth: Ints) -> None:
-        truth = np.asarray(truth)
+        checks.an(HypothesisSpace)(hypotheses, "hypotheses")
         if not hypotheses.models:
             raise ValueError(
                 "hypotheses of ModelsProcess must be models of their own; these are about one model (ModelProcess)"
             )
-        if truth.ndim != 1 or (truth < 0).any() or (truth >= len(hypotheses)).any():
+        truth = checks.index_array(truth, "truth", 0, len(hypotheses) - 1)
+        if truth.ndim != 1:
             raise ValueError(f"truth must hold an index in 0..{len(hypotheses) - 1} for each agent; got {truth}")
         self.model, self.hypotheses, self.truth = model, hypotheses, truth
         self._factors = max(m.num_factors for m in hypotheses.models)

@@ -51,6 +51,5 @@ class Reasoning:
         put = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731 (the dataclass is frozen)
         put("outcome_cutoff", checks.number(self.outcome_cutoff, "outcome_cutoff of Reasoning", checks.SHARE))
         for name, allowed in (("evidence", ("joint", "counts")), ("counts", ("own", "shared"))):
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} of Reasoning must be {allowed[0]!r} or {allowed[1]!r}; got {getattr(self, name)!r}")
+            checks.choice(getattr(self, name), f"{name} of Reasoning", allowed)
         put("discount", checks.number(self.discount, "discount of Reasoning", checks.FRACTION))

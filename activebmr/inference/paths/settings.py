@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from activebmr import checks
+
 __all__ = ["ITERATIONS", "TIME_CONSTANT", "PathSettings"]
 
 ITERATIONS = 16
@@ -15,6 +17,17 @@ TIME_CONSTANT = 4.0
 """Of SPM's gradient descent, and of the reset of the first moment's prior."""
 
 STALL = float(np.exp(-8.0))
+
+
+_AT_LEAST_ONE = checks.Rule("be at least 1 and finite", lambda x: (x >= 1) & np.isfinite(x))
+_RULES = {
+    "tau": _AT_LEAST_ONE,
+    "erp": _AT_LEAST_ONE,
+    "zeta": checks.POSITIVE_OR_INFINITE,
+    "beta": checks.POSITIVE,
+    "stall": checks.Rule("be a number >= 0, or inf", lambda x: x >= 0),
+    "eta": checks.NOT_NEGATIVE,
+}
 
 
 @dataclass(frozen=True)
@@ -69,21 +82,14 @@ class PathSettings:
 
     def __post_init__(self) -> None:
         for name, allowed in (("policies", ("ahead", "trial")), ("messages", ("marginal", "mean-field"))):
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} of PathSettings must be one of {list(allowed)}; got {getattr(self, name)!r}")
-        if isinstance(self.iterations, bool) or int(self.iterations) != self.iterations or self.iterations < 1:
+            checks.choice(getattr(self, name), f"{name} of PathSettings", allowed)
+        checks.flag(self.quirks, "quirks of PathSettings")
+        if not checks.is_whole(self.iterations) or self.iterations < 1:
             raise ValueError(f"iterations of PathSettings must be a whole number >= 1; got {self.iterations!r}")
-        for name in ("tau", "erp"):
-            if not 1 <= getattr(self, name) < np.inf:
-                raise ValueError(f"{name} of PathSettings must be at least 1 and finite; got {getattr(self, name)}")
-        if not self.zeta > 0:
-            raise ValueError(f"zeta of PathSettings must be > 0; got {self.zeta}")
-        if self.beta is not None and not 0 < self.beta < np.inf:
-            raise ValueError(f"beta of PathSettings must be > 0 and finite, or None; got {self.beta}")
-        if self.stall is not None and not self.stall >= 0:
-            raise ValueError(f"stall of PathSettings must be >= 0, or None; got {self.stall}")
-        if not 0 <= self.eta < np.inf:
-            raise ValueError(f"eta of PathSettings must be >= 0 and finite; got {self.eta}")
+        for name, rule in _RULES.items():
+            value = getattr(self, name)
+            if value is not None or name not in ("beta", "stall"):
+                object.__setattr__(self, name, checks.number(value, f"{name} of PathSettings", rule))
         if self.policies == "ahead" and np.isfinite(self.zeta):
             raise ValueError("zeta of PathSettings drops policies of a whole trial: it needs policies='trial'")
         if self.quirks and self.messages != "marginal":

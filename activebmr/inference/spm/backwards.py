@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import digamma
 
 from activebmr.arrays import Floats, Ints, softmax
-from activebmr.dirichlet import LOG_FLOOR, safe_log
+from activebmr.counts import LOG_FLOOR, safe_log
 from activebmr.inference.spm.motion import bilinear
 from activebmr.model.naming import Key, Table
 from activebmr.model.pomdp import POMDP

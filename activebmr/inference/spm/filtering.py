@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from activebmr.arrays import Floats, Ints, softmax
-from activebmr.dirichlet import safe_log
+from activebmr.counts import safe_log
 from activebmr.inference.beliefs import Belief
 from activebmr.inference.knowledge import Knowledge, Memory, Percept
 from activebmr.inference.looking_up import columns_of, unknown_factors

@@ -15,7 +15,7 @@ from functools import cached_property
 import numpy as np
 
 from activebmr.arrays import Floats, Ints
-from activebmr.dirichlet import LOG_FLOOR, mean
+from activebmr.counts import LOG_FLOOR, mean
 from activebmr.inference.knowledge import Knowledge
 from activebmr.inference.models.model_filters import log_normalised
 from activebmr.inference.worlds.beliefs import WorldBelief

@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 
 from activebmr.arrays import Floats, Ints
-from activebmr.dirichlet import safe_log
+from activebmr.counts import safe_log
 from activebmr.inference.beliefs import Belief
 from activebmr.inference.knowledge import Knowledge
 from activebmr.inference.sequential import infer_sequential

@@ -27,6 +27,7 @@ __all__ = ["FORMAT_VERSION", "load_compact", "save_compact"]
 FORMAT_VERSION = 2
 """Of ``structure.json``; 1 named structures of Torch-Pruning's, and is no longer read."""
 
+_KEYS = {"format_version", "torch_version", "network", "weights_sha256", "state_metadata", "compactions", "structure_sha256"}
 _WEIGHTS, _STRUCTURE = "weights.safetensors", "structure.json"
 
 
@@ -60,9 +61,16 @@ def save_compact(small: nn.Module, folder: str | Path) -> Path:
         "state_metadata": {k: v for k, v in getattr(state, "_metadata", {}).items() if _plain(v)},
         "compactions": [asdict(s) for s in structures],
     }
+    about["structure_sha256"] = _digest(about)
     (folder / _WEIGHTS).write_bytes(weights)
     (folder / _STRUCTURE).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     return folder
+
+
+def _digest(about: dict[str, Any]) -> str:
+    """Of all that ``structure.json`` says, but the digest itself."""
+    said = {key: value for key, value in about.items() if key != "structure_sha256"}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 def _plain(metadata: Any) -> bool:
@@ -158,7 +166,15 @@ def _read_structure(path: Path) -> tuple[list[Structure], str, dict[str, Any]]:
     metadata = about.get("state_metadata", {})
     if not isinstance(metadata, dict) or not all(_plain(v) for v in metadata.values()):
         raise ValueError(f"{path} must have state_metadata of plain values, by module")
-    return [_structure(path, s) for s in found], digest, metadata
+    structures = [_structure(path, s) for s in found]
+    unknown = about.keys() - _KEYS
+    if unknown:
+        raise ValueError(f"{path} must have the keys {sorted(_KEYS)}; got {sorted(unknown)[0]!r} beside them")
+    if about.get("structure_sha256", _digest(about)) != _digest(about):  # files of before have none
+        raise ValueError(
+            f"{path} must be as save_compact wrote it; its digest is that of another text: it is damaged or was edited"
+        )
+    return structures, digest, metadata
 
 
 def _structure(path: Path, data: Any) -> Structure:

@@ -75,8 +75,7 @@ class Alternatives:
                 f"models of Alternatives must give counts of {shown(m)}, on which agents go on learning; "
                 f"{space.names[space.sharp[m].argmax()]!r} gives values"
             )
-        if adopt not in ("reduced", "claims"):
-            raise ValueError(f"adopt of Alternatives must be 'reduced' or 'claims'; got {adopt!r}")
+        checks.choice(adopt, "adopt of Alternatives", ("reduced", "claims"))
         self.space, self.table, self.adopt = space, space.tables[m], adopt
         self.threshold = checked_threshold(threshold, "Alternatives")
         self.offset = checks.number(offset, "offset of Alternatives", checks.NOT_NEGATIVE)
@@ -109,10 +108,10 @@ class Alternatives:
         score[agent, place] = log_evidence_ratio(q[agent, :, state[place]].T, before, reduced, self.offset)
         return np.stack([mine[pair].sum(axis=1) for mine in score])
 
-    def adopted(self, model: int, posterior: ArrayLike, prior: ArrayLike) -> tuple[Floats, Floats]:
+    def adopted(self, model: int | str, posterior: ArrayLike, prior: ArrayLike) -> tuple[Floats, Floats]:
         """Prior and posterior counts of a batch if one model were adopted, whatever its evidence: also how to teach it."""
         q, p = self._checked(posterior, prior)
-        r = self.table.dense(self.space.index(model))[None]
+        r = self.table.dense(self._model(model))[None]
         if self.adopt == "reduced":
             r = np.where(p > 0, r, 0.0)  # what the prior excludes stays impossible, whatever a model claims
             r = np.where(r.any(axis=1, keepdims=True), r, p)
@@ -124,6 +123,14 @@ class Alternatives:
         fresh_p, fresh_q = (np.where(claimed, share * x.sum(axis=1, keepdims=True), x) for x in (p, q))
         return fresh_p, fresh_q
 
+    def _model(self, model: int | str) -> int:
+        """Index of a model given by name or index."""
+        if isinstance(model, str):
+            if model not in self.names:
+                raise ValueError(f"model must be one of the {len(self)} names, such as {self.names[0]!r}; got {model!r}")
+            return self.names.index(model)
+        return checks.whole_number(model, "model", 0, len(self) - 1)
+
     def reduce(self, posterior: ArrayLike, prior: ArrayLike, held: ArrayLike | None = None) -> Reduction:
         """See `ModelSpace.reduce`.
 
@@ -133,7 +140,7 @@ class Alternatives:
                 the best model, or the parent, must have over that one to take its place.
         """
         q, p = self._checked(posterior, prior)
-        before = np.full(len(q), -1) if held is None else np.asarray(held)
+        before = np.full(len(q), -1) if held is None else checks.index_array(held, "held", -np.iinfo(np.intp).max)
         if before.shape != (len(q),) or ((before < -1) | (before >= len(self))).any():
             raise ValueError(f"held must hold {len(q)} numbers in -1..{len(self) - 1}, one per table; got {held}")
         ratios = self.ratios(q, p)

@@ -16,7 +16,8 @@ from scipy.special import expit
 
 from activebmr import checks
 from activebmr.arrays import Bools, Floats, softmax
-from activebmr.dirichlet import expected_log, mutual_information_gradient
+from activebmr.counts import expected_log
+from activebmr.dirichlet import mutual_information_gradient
 from activebmr.reduction.ratios import log_evidence_ratio
 from activebmr.reduction.search.protocol import Reduction, checked_tables, checked_threshold
 
@@ -98,7 +99,7 @@ class InformativeMappings:
         self.method, self.at, self.combine = method, at, combine
         self.threshold = checked_threshold(threshold, "InformativeMappings")
         self.preferences = None if preferences is None else self._checked_preferences(preferences)
-        factors = tuple(contract) if isinstance(contract, Iterable) else (None,)
+        factors = tuple(contract) if isinstance(contract, Iterable) and not isinstance(contract, (str, bytes)) else (None,)
         if not all(checks.is_whole(f) for f in factors):
             raise TypeError(f"contract {owner} must hold whole numbers; got {contract!r}")
         self.contract = tuple(int(f) for f in factors)  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, gammaln
 
 from activebmr.arrays import Bools, Floats, Ints
-from activebmr.dirichlet import log_beta
+from activebmr.counts import log_beta
 from activebmr.log_gamma import log_rise_difference
 
 __all__ = ["BLOCK", "Integral", "Series", "distinct", "gain", "mean_rate", "parts"]

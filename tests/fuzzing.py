@@ -1,0 +1,141 @@
+"""Malformed calls of the whole public API: valid calls (`examples`), one argument of which is spoiled at a time.
+
+``python tests/fuzzing.py 12000 --files 3000`` prints how many calls (and damaged files, see `fuzzing_files`) end in what. An
+error is *clear* if it is a ValueError or TypeError (of files also a FileNotFoundError) that names the argument and says a rule.
+What must not be accepted is said by the kind of the argument: a nan among counts, half an index, a word for a number. What may
+be read in several ways is judged only by how it fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import re
+import sys
+import tempfile
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from fuzzing_kinds import Example, Spoiled
+
+CLEAR, RIGHT, ACCEPTED, UNCLEAR = "clear error", "right answer", "wrong input accepted", "unclear error"
+RULE = re.compile(
+    r"\b(must|needs?|not|no|cannot|lacks?|is none|neither|unknown|known|does|has|have|is none of|holds?|can be|give|call)\b",
+    re.I,
+)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a malformed call."""
+
+    example: str
+    argument: str
+    label: str
+    verdict: str
+    said: str
+
+
+def judge(example: Example, argument: str, spoiled: Spoiled) -> Outcome:
+    """Call with one argument spoiled."""
+    function, arguments = example.make()
+    told = {**arguments, argument: spoiled.value}
+    kind = example.kinds[argument]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with np.errstate(all="ignore"):
+                answer = function(**told)
+                if inspect.isgenerator(answer):
+                    list(answer)
+                elif hasattr(answer, "__enter__") and hasattr(answer, "gen"):
+                    with answer:
+                        pass
+    except (ValueError, TypeError, FileNotFoundError, FileExistsError, IsADirectoryError) as error:
+        said = str(error)
+        named = any(re.search(rf"(?<![A-Za-z0-9]){re.escape(n)}(?![a-z0-9])", said) for n in (argument, *kind.names))
+        named = named or ("path" in kind.names and str(spoiled.value) in said)
+        ours = not isinstance(error, OSError) or "path" in kind.names
+        clear = named and ours and RULE.search(said) is not None and "unexpected keyword" not in said
+        verdict = CLEAR if clear else UNCLEAR
+        return Outcome(example.name, argument, spoiled.label, verdict, f"{type(error).__name__}: {said}")
+    except Exception as error:
+        return Outcome(example.name, argument, spoiled.label, UNCLEAR, f"{type(error).__name__}: {error}")
+    return Outcome(example.name, argument, spoiled.label, ACCEPTED if spoiled.wrong else RIGHT, "")
+
+
+def malformed(examples: list[Example], calls: int, start: int = 0) -> Iterator[tuple[Example, str, Spoiled]]:
+    """``calls`` malformed calls, evenly over all arguments of all examples; the same for the same ``start``."""
+    rng = np.random.default_rng(start)
+    made = 0
+    while made < calls:
+        every = []
+        for example in examples:
+            arguments = example.make()[1]
+            for name, kind in example.kinds.items():
+                every += [(example, name, s) for s in kind.spoil(arguments.get(name), rng)]
+        for i in rng.permutation(len(every))[: calls - made]:
+            yield every[i]
+            made += 1
+
+
+def public_names() -> set[str]:
+    """Callables that users may call by themselves, as `Example` names them."""
+    import activebmr
+    from activebmr import dirichlet, plots, reduction
+
+    made_for_users = {"AgentState", "StepInfo", "TrialInfo", "Reduction"}  # but not by them
+    names = {n for n in activebmr.__all__ if callable(getattr(activebmr, n))} - made_for_users
+    names |= {n for n in reduction.__all__ if callable(getattr(reduction, n))}
+    names |= {f"dirichlet.{n}" for n in dirichlet.__all__ if callable(getattr(dirichlet, n))}
+    return names | {f"plots.{n}" for n in plots.__all__ if callable(getattr(plots, n))}
+
+
+def main() -> int:
+    from fuzzing_examples import examples
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("calls", type=int, nargs="?", default=2000)
+    parser.add_argument("--files", type=int, default=0, help="damage so many files too")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--show", action="store_true", help="list what was not as it should be")
+    parser.add_argument("--only", default="", help="examples whose name contains this")
+    options = parser.parse_args()
+    held = [e for e in examples() if options.only in e.name]
+    for example in held:  # a valid call is valid
+        function, arguments = example.make()
+        try:
+            answer = function(**arguments)
+            if hasattr(answer, "gen"):
+                with answer:
+                    pass
+        except Exception as error:
+            print(f"INVALID EXAMPLE {example.name}: {type(error).__name__}: {error}", file=sys.stderr)
+    outcomes = [judge(*call) for call in malformed(held, options.calls, options.seed)]
+    of_files: list[Outcome] = []
+    if options.files:
+        from fuzzing_files import damaged
+
+        with tempfile.TemporaryDirectory() as folder:
+            of_files = list(damaged(Path(folder), options.files, options.seed))
+        _print(of_files, f"{len(of_files)} damaged files", options.show)
+    _print(outcomes, f"{len(outcomes)} malformed calls of {len(held)} callables", options.show)
+    return int(any(o.verdict in (ACCEPTED, UNCLEAR) for o in outcomes + of_files))
+
+
+def _print(outcomes: list[Outcome], what: str, show: bool) -> None:
+    wrong = {(o.verdict, o.example, o.argument, o.label, o.said[:230]) for o in outcomes if o.verdict in (ACCEPTED, UNCLEAR)}
+    for told in sorted(wrong) if show else ():
+        print(" | ".join(told))
+    count = Counter(o.verdict for o in outcomes)
+    print(what)
+    for verdict in (CLEAR, RIGHT, ACCEPTED, UNCLEAR):
+        print(f"  {verdict:22}{count[verdict]:8}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
