@@ -393,6 +393,6 @@ def _single(value: Any) -> float | None:
 
 
 def brief(value: Any) -> str:
-    """What a message says of a value: its first 80 characters."""
-    words = repr(value)
+    """What a message says of a value: its first 80 characters, in one line."""
+    words = " ".join(repr(value).split())
     return words if len(words) <= 80 else f"{words[:77]}..."

@@ -24,7 +24,6 @@ from activebmr.play.game import Game, OutOfTurn
 from activebmr.play.journal import Journal, trial_entry
 from activebmr.play.room import NAME_LENGTH, Full, Room, Stranger, clean_name
 from activebmr.play.setting import Setting
-from activebmr.play.tables import plain_cell
 from paradigms import causal, how_many, three_ball
 
 
@@ -200,13 +199,6 @@ def test_the_table_has_a_row_for_each_observation(tmp_path):
     assert rows[5]["done: gaze"] == "" and rows[5]["observed: feedback"] in ("right", "wrong")
     assert rows[17]["believed after the trial"] == three_ball.rules().descriptions[64] == rows[0]["true hypothesis"]
     assert {r["believed after the trial"] for r in rows[:17]} == {""}
-
-
-@pytest.mark.parametrize(
-    ("value", "cell"), [("=1", "'=1"), ("+1", "'+1"), ("-x", "'-x"), ("@a", "'@a"), ("a=b", "a=b"), (-1.0, -1.0)]
-)
-def test_no_cell_is_a_formula(value, cell):
-    assert plain_cell(value) == cell
 
 
 def test_half_a_line_is_lost_and_nothing_else(tmp_path):

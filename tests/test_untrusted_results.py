@@ -157,7 +157,7 @@ def test_deep_settings(call, result):
 def test_a_trace_of_others(result, tmp_path):
     held = changed(result, True)
     np.savez(tmp_path / "a.npz", **(held | {"trace/q_pi": held["trace/q_pi"][:, :1]}))
-    with pytest.raises(ValueError, match="trace of Result must hold numbers of .*'q_pi'"):
+    with pytest.raises(ValueError, match=r"trace\['q_pi'\] must be an array \(1, 2\)"):
         Result.load(tmp_path / "a.npz")
     np.savez(tmp_path / "b.npz", **(held | {"trace/policy": held["trace/policy"] + 99}))
     with pytest.raises(ValueError, match=r"policy of Result must hold indices in 0\.\.15"):
@@ -218,3 +218,15 @@ CELLS = {"=1": "'=1", "-1": "-1", "-x": "'-x", "@a": "'@a", -1: -1, "+2e3": "+2e
 
 def test_words_that_begin_like_formulas_get_an_apostrophe():
     assert {cell: files.plain_cell(cell) for cell in CELLS} == CELLS
+
+
+def test_tables_print_control_characters_written_out(capsys):
+    """Titles, cells and lines of what the command prints: a name must not clear a screen or move its cursor."""
+    from activebmr.cli.report import console, print_table
+
+    screen = console()
+    print_table(screen, "title \x1b[2J", ["scheme", "m\x07"], [["a\x1b[1A", "1"]])
+    screen.print("true rule: \x9b2J \u202eabc\nnext line")
+    printed = capsys.readouterr().out
+    assert not any(c in printed for c in "\x1b\x07\x9b\u202e")
+    assert "title \\x1b[2J" in printed and "a\\x1b[1A" in printed and "\\u202eabc\nnext line" in printed

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from activebmr.cli.problems import printable
 from activebmr.cli.tables import Table, measure_table, paired
 
 if TYPE_CHECKING:
@@ -18,9 +19,15 @@ __all__ = ["console", "print_table", "report_replay", "report_run", "truth_sente
 
 
 def console() -> Console:
+    """What is printed through it has control characters written out: names may come from files of others."""
     from rich.console import Console
+    from rich.text import Text
 
-    return Console(markup=False, highlight=False, emoji=False)
+    class Screen(Console):
+        def render_str(self, text: str, **options: Any) -> Text:
+            return super().render_str("\n".join(printable(line) for line in text.split("\n")), **options)
+
+    return Screen(markup=False, highlight=False, emoji=False)
 
 
 def print_table(screen: Console, title: str, header: Sequence[str], rows: list[Sequence[str]]) -> None:

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from activebmr.files import write_npz
+from activebmr.files import plain_cell, write_npz
 from activebmr.play.setting import Setting
 
-__all__ = ["plain_cell", "write_csv", "write_recording"]
+__all__ = ["write_csv", "write_recording"]
 
 
 def write_recording(path: Path, lines: Iterable[dict[str, Any]], setting: Setting) -> None:
@@ -81,13 +81,6 @@ def write_csv(path: Path, lines: Iterable[dict[str, Any]], setting: Setting, kep
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
-
-
-def plain_cell(value: Any) -> Any:
-    """A cell that no spreadsheet takes for a formula: words that begin like one get an apostrophe before them."""
-    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r", "\n"):
-        return "'" + value
-    return value
 
 
 def _header(setting: Setting) -> list[str]:
