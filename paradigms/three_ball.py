@@ -58,7 +58,7 @@ TRIAL_LENGTH = 6
 PREFERENCES = (0.0, 2.0, -6.0)
 MEASURES = {
     "discovery": (
-        "trials until the learned likelihood is within 1 nat of the truth (KL divergence; all, if it never is)",
+        "trials at whose end the learned likelihood was further than 1 nat from the truth (KL divergence)",
         "trials",
         "discovery_trials",
     ),

@@ -246,7 +246,7 @@ def test_one_agent_has_no_standard_error(call: Call) -> None:
 
 def test_legend_says_what_discovery_means(call: Call) -> None:
     out = " ".join(call("run", "three-ball", *SMALL)[1].split())
-    assert "discovery: trials until the learned likelihood is within 1 nat of the truth" in out
+    assert "discovery: trials at whose end the learned likelihood was further than 1 nat from the truth" in out
 
 
 @pytest.mark.parametrize("width", [30, 44, 80, 200])

@@ -98,6 +98,7 @@ def test_the_code_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("MPLBACKEND", "Agg")
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.setattr(sys, "path", [str(tmp_path), str(ROOT), *sys.path])
+    monkeypatch.delitem(sys.modules, "my_maze", raising=False)  # of another page
     names: dict[str, Any] = {"__name__": "__main__"}
     for block in blocks_of(page):
         if block.why is not None:

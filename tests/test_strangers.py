@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,6 @@ from activebmr.simulation.registry import build_paradigm, load_paradigm
 def sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
     """A result of a paradigm from a file, and a trap: a file that leaves a trace when it is run."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))  # loading a file adds its folder
     assert cli.main(["new", "mine"]) == 0
     module = load_paradigm("./mine.py")
     path = simulate(build_paradigm(module, module.DEFAULT_SCHEME), 2, 2, seed=0).save(tmp_path / "own.npz")

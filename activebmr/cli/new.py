@@ -47,11 +47,18 @@ def write_paradigm(name: str, folder: str | os.PathLike[str] = ".") -> Path:
 
 
 def _imports(stem: str) -> bool:
-    """Whether there is a module of this name, which a file would hide, or be hidden by."""
+    """Whether there is a module of this name, which a file would hide, or be hidden by; files of paradigms that this process
+    has loaded do not count.
+    """
+    from activebmr.simulation.registry import folders_of_files
+
+    if stem in sys.stdlib_module_names:
+        return True
     try:
-        return stem in sys.stdlib_module_names or importlib.util.find_spec(stem) is not None
+        spec = importlib.util.find_spec(stem)
     except (ImportError, ValueError):  # of modules that are half there
         return True
+    return spec is not None and (spec.origin is None or str(Path(spec.origin).parent) not in folders_of_files())
 
 
 def next_steps(path: Path) -> list[str]:

@@ -43,8 +43,8 @@ def _notes(result: Result, seeks: bool, own: list[str], discovery: bool, score: 
     notes += [f"{_column(result, name)}: {result.about(name)[0]}" for name in own]
     if discovery:
         notes.append(
-            "discovery: trials until the learned likelihood is within 1 nat of the truth (KL divergence); agents that never "
-            f"get there count with all {result.sizes['trial']}"
+            "discovery: trials at whose end the learned likelihood was further than 1 nat from the truth (KL divergence); "
+            f"agents that never get there count with all {result.sizes['trial']}"
         )
     if score:
         notes.append("score: worth of all outcomes (where a win is 1 and a loss -1, wins minus losses); +-: standard error")

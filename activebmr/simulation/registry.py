@@ -58,6 +58,7 @@ __all__ = [
     "ParadigmModule",
     "build_paradigm",
     "draw_figures",
+    "folders_of_files",
     "installed",
     "is_file",
     "load_paradigm",
@@ -182,6 +183,11 @@ def _from_file(path: Path) -> ParadigmModule:
 
 
 _FOLDERS: list[str] = []  # of files that were loaded, in `sys.path` behind all others
+
+
+def folders_of_files() -> tuple[str, ...]:
+    """Folders of the paradigm files that this process has loaded: modules can be imported from there since."""
+    return tuple(_FOLDERS)
 
 
 def _importer(folder: str, helpers: dict[str, Any]) -> Any:
