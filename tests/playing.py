@@ -9,10 +9,10 @@ import numpy as np
 from worlds import two_rooms
 
 import activebmr as ab
+from activebmr.paradigms import three_ball
 from activebmr.play.game import Game
 from activebmr.play.journal import Journal, trial_entry
 from activebmr.play.setting import Setting
-from paradigms import three_ball
 
 HTML = "<img src=x onerror=alert(1)>"
 

@@ -527,7 +527,7 @@ def test_without_an_extra_package_its_name_is_told(tmp_path: Path, module: str) 
     done = run_python(f"{code}\nsys.exit(main(['prune', 'bmrs', '--out', {str(tmp_path / 'x')!r}]))")
     assert (done.returncode, done.stdout) == (2, ""), done.stderr
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
-    assert ("pip install 'activebmr[pruning]'" if module == "torch" else "pip install scikit-learn") in done.stderr
+    assert ("pip install -e '.[pruning]'" if module == "torch" else "pip install scikit-learn") in done.stderr
     done = run_python(f"{code}\nsys.exit(main(['list']))")
     assert done.returncode == 0, done.stderr
 

@@ -110,7 +110,7 @@ def test_measures_of_schemes_without_hypotheses():
 @pytest.mark.parametrize(
     ("measures", "error", "message"),
     [
-        ([1], TypeError, r"measures must map names to \(sentence, unit, function or name\); got \[1\]"),
+        ([1], TypeError, r"measures must be a dict; got \[1\]"),
         ({"two words": BRIGHT["lit"]}, ValueError, "measures must have names like variables.* got 'two words'"),
         ({"wins": BRIGHT["lit"]}, ValueError, "must not have the name of a standard measure; got 'wins'"),
         ({"lit": "wins"}, TypeError, r"measure 'lit' must be \(sentence, unit, function or name\); got 'wins'"),

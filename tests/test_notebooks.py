@@ -236,4 +236,4 @@ def test_the_recording_can_be_made_anew():
             np.testing.assert_array_equal(stored[name], array)
         assert all("simulated" in str(name) for name in stored["name"])
     loaded = load_recording(example_recording())
-    assert loaded["outcomes"].shape == (18, 16, 3, 6) and set(loaded) == {"outcomes", "controls", "states"}
+    assert loaded["outcomes"].shape == (18, 16, 3, 6) and set(loaded) == {"outcomes", "controls", "states", "true_model"}

@@ -84,8 +84,8 @@ def test_what_no_hypothesis_speaks_about_is_the_models(rng):
     [
         ((lamp_rules(), None), "hypotheses and truth must be given together, or neither of them"),
         ((None, np.array([0])), "hypotheses and truth must be given together, or neither of them"),
-        ((lamp_rules(), np.array([0, 2])), r"truth must hold an index in 0\.\.1 for each agent; got \[0 2\]"),
-        ((lamp_rules(), np.array([-1])), r"truth must hold an index in 0\.\.1 for each agent; got \[-1\]"),
+        ((lamp_rules(), np.array([0, 2])), r"truth must lie in 0\.\.1; got 2"),
+        ((lamp_rules(), np.array([-1])), r"truth must lie in 0\.\.1; got -1"),
         ((lamp_rules(), np.array(1)), r"truth must hold an index in 0\.\.1 for each agent; got 1"),
     ],
 )

@@ -371,7 +371,7 @@ def test_bad_models_are_named():
         model_posterior(one, one, [])
     with pytest.raises(ValueError, match=r"log_prior_odds must hold 2 numbers, one per model; got shape \(3,\)"):
         model_posterior(one, one, [one, one], np.zeros(3))
-    with pytest.raises(TypeError, match="posterior and prior may be dicts only together with a HypothesisSpace"):
+    with pytest.raises(TypeError, match="dicts of them need a HypothesisSpace as reduced_priors"):
         model_posterior({0: one}, {0: one}, [one, one])
     with pytest.raises(ValueError, match="every model is impossible given the observations"):
         model_posterior([2.0, 2.0], [1.0, 1.0], [[1.0, 0.0], [0.0, 1.0]])
