@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from activebmr.cli.asking import in_range
+from activebmr.cli.asking import build, checked, in_range, module_named, rule_of, scheme_names, settings_of
 from activebmr.cli.problems import Problem, make_folder
 from activebmr.cli.report import console, print_table
-from activebmr.simulation.registry import ParadigmModule, load_paradigm, options_of, trials_of, unknown
+from activebmr.simulation.registry import ParadigmModule, options_of, trials_of
 
 if TYPE_CHECKING:
     from activebmr.play.journal import Journal
@@ -140,51 +140,19 @@ def _setting(
     """The paradigm's module, and the game that the options describe."""
     from activebmr.play.setting import MAX_SEED, MOST_TRIALS, Setting
 
-    try:
-        module = load_paradigm(paradigm)
-    except (OSError, TypeError, ValueError) as error:
-        raise Problem(error) from error
+    module = module_named(paradigm)
     schemes = [against or module.DEFAULT_SCHEME, observer or module.DEFAULT_SCHEME]
-    for scheme in schemes:
-        if scheme not in module.SCHEMES:
-            raise Problem(unknown(f"scheme of {module.NAME}", scheme, list(module.SCHEMES)))
-    more = _own_settings(module, settings)
+    scheme_names(module, schemes)
+    more = settings_of(module, settings)
     n_trials = min(trials_of(module), USUAL_TRIALS) if trials is None else trials
     in_range("--trials", n_trials, 1, MOST_TRIALS)
     in_range("--ask", ask, 0)
     in_range("--seed", seed, 0, MAX_SEED)
-    try:
-        made = [module.paradigm(s, _rule(true_rule), **more) for s in schemes]
-        if true_rule is not None and made[1].hypotheses is None:
-            raise Problem(f"--true-rule must not be given for {module.NAME}: it has no rules")
-        sentences = {str(k): str(v) for k, v in module.SCHEMES.items()}
-        options = {name: str(values[0]) for name, values in options_of(module).items()} | more
-        return module, Setting(*made, n_trials, seed, ask, module.DESCRIPTION, sentences, same_world, options)
-    except (TypeError, ValueError) as error:
-        raise Problem(error) from error
-
-
-def _rule(text: str | None) -> int | str | None:
-    if text is None or text == "random":
-        return text
-    try:
-        return int(text)
-    except ValueError:
-        raise Problem(f"--true-rule must be a whole number (counted from 0) or 'random'; got {text!r}") from None
-
-
-def _own_settings(module: ParadigmModule, given: list[str] | None) -> dict[str, str]:
-    known, out = options_of(module), {}
-    for text in given or []:
-        name, sign, value = text.partition("=")
-        if not sign:
-            raise Problem(f"--set must look like NAME=VALUE; got {text!r}")
-        if name not in known:
-            raise Problem(unknown(f"option of {module.NAME}", name, list(known)))
-        if value not in known[name]:
-            raise Problem(f"--set {name} must be one of {', '.join(known[name])}; got {value!r}")
-        out[name] = value
-    return out
+    agent, ideal = build(module, schemes, rule_of(true_rule), more)
+    sentences = {str(k): str(v) for k, v in module.SCHEMES.items()}
+    options = {name: str(values[0]) for name, values in options_of(module).items()} | more
+    with checked():
+        return module, Setting(agent, ideal, n_trials, seed, ask, module.DESCRIPTION, sentences, same_world, options)
 
 
 def _need_server() -> None:
