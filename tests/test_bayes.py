@@ -716,8 +716,10 @@ def test_back_propagation_says_which_module_it_does_not_go_through():
 
 def test_a_second_posterior_can_take_the_place_of_the_first():
     net = mlp()
-    attach_posterior(net)
-    attach_posterior(net, "ivon", n_examples=20)
+    first = attach_posterior(net)
+    second = attach_posterior(net, "ivon", n_examples=20)
+    assert second is not first and second.inference == "ivon"
+    assert list(second.posterior.places) == list(first.posterior.places)  # of the network, not of the first one's parts
 
 
 def test_a_posterior_on_the_whole_can_follow_one_on_a_part():

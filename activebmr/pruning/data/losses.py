@@ -15,14 +15,20 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from activebmr.pruning.data.batches import Batches, call, device_of, length_of_batch
+from activebmr.pruning.data.digests import digest_of_function
 from activebmr.pruning.data.modes import evaluating
 
-__all__ = ["IGNORED", "Loss", "Objective", "accuracy", "batches_without_number", "class_axis", "share_right"]
+__all__ = ["IGNORED", "Loss", "Objective", "accuracy", "batches_without_number", "class_axis", "counted", "share_right"]
 
 Loss = Callable[[Any, Any], Tensor]
 """Of outputs and targets: a mean over the examples of a batch (a scalar), or nats of each example ``(n,)`` or ``(n, ...)``."""
 IGNORED = -100
 """Class number of tokens and pixels that do not count, as torch has it."""
+
+
+def counted(targets: Tensor, ignore: int | None = IGNORED) -> Tensor:
+    """Which labels count, in the shape of ``targets``; in any type of whole numbers, of which some would wrap -100 to 156."""
+    return torch.ones_like(targets, dtype=torch.bool) if ignore is None else targets.long() != ignore
 
 
 def class_axis(outputs: Any, targets: Any, name: str = "data") -> int:
@@ -78,9 +84,7 @@ class Objective:
     @property
     def name(self) -> str | None:
         """What tells it from others in a checkpoint."""
-        if self.own is None or isinstance(self.own, nn.Module):
-            return None if self.own is None else repr(self.own)
-        return str(getattr(self.own, "__qualname__", type(self.own).__qualname__))
+        return None if self.own is None else digest_of_function(self.own)
 
     def check(self, outputs: Any, targets: Any, name: str) -> None:
         """Whether the outputs of a first batch fit its targets; of classes it remembers where they are.
@@ -107,15 +111,15 @@ class Objective:
         if self.own is not None:
             return
         _need_tensor(targets, f"targets of {name}")
-        counted = targets if targets.dim() == 1 else targets[targets != IGNORED]
-        if targets.dtype not in (torch.int64, torch.uint8) or (counted.numel() and int(counted.min()) < 0):
-            least = counted.min().item() if counted.numel() else None
+        labels = targets if targets.dim() == 1 else targets[counted(targets)]
+        if targets.dtype not in (torch.int64, torch.uint8) or (labels.numel() and int(labels.min()) < 0):
+            least = labels.min().item() if labels.numel() else None
             raise ValueError(
                 f"labels of {name} must be class numbers >= 0 (int64), or `loss` be given; got {targets.dtype}, least {least}"
             )
-        if classes is not None and counted.numel() and int(counted.max()) >= classes:
+        if classes is not None and labels.numel() and int(labels.max()) >= classes:
             raise ValueError(
-                f"labels of {name} must lie in 0..{classes - 1}, one for each output of the network; got {int(counted.max())}"
+                f"labels of {name} must lie in 0..{classes - 1}, one for each output of the network; got {int(labels.max())}"
             )
 
     def nats(self, outputs: Any, targets: Any) -> Tensor:
@@ -189,7 +193,7 @@ def share_right(model: nn.Module, batches: Batches, batch: int) -> float:
         for inputs, targets in batches.in_order(batch):
             outputs = call(model, inputs)
             axis = class_axis(outputs, targets, batches.name) if axis is None else axis
-            counts = targets != IGNORED
+            counts = counted(targets)
             right += int(((outputs.argmax(dim=axis) == targets) & counts).sum())
             n += int(counts.sum())
     if not n:

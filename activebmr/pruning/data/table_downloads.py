@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import sys
 from http.client import HTTPException
 from pathlib import Path
 from typing import NamedTuple
 
 from activebmr.pruning.data.cache import contents, fetch, why
+from activebmr.pruning.data.checkpoints import write_whole
 
 __all__ = ["SERVER", "SOURCES", "Source", "download_table", "index_sum", "is_table_complete"]
 
@@ -155,10 +155,5 @@ def _fetch_index(url: str, source: Source, folder: Path) -> str | None:
     if index_sum(found) != source.index_sha256:
         return f"{url}: the sha256 of the index files is {index_sum(found)} instead of {source.index_sha256}"
     for file, content in found.items():
-        part = folder / f".{file}.{os.getpid()}.part"
-        try:
-            part.write_bytes(content)
-            part.replace(folder / file)
-        finally:
-            part.unlink(missing_ok=True)
+        write_whole(folder / file, content)
     return None

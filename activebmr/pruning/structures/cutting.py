@@ -19,7 +19,7 @@ from activebmr.pruning.units.norms import slim_norm
 from activebmr.pruning.units.plan import Plan
 from activebmr.pruning.units.shapes import resize, resized_sizes
 
-__all__ = ["Structure", "count_of", "cut", "others", "structure_for", "structure_of", "without_shortcuts"]
+__all__ = ["Structure", "cut", "structure_for", "structure_of", "without_shortcuts"]
 
 
 @dataclass
@@ -57,18 +57,6 @@ def structure_of(small: nn.Module) -> list[Structure]:
     if structures is None:
         raise ValueError(f"small must be a network made by compact; this {type(small).__name__} is not")
     return structures  # type: ignore[no-any-return]
-
-
-def others(step: Mapping[str, Any]) -> list[int]:
-    return sorted(set(range(step["n"])) - set(step["kept"]))
-
-
-def count_of(module: Any) -> int | None:
-    """Structures of a layer or attention."""
-    for key in ("num_heads", "out_features", "out_channels", "hidden_size"):
-        if isinstance(getattr(module, key, None), int):
-            return int(getattr(module, key))
-    return None
 
 
 # --- what to cut -----------------------------------------------------------------------------------------------------------

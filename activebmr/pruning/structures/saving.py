@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from activebmr.pruning.data.batches import call
+from activebmr.pruning.data.checkpoints import write_whole
 from activebmr.pruning.data.modes import evaluating
 from activebmr.pruning.structures.cutting import Structure, cut, structure_of
 from activebmr.pruning.units.inputs import Inputs
@@ -62,8 +63,8 @@ def save_compact(small: nn.Module, folder: str | Path) -> Path:
         "compactions": [asdict(s) for s in structures],
     }
     about["structure_sha256"] = _digest(about)
-    (folder / _WEIGHTS).write_bytes(weights)
-    (folder / _STRUCTURE).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    write_whole(folder / _WEIGHTS, weights)
+    write_whole(folder / _STRUCTURE, (json.dumps(about, indent=1) + "\n").encode())
     return folder
 
 

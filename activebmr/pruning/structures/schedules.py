@@ -20,7 +20,7 @@ from torch import Tensor
 
 from activebmr.pruning.data.batches import call, device_of
 from activebmr.pruning.structures.compaction import compact
-from activebmr.pruning.structures.criteria import Criterion, checked_criterion, criterion_for
+from activebmr.pruning.structures.criteria import Criterion, checked_criterion
 from activebmr.pruning.structures.noisy import NoisyModule
 
 __all__ = ["COSTS", "Step", "compression", "prune", "prune_ranked", "prune_share"]
@@ -123,10 +123,7 @@ def _remove(noisy: NoisyModule, criterion: Criterion, scores: dict[str, Tensor],
 
 def _scores(noisy: NoisyModule, criterion: Criterion) -> dict[str, Tensor]:
     checked_criterion(criterion)
-    if hasattr(criterion, "for_layer"):
-        scores = {name: noisy.scores(criterion_for(criterion, name))[name] for name in noisy.sites}
-    else:
-        scores = noisy.scores(criterion)
+    scores = noisy.scores(criterion)
     for name, score in scores.items():
         if not torch.isfinite(score[noisy.of(name).alive]).all():
             raise ValueError(f"scores of {criterion.name} must be finite; those of {name!r} are not (has training diverged?)")
@@ -225,11 +222,11 @@ def _fewest_that_save(noisy: NoisyModule, kind: str, share: float, left: Callabl
     def cost(masks: Masks) -> float:
         return _latency(noisy, masks, inputs) if kind == "latency" else noisy.cost(kind, masks)
 
+    if share == 0:  # times are never quite the same twice
+        return 0
     everything = {name: torch.ones_like(noisy.of(name).alive) for name in noisy.sites}
     whole, now = cost(everything), cost({name: noisy.of(name).alive for name in noisy.sites})
     goal, least = now - share * whole, cost(left(most))
-    if share == 0:  # times are never quite the same twice
-        return 0
     if least > goal:
         most_saved = max(now - least, 0.0) / whole
         raise ValueError(

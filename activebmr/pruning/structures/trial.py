@@ -243,8 +243,6 @@ def removable(net: nn.Module, plan: Plan, probes: Sequence[Inputs]) -> dict[str,
 
     search(list(plan.sites))
     good = [n for n in plan.sites if n not in bad]
-    if bad and good and attempt(good) is not None:  # each alone can go, and not together
-        reason = attempt(good) or ""
-        while good and (reason := attempt(good) or ""):
-            bad[good.pop()] = reason
+    while bad and good and (reason := attempt(good)) is not None:  # each alone can go, and not together
+        bad[good.pop()] = reason
     return bad

@@ -51,10 +51,8 @@ def compact_weights(
     net.eval()
     with exactly():
         probes, want = probes_of(net, example_inputs)
+    plan = restricted(plan, [name for name, site in plan.sites.items() if site.stays is None])
     alive = np.ones(plan.n, dtype=bool)
-    for site in plan.sites.values():
-        if site.stays is not None:
-            plan = _without(plan, site.name)
     while True:
         dead = alive & _cut_off(net, plan, alive, probes)
         for site in plan.sites.values():
@@ -67,10 +65,6 @@ def compact_weights(
         fold(net, plan, torch.from_numpy(alive).double())
         _silence(net, plan, alive)
     return cut_out(net, plan, alive, probes, want, [])
-
-
-def _without(plan: Plan, name: str) -> Plan:
-    return restricted(plan, [n for n in plan.sites if n != name])
 
 
 def _cut_off(net: nn.Module, plan: Plan, alive: np.ndarray, probes: list[Inputs]) -> np.ndarray:
@@ -118,7 +112,7 @@ def _silent(net: nn.Module, plan: Plan, probes: list[Inputs]) -> np.ndarray:
         silent[units[units >= 0]] = False
     handles = []
 
-    def listen(reading: object, place: int | str, units: Tensor) -> object:
+    def listen(place: int | str, units: Tensor) -> object:
         def hook(module: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
             x = kwargs.get(place) if isinstance(place, str) else args[place]
             if isinstance(x, Tensor) and x.dim() == units.dim():
@@ -135,7 +129,7 @@ def _silent(net: nn.Module, plan: Plan, probes: list[Inputs]) -> np.ndarray:
     try:
         for reading in plan.readings:
             module = net.get_submodule(reading.module)
-            hook = listen(reading, reading.place, reading.units)
+            hook = listen(reading.place, reading.units)
             handles.append(module.register_forward_pre_hook(hook, with_kwargs=True))  # type: ignore[arg-type]
         with evaluating(net):
             for p in probes:

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from activebmr.pruning.data.losses import IGNORED
+from activebmr.pruning.data.losses import IGNORED, counted
 
 __all__ = ["Categorical", "GaussianNoise", "Likelihood", "likelihood_named"]
 
@@ -105,9 +105,9 @@ class Categorical(Likelihood):
             got = f"{y.dtype} of shape {tuple(y.shape)}" if isinstance(y, Tensor) else type(y).__name__
             raise ValueError(f"targets must be class numbers (n,), int64; got {got}")
         self._found = self._axis(_tensor(outputs), y)
-        classes, counted = outputs.shape[self._found], y if self.ignore is None or y.dim() == 1 else y[y != self.ignore]
-        if counted.numel() and not (int(counted.min()) >= 0 and int(counted.max()) < classes):
-            raise ValueError(f"targets must lie in 0..{classes - 1}; got {int(counted.min())} to {int(counted.max())}")
+        classes, labels = outputs.shape[self._found], y if y.dim() == 1 else y[counted(y, self.ignore)]
+        if labels.numel() and not (int(labels.min()) >= 0 and int(labels.max()) < classes):
+            raise ValueError(f"targets must lie in 0..{classes - 1}; got {int(labels.min())} to {int(labels.max())}")
 
     def nll(self, outputs: Tensor, y: Tensor, variance: Tensor | None = None) -> Tensor:
         outputs = _single(_tensor(outputs))

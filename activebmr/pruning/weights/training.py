@@ -22,6 +22,7 @@ from torch import Tensor
 
 from activebmr.pruning.data.batches import Batches, Data, call, length_of_batch
 from activebmr.pruning.data.checkpoints import load_checkpoint, save_checkpoint
+from activebmr.pruning.data.digests import digest, digest_of_function
 from activebmr.pruning.data.modes import Modes, evaluating
 from activebmr.pruning.weights.bayes import BayesianModule, rows_of
 from activebmr.pruning.weights.criteria import WeightCriterion
@@ -269,7 +270,7 @@ class _Run:
             optimizer.load_state_dict(copy.deepcopy(held))
 
     def _identity(self) -> dict[str, Any]:
-        shapes = {k: list(v.shape) for k, v in self.bayes.state_dict().items()}
+        shapes, q = {k: list(v.shape) for k, v in self.bayes.state_dict().items()}, self.bayes.posterior
         settings = {k: v for k, v in asdict(self.settings).items() if k != "patience"}
         return {
             "settings": settings,
@@ -277,7 +278,10 @@ class _Run:
             "shapes": shapes,
             "data": self.data.identity(),
             "inference": self.bayes.inference,
-            "likelihood": [type(self.likelihood).__name__, *(list(v.shape) for v in self.likelihood.state_dict().values())],
+            # what is learned itself tells nothing of where a run began
+            "prior": None if self.settings.scale_prior else digest(q.prior_mean, q.prior_variance),
+            "likelihood": digest_of_function(self.likelihood, False),
+            "likelihood_shapes": [list(v.shape) for v in self.likelihood.state_dict().values()],
         }
 
     def save(self, path: Path) -> None:
