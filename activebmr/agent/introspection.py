@@ -55,7 +55,7 @@ class Introspection:
                 raise TypeError(f"spaces of Introspection must be ModelSpaces (with reduce); got {type(space).__name__}")
         if not given:
             raise ValueError("spaces of Introspection must hold at least one; got none")
-        if isinstance(self.after, (int, np.integer)) and not isinstance(self.after, bool):
+        if checks.is_whole(self.after):
             if self.after < 1:
                 raise ValueError(f"after of Introspection must be a whole number >= 1, or a list of trials; got {self.after}")
         else:
@@ -67,8 +67,7 @@ class Introspection:
             object.__setattr__(self, "after", tuple(int(t) for t in trials))
         checks.choice(self.dream, "dream of Introspection", DREAMS)
         checks.choice(self.evidence, "evidence of Introspection", ("own", "unbiased"))
-        whole = isinstance(self.dreams, (int, np.integer)) and not isinstance(self.dreams, bool)
-        if self.dreams is not None and (not whole or self.dreams < 1):
+        if self.dreams is not None and (not checks.is_whole(self.dreams) or self.dreams < 1):
             raise ValueError(f"dreams of Introspection must be a whole number >= 1, or None; got {self.dreams!r}")
 
     @checks.checked(model=checks.an(POMDP))

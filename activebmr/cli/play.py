@@ -172,6 +172,8 @@ def _in_terminal(setting: Setting, journal: Journal, name: str) -> int:
             game = play_in_terminal(setting, journal, name, unsaved=unsaved)
     except OSError as error:
         raise Problem(f"nobody can be entered in {journal.path}: {error}", 1) from error
+    except ValueError as error:  # of the paradigm's world; trials before this one are in the journal
+        raise Problem(error, 1) from error
     if unsaved:
         with suppress(OSError):
             journal.add(unsaved)
@@ -195,16 +197,15 @@ def _in_browser(
     module: ParadigmModule, setting: Setting, journal: Journal, host: str | None, port: int | None, most: int, no_browser: bool
 ) -> int:
     """Let people play until Ctrl-C; how much of what they played could not be saved."""
-    from activebmr.page.contents import scene_of
+    from activebmr.page.contents import scene_data_of, scene_of
     from activebmr.play.places import code, listen
     from activebmr.play.room import Room
     from activebmr.play.server import make_app, serve
 
-    make_data = getattr(module, "scene_data", None)
     screen = console()
     say = lambda sentence: screen.print(sentence, soft_wrap=True)  # noqa: E731
     try:
-        scene, data = scene_of(module), None if make_data is None else make_data(setting.paradigm)
+        scene, data = scene_of(module), scene_data_of(module, setting.paradigm)
         place = listen(host, port)
     except (OSError, TypeError, ValueError) as error:
         raise Problem(error) from error
@@ -259,8 +260,8 @@ def _report(module: ParadigmModule, setting: Setting, journal: Journal, paradigm
     screen = console()
     for line, why in list(journal.damaged.items())[:_FEW]:
         print(f"warning: {journal.path}, line {line}, is left out: {why}", file=sys.stderr)
-    if journal.unreadable > _FEW:
-        print(f"warning: and so are {journal.unreadable - _FEW} more of its lines", file=sys.stderr)
+    if len(journal.damaged) > _FEW:
+        print(f"warning: and so are {len(journal.damaged) - _FEW} more of its lines", file=sys.stderr)
     problem = journal.finish()
     played = {(line["participant"], line["trial"]) for line in journal.lines if line["kind"] == "trial"}
     if problem is not None:

@@ -56,7 +56,7 @@ def contents_of(
         "labels": labels_of(_named(result, source, source.paradigms[0])),
         "hypotheses": {"sentences": sentences, "classes": None if classes is None else [int(c) for c in classes]},
         "schemes": shown,
-        "data": _scene_data(source),
+        "data": scene_data_of(source.module, source.paradigms[0]),
     }
     return contents, scene_of(source.module)
 
@@ -260,21 +260,21 @@ def scene_of(module: Any) -> str | None:
     return scene.strip().rstrip(";")
 
 
-def _scene_data(source: Source) -> Any:
-    """What a paradigm tells its scene.
+def scene_data_of(module: Any, paradigm: Paradigm) -> Any:
+    """What a paradigm's module tells its scene; None if it tells nothing.
 
     Raises:
         ValueError, TypeError: if it cannot be made, or JSON cannot hold it.
     """
-    make = getattr(source.module, "scene_data", None)
+    make = getattr(module, "scene_data", None)
     if make is None:
         return None
     try:
-        data = make(source.paradigms[0])
+        data = make(paradigm)
     except Exception as error:  # it is the paradigm's own code: say whose it is
-        raise ValueError(f"scene_data of {source.module.NAME} failed: {type(error).__name__}: {error}") from error
+        raise ValueError(f"scene_data of {module.NAME} failed: {type(error).__name__}: {error}") from error
     try:
         json.dumps(data, allow_nan=False)
     except (TypeError, ValueError) as error:
-        raise type(error)(f"scene_data of {source.module.NAME} must return what JSON can hold: {error}") from error
+        raise type(error)(f"scene_data of {module.NAME} must return what JSON can hold: {error}") from error
     return data

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from activebmr.simulation.paradigm import Paradigm
-from activebmr.simulation.registry import build_paradigm, load_paradigm, module_of, options_of, where_to_find
+from activebmr.simulation.registry import build_paradigm, load_paradigm, module_of, options_as_run, where_to_find
 from activebmr.simulation.result import Result
 from activebmr.simulation.simulate import run_batch
 
@@ -101,21 +101,7 @@ def _built(result: Result, module: Any, scheme: str) -> Paradigm:
     settings = result.settings
     if scheme not in module.SCHEMES:
         raise ValueError(f"schemes must be ones that {module.NAME} has, {list(module.SCHEMES)}; got {scheme!r}")
-    told = settings.get("schemes", {}).get(scheme, {})
-    options = {}
-    for name, values in options_of(module).items():
-        value = told.get(f"paradigm_{name}", told.get(name))
-        if value is not None:
-            options[name] = next((v for v in values if _alike(v, value)), str(value))
-    return build_paradigm(module, scheme, settings.get("truth"), **options)
-
-
-def _alike(option: str, value: Any) -> bool:
-    """Whether an option, a string, says what settings hold, which may be a number."""
-    try:
-        return option == str(value) or float(option) == float(value)
-    except (TypeError, ValueError):
-        return False
+    return build_paradigm(module, scheme, settings.get("truth"), **options_as_run(module, result, scheme))
 
 
 def chosen_agents(result: Result, agents: Sequence[int] | None, most: int) -> NDArray[np.intp]:

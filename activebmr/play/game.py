@@ -86,11 +86,6 @@ class Game:
         """What was believed after trials (from 0) in which that was asked: a hypothesis, or -1 for "I do not know"."""
 
     @property
-    def current(self) -> Trial | None:
-        """The trial that is being played, or None."""
-        return self.trials[-1] if self.phase == "move" else None
-
-    @property
     def finished(self) -> list[Trial]:
         """Trials that were played to their end."""
         return self.trials[:-1] if self.phase == "move" else list(self.trials)
@@ -194,11 +189,12 @@ class Game:
 
     def _see(self, states: Ints, outcomes: Ints) -> None:
         played = self.trials[-1]
-        played.states.append([int(s) for s in states[0]])
-        played.outcomes.append([int(o) for o in outcomes[0]])
         reward = float(getattr(self._process, "rewards", (0.0,))[0])
         if not np.isfinite(reward):
+            self.leave()  # the world has moved on already: the trial cannot be gone on with
             raise ValueError(f"rewards of the world of {self.setting.paradigm.name} must be finite numbers; got {reward}")
+        played.states.append([int(s) for s in states[0]])
+        played.outcomes.append([int(o) for o in outcomes[0]])
         played.rewards.append(reward)
         self._shown = self._clock()
 

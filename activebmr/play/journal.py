@@ -85,11 +85,6 @@ class Journal:
                 self._catch_up()
             self._write_tables()
 
-    @property
-    def unreadable(self) -> int:
-        """How many lines cannot be read."""
-        return len(self.damaged)
-
     def join(self, name: str, agent: int | None = None) -> int:
         """Enter a participant: his number, from 1, which nobody else has, whichever program he plays with.
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from activebmr import checks
 from activebmr.plots.pick import index
 from activebmr.simulation.paradigm import Paradigm
-from activebmr.simulation.registry import ParadigmModule, build_paradigm, module_of, options_of, where_to_find
+from activebmr.simulation.registry import ParadigmModule, build_paradigm, module_of, options_as_run, where_to_find
 from activebmr.simulation.result import Result
 from activebmr.simulation.simulate import run_batch
 
@@ -48,21 +48,7 @@ def paradigm_of(result: Result, scheme: str | int = 0, module: ParadigmModule | 
         )
     if name not in module.SCHEMES:
         raise ValueError(f"scheme must be one that {called!r} makes, {list(module.SCHEMES)}; got {name!r}")
-    about = settings.get("schemes", {}).get(name, {})
-    chosen = {}
-    for option, values in options_of(module).items():
-        told = about.get(f"paradigm_{option}", about.get(option))
-        same = [v for v in values if _alike(v, told)]
-        if same:  # else it is the default, or one that is no option of the command
-            chosen[option] = same[0]
-    return build_paradigm(module, name, settings.get("truth"), **chosen)
-
-
-def _alike(value: str, told: Any) -> bool:
-    try:
-        return value == str(told) or float(value) == float(told)
-    except (TypeError, ValueError):
-        return False
+    return build_paradigm(module, name, settings.get("truth"), **options_as_run(module, result, name))
 
 
 @checks.checked(result=checks.an(Result))

@@ -6,8 +6,9 @@ import hashlib
 import json
 import re
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from types import CodeType, FunctionType, ModuleType
+from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -109,18 +110,33 @@ def _digest_value(digest: Any, value: Any, above: tuple[int, ...] = ()) -> None:
         _digest_code(digest, value.__code__)
         _digest_value(digest, [_content(cell) for cell in value.__closure__ or ()], above)
         _digest_value(digest, [value.__defaults__, value.__kwdefaults__], above)
+    elif isinstance(value, partial):
+        _digest_value(digest, [value.func, value.args, value.keywords], above)
+    elif isinstance(value, MethodType):
+        _digest_value(digest, [value.__func__, value.__self__], above)
     elif isinstance(value, (type, ModuleType)):
         digest.update(f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', value.__name__)}".encode())
-        for method in vars(value).values() if isinstance(value, type) else ():
-            if isinstance(method, FunctionType):
-                _digest_code(digest, method.__code__)
+        for one in value.__mro__ if isinstance(value, type) else ():
+            if not _ours(one):
+                _digest_methods(digest, one)
     elif hasattr(value, "__dict__"):
         # in our own types, private attributes are what is worked out on the way; in those of others they may be settings
-        ours = type(value).__module__.split(".")[0] == "activebmr"
-        digest.update(type(value).__qualname__.encode())
+        ours = _ours(type(value))
+        _digest_value(digest, type(value), above)
         _digest_value(digest, {k: v for k, v in vars(value).items() if not (ours and str(k).startswith("_"))}, above)
     else:
         digest.update(repr(value).encode())
+
+
+def _ours(kind: type) -> bool:
+    return kind.__module__.split(".")[0] == "activebmr"
+
+
+def _digest_methods(digest: Any, kind: type) -> None:
+    for method in vars(kind).values():
+        for function in (method, *(getattr(method, name, None) for name in ("__func__", "fget", "func"))):
+            if isinstance(function, FunctionType):
+                _digest_code(digest, function.__code__)
 
 
 def _digest_code(digest: Any, code: CodeType) -> None:

@@ -6,7 +6,7 @@ success in it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -157,14 +157,3 @@ def worked_out(name: str, measure: Measure, result: Any) -> tuple[NDArray[Any], 
         if axis in result.sizes and result.sizes[axis] != size:
             raise ValueError(f"measure {name!r} must have {result.sizes[axis]} along {axis}; got {size} in shape {array.shape}")
     return array, axes
-
-
-def names_of(measures: Iterable[str], taken: Iterable[str]) -> None:
-    """Refuse measures with names that something else has.
-
-    Raises:
-        ValueError: naming the first one.
-    """
-    for name in measures:
-        if name in taken:
-            raise ValueError(f"measures must not have the name of something that every Result has; got {name!r}")

@@ -116,7 +116,7 @@ def divergence_from(state: AgentState, process: ModelProcess | ModelsProcess) ->
     some policy can lead to; 0 in worlds that are models of their own.
     """
     total = np.zeros(state.n_agents)
-    if not process.comparable:
+    if not getattr(process, "comparable", False):
         return total
     for m, table in enumerate(state.tables):
         if not isinstance(table, CountTable):

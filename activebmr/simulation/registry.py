@@ -63,6 +63,7 @@ __all__ = [
     "is_file",
     "load_paradigm",
     "module_of",
+    "options_as_run",
     "options_of",
     "paradigm_names",
     "scene_of",
@@ -263,6 +264,24 @@ def told_file(result: Result) -> str | None:
 def installed(name: Any) -> ParadigmModule | None:
     """The installed paradigm of a name, such as a data file holds; None if there is none. No file is ever run."""
     return load_paradigm(name) if isinstance(name, str) and not is_file(name) and name in paradigm_names() else None
+
+
+def options_as_run(module: ParadigmModule, result: Result, scheme: str) -> dict[str, str]:
+    """Options of a paradigm's module as they were when a result was made; one that it does not know any more stays, so that
+    the module says so. Options that settings do not hold are left to the module.
+    """
+    told = result.settings.get("schemes", {}).get(scheme, {})
+    held = {name: told.get(f"paradigm_{name}", told.get(name)) for name in options_of(module)}
+    values = options_of(module)
+    return {n: next((v for v in values[n] if _alike(v, x)), str(x)) for n, x in held.items() if x is not None}
+
+
+def _alike(option: str, value: Any) -> bool:
+    """Whether an option, a string, says what settings hold, which may be a number."""
+    try:
+        return option == str(value) or float(option) == float(value)
+    except (TypeError, ValueError):
+        return False
 
 
 def where_to_find(result: Result) -> str:

@@ -72,7 +72,7 @@ def _live(
     """See `run_batch`."""
     agent, length = paradigm.agent, paradigm.trial_length
     truths = paradigm.truths(seed, agents)
-    early, gives = hasattr(process, "over"), hasattr(process, "rewards")
+    early = hasattr(process, "over")
     if early and len(agents) > 1 and _learns_in_step(agent):
         raise ValueError(
             "worlds of Paradigm must say ends_early = True if trials may end before their time (see GymnasiumWorld)"
@@ -98,6 +98,8 @@ def _live(
             if controls is None:
                 chosen = agent.experiments(state) if paradigm.preparation == "chosen" else None
                 states, outcomes = process.reset(world, chosen)
+                if i == 0:
+                    _check_world(paradigm, process, early)
                 known = states if paradigm.preparation == "told" else chosen
                 if known is not None:
                     state.belief = agent.told(state, known)
@@ -106,7 +108,7 @@ def _live(
             info = agent.life.advance(state, list(outcomes.T), uniforms[:, t, -1], None)
             controls = info.controls
             _count(measures, i, paradigm, info, outcomes, live, classes, window)
-            if gives:
+            if hasattr(process, "rewards"):
                 _reward(measures, i, process.rewards)
             if recorder is not None:
                 recorder.step(info, live, outcomes=outcomes, states=states)
@@ -151,6 +153,19 @@ def _count(
     for m, worth in paradigm.score.items():
         seen = outcomes[:, m] >= 0
         _reward(measures, trial, np.where(seen, np.asarray(worth)[np.where(seen, outcomes[:, m], 0)], 0.0))
+
+
+def _check_world(paradigm: Paradigm, process: Any, early: bool) -> None:
+    """Refuse a world that gives something else than what made it says, once it has begun: it would be left out silently."""
+    if hasattr(process, "over") and not early:
+        raise ValueError("worlds of Paradigm must have over from the beginning, not only after reset, if trials may end early")
+    if getattr(paradigm.worlds, "comparable", True) and not hasattr(process, "comparable"):
+        raise ValueError(
+            "worlds of Paradigm must say comparable = False if their worlds do not say it themselves: nothing tells how what "
+            "agents learn compares with them"
+        )
+    if hasattr(process, "rewards") and not getattr(paradigm.worlds, "rewarding", False):
+        warnings.warn("worlds of Paradigm give rewards, which are left out: say rewarding = True to count them", stacklevel=2)
 
 
 def _reward(measures: dict[str, NDArray[Any]], trial: int, value: Floats) -> None:
