@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import re
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["file_name", "plain_cell", "read_npz", "write_npz"]
+__all__ = ["file_name", "in_one_move", "plain_cell", "read_npz", "write_npz"]
 
 LARGEST = 4 * 2**30
 """Bytes that the arrays of one file may have in all."""
@@ -44,9 +45,15 @@ def plain_cell(value: Any) -> Any:
     return value
 
 
-def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, Any]) -> Path:
-    """Write arrays as a compressed ``.npz``, first beside the target and then in one move, so that no half file is ever
-    left.
+@contextmanager
+def in_one_move(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A file beside the target, to be written to: it takes the target's place when all is written, and is gone if that fails.
+
+    Raises:
+        ValueError: if the target is there and no regular file.
+
+    Example:
+        ``with in_one_move("a.txt") as part: part.write_text("whole or not at all")``
     """
     target = Path(path)
     if target.exists() and not target.is_file():
@@ -54,12 +61,19 @@ def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, Any]) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
-        with part.open("wb") as file:
-            np.savez_compressed(file, **arrays)
+        yield part
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)
-    return target
+
+
+def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, Any]) -> Path:
+    """Write arrays as a compressed ``.npz``, first beside the target and then in one move, so that no half file is ever
+    left.
+    """
+    with in_one_move(path) as part, part.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+    return Path(path)
 
 
 def read_npz(path: str | os.PathLike[str], what: str, required: Sequence[str]) -> dict[str, NDArray[Any]]:

@@ -187,6 +187,31 @@ def test_rewards_of_worlds_count(tmp_path):
     assert ",-1.0," in room.journal.csv.read_text() and not setting_of().rewarding and not bare_setting().scored
 
 
+def test_a_reward_that_is_no_number_ends_the_game_and_harms_nobody_else(tmp_path, monkeypatch, capsys):
+    """The world has moved on: the trial is given up, what was played before is kept, and others can still be seen."""
+    step = Paying.step
+
+    def broken(self, controls, uniforms):
+        seen = step(self, controls, uniforms)
+        if self.time == 2:
+            self.rewards = np.array([np.nan])
+        return seen
+
+    model = two_rooms()
+    one = ab.Paradigm("pay", "s", ab.Agent(model, planner=ab.Planner(depth=1)), model, 4, worlds=Worlds())
+    setting = Setting(one, one, n_trials=2)
+    room = Room(setting, Journal(tmp_path, setting))
+    (key, _), (other, _) = room.join("Ada"), room.join("Bob")
+    for player in (key, other):
+        room.begin(player)
+    room.move(key, 0, 0, setting.moves[0])
+    monkeypatch.setattr(Paying, "step", broken)
+    with pytest.raises(ValueError, match="rewards of the world of pay must be finite numbers; got nan"):
+        room.move(key, 0, 1, setting.moves[0])
+    assert room.state(key)["phase"] == "over" and room.state(other)["phase"] == "move"
+    assert room.overview(room.teacher)
+
+
 # --- one folder ------------------------------------------------------------------------------------------------------------
 def test_sessions_of_other_settings_keep_out(tmp_path):
     setting = bare_setting()

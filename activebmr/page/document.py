@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from activebmr.files import in_one_move
 from activebmr.page.assets import embedded, script, style
 from activebmr.page.contents import contents_of
 from activebmr.simulation.result import Result
@@ -98,18 +99,9 @@ def write(
     Example:
         ``page.write(result, "three_ball.html")``
     """
-    target = Path(path)
-    if target.exists() and not target.is_file():
-        raise ValueError(f"path must be a regular file or not exist yet; {target} is something else")
-    text = html(result, agents=agents, schemes=schemes, paradigm=paradigm)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        part.write_text(text, encoding="utf-8", newline="\n")
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
-    return target
+    with in_one_move(path) as part:
+        part.write_text(html(result, agents=agents, schemes=schemes, paradigm=paradigm), encoding="utf-8", newline="\n")
+    return Path(path)
 
 
 def program(scene: str | None) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from activebmr.files import plain_cell, write_npz
+from activebmr.files import in_one_move, plain_cell, write_npz
 from activebmr.play.setting import Setting
 
 __all__ = ["write_csv", "write_recording"]
@@ -68,19 +67,14 @@ def write_csv(path: Path, lines: Iterable[dict[str, Any]], setting: Setting, kep
         kept: text of trials that were written before, filled here: a journal only grows.
     """
     people, trials, beliefs = _gathered(lines)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("w", newline="", encoding="utf-8") as file:
-            file.write(_text([_header(setting)]))
-            for k, person in people.items():
-                for i, trial in sorted(trials.get(k, {}).items()):
-                    key = k, i, beliefs.get((k, i))
-                    if key not in kept:
-                        kept[key] = _text(_rows(person, trial, key[2], setting))
-                    file.write(kept[key])
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with in_one_move(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+        file.write(_text([_header(setting)]))
+        for k, person in people.items():
+            for i, trial in sorted(trials.get(k, {}).items()):
+                key = k, i, beliefs.get((k, i))
+                if key not in kept:
+                    kept[key] = _text(_rows(person, trial, key[2], setting))
+                file.write(kept[key])
 
 
 def _header(setting: Setting) -> list[str]:

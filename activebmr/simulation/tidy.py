@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from activebmr.files import plain_cell
+from activebmr.files import in_one_move, plain_cell
 from activebmr.simulation.measures import STANDARD
 from activebmr.simulation.trace import coordinates
 
@@ -133,21 +133,12 @@ def _for_people(name: str, array: NDArray[Any]) -> NDArray[Any]:
 def write_csv(result: Any, path: str | os.PathLike[str], trace: bool = False) -> Path:
     """Write a tidy table as CSV (UTF-8, commas, empty where there is nothing), first beside the target and then in one move."""
     columns = columns_of(result, None, trace)
-    target = Path(path)
-    if target.exists() and not target.is_file():
-        raise ValueError(f"path must be a regular file or not exist yet; {target} is something else")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        with part.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow([plain_cell(name) for name in columns])
-            for row in zip(*(column.tolist() for column in columns.values()), strict=True):
-                writer.writerow([_cell(x) for x in row])
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
-    return target
+    with in_one_move(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow([plain_cell(name) for name in columns])
+        for row in zip(*(column.tolist() for column in columns.values()), strict=True):
+            writer.writerow([_cell(x) for x in row])
+    return Path(path)
 
 
 def _cell(x: Any) -> Any:
