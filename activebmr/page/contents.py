@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from activebmr.model.by_axis import names_by_axis, policy_names
 from activebmr.model.pomdp import POMDP
 from activebmr.page.lives import Life, Source, chosen_agents, lives, source_of
 from activebmr.page.packing import layout, pack
@@ -19,7 +20,7 @@ from activebmr.simulation.paradigm import Paradigm
 from activebmr.simulation.recorder import of_classes
 from activebmr.simulation.result import Result
 
-__all__ = ["AGENTS", "contents_of", "labels_of", "scene_of"]
+__all__ = ["AGENTS", "contents_of", "scene_of"]
 
 AGENTS = 64
 """Agents that a page holds if nothing else is said: the first ones."""
@@ -53,7 +54,7 @@ def contents_of(
         "trials": result.sizes["trial"],
         "agents": [int(k) for k in np.asarray(result.agent)[at]],
         "truth": [int(k) for k in truth],
-        "labels": labels_of(_named(result, source, source.paradigms[0])),
+        "labels": names_by_axis(_named(result, source, source.paradigms[0])),
         "hypotheses": {"sentences": sentences, "classes": None if classes is None else [int(c) for c in classes]},
         "schemes": shown,
         "data": scene_data_of(source.module, source.paradigms[0]),
@@ -64,30 +65,6 @@ def contents_of(
 def _truths(result: Result) -> NDArray[np.intp]:
     true = result.arrays.get("true_model", np.array(-1))
     return np.broadcast_to(np.asarray(true, dtype=np.intp), (len(result.agent),))
-
-
-# --- names ---------------------------------------------------------------------------------------------------------------
-def labels_of(model: POMDP) -> dict[str, Any]:
-    """Names of a model in the order of its axes: ``factor``, ``modality``, and lists ``state``, ``outcome`` and ``control``."""
-    labels = model.labels
-    return {
-        "factor": list(labels["factor"]),
-        "modality": list(labels["modality"]),
-        "state": [list(labels["states"][f]) for f in labels["factor"]],
-        "outcome": [list(labels["outcomes"][m]) for m in labels["modality"]],
-        "control": [_controls(model, f, name) for f, name in enumerate(labels["factor"])],
-    }
-
-
-def _controls(model: POMDP, factor: int, name: str) -> list[str]:
-    known = model.labels["controls"].get(name)
-    return [str(k) for k in range(model.num_controls[factor])] if known is None else list(known)
-
-
-def policy_names(model: POMDP) -> list[str]:
-    """What every policy does: the controls of the controlled factors, steps after one another."""
-    names = labels_of(model)["control"]
-    return [" → ".join(", ".join(names[f][step[f]] for f in model.controlled_factors) for step in p) for p in model.policies]
 
 
 # --- one scheme ----------------------------------------------------------------------------------------------------------
@@ -151,7 +128,7 @@ def _comparable(states: NDArray[Any] | None, paradigm: Paradigm, truth: int) -> 
     space = paradigm.hypotheses
     if states is None or space is None or not space.models or paradigm.worlds is not None or truth < 0:
         return states
-    mind, world = labels_of(paradigm.agent.model), labels_of(space.models[truth])
+    mind, world = names_by_axis(paradigm.agent.model), names_by_axis(space.models[truth])
     same = [f < len(world["state"]) and world["state"][f] == names for f, names in enumerate(mind["state"])]
     return np.where(same, states, -1)
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from activebmr.behaviour.replay import replay
+from activebmr.model.by_axis import policy_names
 from activebmr.play.game import Game
 from activebmr.play.setting import Setting
 from activebmr.reduction.evidence import log_odds
@@ -61,7 +62,7 @@ def debrief(game: Game) -> dict[str, Any]:
     if game.phase != "over":
         raise ValueError(f"game of debrief must be over; it is at {game.phase!r}")
     setting = game.setting
-    truth, labels = setting.truth_of(game.agent), setting.labels()
+    truth, labels = setting.truth_of(game.agent), setting.labels
     out: dict[str, Any] = {
         "paradigm": setting.paradigm.name,
         "truth": truth,
@@ -69,7 +70,7 @@ def debrief(game: Game) -> dict[str, Any]:
         "classes": setting.classes or None,
         "factors": labels["factor"],
         "states": labels["state"],
-        "policies": _names_of_policies(setting),
+        "policies": policy_names(setting.paradigm.agent.model),
         "you": _you(game, truth),
         "observer": None,
         "agent": None,
@@ -195,7 +196,7 @@ def _at_end(arrays: dict[str, NDArray[Any]], trial: int, length: int) -> NDArray
 
 
 def _moment(setting: Setting, arrays: dict[str, NDArray[Any]], i: int, t: int, length: int) -> dict[str, Any]:
-    names = setting.labels()["factor"]
+    names = setting.labels["factor"]
     q, last = arrays["q_pi"][i, t], t == length - 1
     chosen = -1 if last else int(arrays["policy"][i, t])
     told = len(q) <= _MOST_VALUES
@@ -217,13 +218,6 @@ def _moment(setting: Setting, arrays: dict[str, NDArray[Any]], i: int, t: int, l
         "chosen": chosen,
         "chance": None if last or not does.any() else _plain(q[does].sum()),
     }
-
-
-def _names_of_policies(setting: Setting) -> list[str]:
-    """What each policy does first, in words; with all its steps where it has several."""
-    labels, policies = setting.labels(), setting.paradigm.agent.model.policies
-    step = lambda u: ", ".join(labels["control"][f][int(u[f])] for f in setting.acting)  # noqa: E731
-    return [" – ".join(step(u) for u in policy) for policy in np.asarray(policies)]
 
 
 def _plain(values: Any) -> Any:

@@ -259,7 +259,7 @@ def _about(setting: Setting) -> dict[str, Any]:
         "acting": setting.acting,
         "trial_length": setting.paradigm.trial_length,
         "options": setting.options,
-        "labels": setting.labels(),
+        "labels": setting.labels,
         "score": {str(m): [float(v) for v in worth] for m, worth in setting.paradigm.score.items()},
         "hypotheses": setting.sentences_of_hypotheses,
         "version": __version__,

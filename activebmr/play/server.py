@@ -142,7 +142,7 @@ def describe(room: Room, scene_data: Any = None) -> dict[str, Any]:
     return {
         "paradigm": setting.paradigm.name,
         "description": setting.description,
-        "labels": setting.labels(),
+        "labels": setting.labels,
         "data": scene_data,
         "moves": setting.moves.tolist(),
         "acting": setting.acting,

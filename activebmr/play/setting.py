@@ -11,6 +11,7 @@ import numpy as np
 
 from activebmr import checks
 from activebmr.arrays import Ints
+from activebmr.model.by_axis import names_by_axis
 from activebmr.model.pomdp import POMDP
 from activebmr.simulation.paradigm import Paradigm
 
@@ -147,15 +148,9 @@ class Setting:
         values.append(float(reward))
         return sum(v > 0 for v in values), sum(v < 0 for v in values), sum(values)
 
+    @cached_property
     def labels(self) -> dict[str, Any]:
         """Names as a scene takes them: ``factor`` and ``modality``, and per factor or modality ``state``, ``outcome`` and
         ``control``.
         """
-        held = self.model.labels
-        return {
-            "factor": [str(n) for n in held["factor"]],
-            "modality": [str(n) for n in held["modality"]],
-            "state": [[str(x) for x in held["states"][n]] for n in held["factor"]],
-            "outcome": [[str(x) for x in held["outcomes"][n]] for n in held["modality"]],
-            "control": [[str(x) for x in held["controls"][n]] for n in held["factor"]],
-        }
+        return names_by_axis(self.model)

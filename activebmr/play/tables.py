@@ -78,7 +78,7 @@ def write_csv(path: Path, lines: Iterable[dict[str, Any]], setting: Setting, kep
 
 
 def _header(setting: Setting) -> list[str]:
-    labels = setting.labels()
+    labels = setting.labels
     seen = [f"observed: {name}" for name in labels["modality"]]
     done = [f"done: {labels['factor'][f]}" for f in setting.acting]
     first = ["participant", "name", "joined", "scheme", "seed", "true hypothesis", "trial", "time"]
@@ -93,7 +93,7 @@ def _text(rows: Iterable[list[Any]]) -> str:
 
 def _rows(person: dict[str, Any], trial: dict[str, Any], belief: int | None, setting: Setting) -> Iterator[list[Any]]:
     """Rows of one trial; ``belief``: what was said after it, None if that was not asked."""
-    labels, sentences, acting = setting.labels(), setting.sentences_of_hypotheses, setting.acting
+    labels, sentences, acting = setting.labels, setting.sentences_of_hypotheses, setting.acting
     say = lambda i: "" if i is None or not 0 <= i < len(sentences) else sentences[i]  # noqa: E731
     own = [*(person[n] for n in ("participant", "name", "joined", "scheme", "seed")), say(person["true_model"])]
     believed, last = "" if belief is None else say(belief) or "I do not know", len(trial["outcomes"]) - 1

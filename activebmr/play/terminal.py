@@ -142,12 +142,12 @@ def _move(game: Game, number: int, ask: Ask, say: Say) -> dict[str, Any] | None:
 
 
 def _seen(setting: Setting, outcomes: list[int]) -> str:
-    labels = setting.labels()
+    labels = setting.labels
     return ", ".join(f"{labels['modality'][m]}: {labels['outcome'][m][o]}" for m, o in enumerate(outcomes) if o >= 0)
 
 
 def _asked_move(setting: Setting, ask: Ask, say: Say) -> list[int]:
-    labels, acting = setting.labels(), setting.acting
+    labels, acting = setting.labels, setting.acting
     moves = setting.moves.tolist()
     if len(acting) == 1 or len(moves) <= 8:  # few enough to be named one by one
         names = [", ".join(labels["control"][f][move[f]] for f in acting) for move in moves]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from activebmr import checks
+from activebmr.model.by_axis import policy_names
 from activebmr.model.pomdp import POMDP
 from activebmr.plots.style import short
 
@@ -34,13 +34,6 @@ class Names:
     controls: Sequence[Sequence[str]]
     controlled: Sequence[int]
     policies: Sequence[str]
-
-
-@checks.checked(model=checks.an(POMDP))
-def policy_names(model: POMDP) -> list[str]:
-    """What every policy does: the controls of the controlled factors, steps after one another."""
-    factors = [(f, model.labels["controls"][model.labels["factor"][f]]) for f in model.controlled_factors]
-    return [" → ".join(", ".join(names[step[f]] for f, names in factors) for step in policy) for policy in model.policies]
 
 
 def names_of(model: POMDP | None, rows: Mapping[str, NDArray[Any]], labels: Mapping[str, Any] | None = None) -> Names:
