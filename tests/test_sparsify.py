@@ -6,6 +6,7 @@ import copy
 import math
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -17,6 +18,7 @@ from torch.testing import assert_close  # noqa: E402
 from torch.utils.data import DataLoader, SubsetRandomSampler, TensorDataset  # noqa: E402
 
 from activebmr.pruning.networks.for_weights import mixer, small_vit, swish_mlp, tanh_lenet  # noqa: E402
+from activebmr.pruning.weights import compacting  # noqa: E402
 from activebmr.pruning.weights.bayes import attach_posterior  # noqa: E402
 from activebmr.pruning.weights.compacting import compact_weights  # noqa: E402
 from activebmr.pruning.weights.criteria import ByEvidence  # noqa: E402
@@ -553,3 +555,25 @@ def test_copies_are_compacted_alike():
     one, two = compact_weights(copy.deepcopy(bayes), images(2)), compact_weights(bayes, images(2))
     assert_close(one(images()), two(images()), rtol=0, atol=0)
     assert math.isfinite(float(one(images(1)).sum().detach()))
+
+
+def test_a_layer_that_must_stay_keeps_all_its_structures_beside_one_that_shrinks(monkeypatch):
+    """Numbers of structures are those of the layers that may go, however many come before them."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 2))
+    with torch.no_grad():
+        for layer in (net[0], net[2]):
+            layer.weight[1], layer.bias[1] = 0.0, 0.0  # nothing feeds the second structure of either
+    bayes = attach_posterior(net)
+    real = compacting.attach_noise
+
+    def keeping(*args, **kwargs):
+        noisy = real(*args, **kwargs)
+        sites = {n: replace(s, stays="it must") if n == "0" else s for n, s in noisy.plan.sites.items()}
+        return SimpleNamespace(plan=replace(noisy.plan, sites=sites))
+
+    monkeypatch.setattr(compacting, "attach_noise", keeping)
+    x = torch.randn(5, 4)
+    small = compact_weights(bayes, x)
+    assert small[0].out_features == 8 and small[2].out_features == 5
+    assert_close(small(x), bayes.write_means().eval()(x))
