@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import shutil
 import subprocess
 import sys
@@ -178,3 +179,21 @@ def test_a_step_is_its_parts_in_sequence():
     assert_array_equal(part.qs[0], whole.qs[0])
     assert_array_equal(agent.posterior_counts(part, 0), agent.posterior_counts(whole, 0))
     assert part.t == whole.t == 1
+
+
+@pytest.mark.slow
+def test_tests_have_the_same_names_in_every_process():
+    """Two processes share the tests by name: a name that follows the order of a set's hashes stops them before the first."""
+    names = []
+    for seed in "12":
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "--no-header"],
+            cwd=ROOT.parent,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stdout[-3000:]
+        names.append([line for line in done.stdout.splitlines() if "::" in line])
+    assert names[0] == names[1] and len(names[0]) > 1000

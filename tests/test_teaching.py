@@ -56,7 +56,7 @@ SLIPS = [
 ]
 
 
-@pytest.mark.parametrize(("name", "answer"), [(n, a) for n, answers in RIGHT.items() for a in answers], ids=str)
+@pytest.mark.parametrize(("name", "answer"), [(n, a) for n, answers in RIGHT.items() for a in answers])
 def test_right_answers_pass(name, answer):
     remark = getattr(check, name)(answer)
     assert remark and remark.grade == "right" and repr(remark).startswith("right: ")
