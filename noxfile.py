@@ -9,7 +9,7 @@ nox --download-python auto    interpreters that are not here are fetched by uv
 import nox
 
 PYTHONS = ["3.10", "3.11", "3.12", "3.13", "3.14"]
-OLDEST = ["numpy==1.26.*", "scipy==1.11.*", "matplotlib==3.8.*", "typer==0.16.*", "rich==13.7.*", "joblib==1.4.*"]
+OLDEST = ["numpy==1.26.*", "scipy==1.11.*", "matplotlib==3.8.*", "typer==0.16.*", "rich==13.7.*", "loky==3.4.*"]
 XARRAY = "xarray==2024.6.*"
 """The lower bounds of setup.cfg; `tests/test_versions.py` compares them."""
 

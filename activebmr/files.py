@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["file_name", "in_one_move", "plain_cell", "read_npz", "write_npz"]
+__all__ = ["file_name", "in_one_move", "plain_cell", "read_npz", "write_npz", "write_whole"]
 
 LARGEST = 4 * 2**30
 """Bytes that the arrays of one file may have in all."""
@@ -59,12 +60,22 @@ def in_one_move(path: str | os.PathLike[str]) -> Iterator[Path]:
     if target.exists() and not target.is_file():
         raise ValueError(f"path must be a regular file or not exist yet; {target} is something else")
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    part = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.part")  # two threads may write it at once
     try:
         yield part
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)
+
+
+def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
+    """Write a file in one move, so that it is never there in part; whoever writes it at the same time does not matter.
+
+    Raises:
+        OSError: if it cannot be written. What there was before is then still there, and no part of the new one.
+    """
+    with in_one_move(path) as part:
+        part.write_bytes(content)
 
 
 def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, Any]) -> Path:

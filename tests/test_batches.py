@@ -28,8 +28,9 @@ from torch.utils.data import (  # noqa: E402
     WeightedRandomSampler,
 )
 
+from activebmr.folders import remove_parts  # noqa: E402
 from activebmr.pruning.data.batches import Batches, call, device_of, length_of_batch, to_device  # noqa: E402
-from activebmr.pruning.data.checkpoints import load_checkpoint, remove_parts, save_checkpoint  # noqa: E402
+from activebmr.pruning.data.checkpoints import load_checkpoint, save_checkpoint  # noqa: E402
 
 
 def pair(n=23):

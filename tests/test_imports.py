@@ -17,6 +17,7 @@ LATE = (
     "xarray",
     "pymdp",
     "gymnasium",
+    "loky",
     "joblib",
     "rich",
     "typer",
@@ -41,7 +42,7 @@ def loaded_after(code: str) -> set[str]:
 @pytest.mark.parametrize(
     "code",
     [
-        "import activebmr",
+        "from activebmr import *",
         "import paradigms.three_ball",
         "from paradigms.three_ball import paradigm\nimport activebmr\nactivebmr.simulate(paradigm(), 1, 1)",
     ],
@@ -51,6 +52,14 @@ def test_only_numpy_and_scipy_are_loaded(code):
     loaded = loaded_after(code)
     assert {"numpy", "scipy", "activebmr"} <= loaded
     assert loaded.isdisjoint(LATE), f"loaded too early: {sorted(loaded & set(LATE))}"
+
+
+def test_what_is_public_is_imported_when_it_is_asked_for():
+    assert loaded_after("import activebmr; activebmr.cli.main").isdisjoint({*LATE, "numpy", "scipy"})
+    assert {"activebmr", "numpy"} <= loaded_after("import activebmr; activebmr.Agent; activebmr.reduction.log_odds")
+    assert {*activebmr.__all__, "plots", "pruning", "interop"} <= set(dir(activebmr))
+    with pytest.raises(AttributeError, match="module 'activebmr' has no attribute 'agents'"):
+        activebmr.agents  # noqa: B018
 
 
 def test_the_import_is_quick():

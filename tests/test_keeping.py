@@ -17,9 +17,11 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from activebmr import folders  # noqa: E402
 from activebmr.cli import command as cli  # noqa: E402
-from activebmr.pruning.experiments import keeping, runs  # noqa: E402
-from activebmr.pruning.experiments.keeping import alone_in, keep_json, keep_run, kept_json, kept_run  # noqa: E402
+from activebmr.folders import alone_in  # noqa: E402
+from activebmr.pruning.experiments import runs  # noqa: E402
+from activebmr.pruning.experiments.keeping import keep_json, keep_run, kept_json, kept_run  # noqa: E402
 from activebmr.pruning.experiments.runs import run_all  # noqa: E402
 
 ROWS = [{"method": "a", "seed": 0, "value": 0.1, "nothing": float("nan"), "parts": [1, None]}]
@@ -161,7 +163,7 @@ def test_a_folder_that_cannot_be_made_costs_what_is_kept_and_not_the_run(tmp_pat
 HOLD = """
 import sys, time
 from pathlib import Path
-from activebmr.pruning.experiments.keeping import alone_in
+from activebmr.folders import alone_in
 with alone_in(Path(sys.argv[1])):
     (Path(sys.argv[1]) / ".rows.json.1-aa.part").write_text("x")
     print("held", flush=True)
@@ -198,7 +200,7 @@ def test_where_nothing_can_be_locked_a_warning_says_so(tmp_path, monkeypatch):
     def cannot(file):
         raise OSError(95, "Operation not supported")
 
-    monkeypatch.setattr(keeping, "_lock", cannot)
+    monkeypatch.setattr(folders, "_lock", cannot)
     with pytest.warns(UserWarning, match=r"cannot be locked \(Operation not supported\)"):
         assert Counted([1.0]).run(tmp_path) == (1.0, 1)
 

@@ -128,9 +128,9 @@ def processes(jobs: int) -> int:
         raise Problem(f"--jobs must be 1 or more, or -1 for all cores; got {jobs}")
     if jobs == 1:
         return 1
-    from joblib import cpu_count
+    from activebmr.workers import all_cores
 
-    return int(cpu_count()) if jobs == -1 else min(jobs, max(2, int(cpu_count())))
+    return all_cores() if jobs == -1 else min(jobs, max(2, all_cores()))
 
 
 def fits_memory(schemes: list[Paradigm], agents: int, trials: int) -> None:

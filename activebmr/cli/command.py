@@ -34,8 +34,10 @@ from activebmr.cli.asking import (
     schemes_of,
     settings_of,
 )
-from activebmr.cli.problems import Problem, make_folder
+from activebmr.cli.problems import INTERRUPTED, InterruptedRun, Problem, make_folder, save
 from activebmr.cli.report import console, report_replay, report_run, truth_sentence
+from activebmr.cli.running import run_in
+from activebmr.cli.surroundings import patient_output, plain_warnings, signals_that_end
 from activebmr.simulation.registry import (
     ParadigmModule,
     build_paradigm,
@@ -47,11 +49,9 @@ from activebmr.simulation.registry import (
 )
 
 if TYPE_CHECKING:
-    from activebmr.simulation.paradigm import Paradigm
     from activebmr.simulation.result import Result
 
 MAX_SEED = 2**63 - 1
-INTERRUPTED = 130
 
 app = typer.Typer(
     help="Active inference with Bayesian model reduction: agents that reason about the structure of their world.",
@@ -67,24 +67,34 @@ app.command("plot", epilog=plot_cli.EPILOG)(plot_cli.plot_command)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit status: 0, 1 (trouble at the end), 2 (wrong input) or 130 (Ctrl-C)."""
+    """See `activebmr.cli.main`."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError, ValueError):
             stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     words = sys.argv[1:] if arguments is None else list(arguments)
+    with signals_that_end() as ended, plain_warnings(), patient_output() as output:
+        status = _status(words)
+        output.flush()
+    if output.failure is not None and output.failure.errno != errno.EPIPE:
+        status = _complain(f"output could not be written: {output.failure.strerror}", status or 1)
+    return 128 + ended[0] if ended and status == INTERRUPTED else status
+
+
+def _status(words: Sequence[str]) -> int:
+    """Run the command; its exit status."""
     try:
         command = typer.main.get_command(app)
         status = command.main(args=words or ["--help"], prog_name="activebmr", standalone_mode=False) or 0
-        sys.stdout.flush()
+        if status == INTERRUPTED:  # so typer says that Ctrl-C has come to it
+            print("interrupted", file=sys.stderr)
         return status
+    except InterruptedRun:
+        return INTERRUPTED
     except Problem as problem:
         return _complain(problem, problem.status)
     except (typer.Abort, KeyboardInterrupt):
+        print("interrupted", file=sys.stderr)
         return INTERRUPTED
-    except OSError as error:
-        if error.filename is not None or error.errno not in (errno.EPIPE, errno.ENOSPC, errno.EIO):
-            raise
-        return _give_up_output(error)
     except Exception as error:
         if not hasattr(error, "format_message"):  # what typer and click say about options
             raise
@@ -94,15 +104,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _complain(message: object, status: int) -> int:
     print(f"error: {' '.join(str(message).split())}", file=sys.stderr)
     return status
-
-
-def _give_up_output(error: OSError) -> int:
-    """Standard output takes no more: say so (unless its reader has simply left, as ``| head`` does) and write nowhere from now
-    on, so that Python does not complain again when it ends.
-    """
-    with suppress(AttributeError, OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 1 if error.errno == errno.EPIPE else _complain(f"output could not be written: {error.strerror}", 1)
 
 
 # --- options ---------------------------------------------------------------------------------------------------------------
@@ -208,9 +209,15 @@ def run(
     out: Annotated[
         Path | None,
         _option(
-            "Folder for result.npz and figures, made if need be; an earlier run's are replaced.", "DIR", "results/PARADIGM"
+            "Folder for result.npz and figures, made if need be; a finished run's are replaced. If another run in it is not "
+            "finished, this one goes to DIR-2, DIR-3, ...",
+            "DIR",
+            "results/PARADIGM",
         ),
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Use DIR all the same, and give up the other runs in it that are not finished.")
+    ] = False,
     settings: Settings = None,
     no_figures: Annotated[bool, typer.Option("--no-figures", help="Draw no figures.")] = False,
     page: Annotated[
@@ -232,37 +239,20 @@ def run(
     in_range("--seed", seed, 0, MAX_SEED)
     jobs = processes(jobs)
     fits_memory(schemes, agents, trials)
-    folder = make_folder(out if out is not None else Path("results") / module.NAME, ("unfinished",), ("result.npz",))
-    result = _simulate(schemes, agents, trials, seed, jobs, folder, progress=not quiet and sys.stderr.isatty())
-    if not quiet:
-        report_run(result, schemes[0], folder / "result.npz", getattr(module, "table", None))
-    if result.settings["interrupted"]:
-        raise typer.Exit(INTERRUPTED)
-    if not no_figures:
-        _draw(module, result, folder, quiet)
-    if page:
-        page_cli.write_page(result, folder / "page.html", paradigm=module, quiet=quiet)
 
+    def then(result: Result, folder: Path) -> None:
+        if not quiet:
+            report_run(result, schemes[0], folder / "result.npz", getattr(module, "table", None))
+        if result.settings["interrupted"]:
+            raise InterruptedRun
+        if not no_figures:
+            _draw(module, result, folder, quiet)
+        if page:
+            page_cli.write_page(result, folder / "page.html", paradigm=module, quiet=quiet)
 
-def _simulate(schemes: list[Paradigm], agents: int, trials: int, seed: int, jobs: int, folder: Path, progress: bool) -> Result:
-    """Simulate, save, and after Ctrl-C say what was kept."""
-    from activebmr.simulation.simulate import checkpoint_name, discard_checkpoint, simulate
-
-    target, unfinished = folder / "result.npz", folder / "unfinished"
-    try:
-        result = simulate(schemes, agents, trials, seed, jobs=jobs, progress=progress, checkpoint=unfinished)
-    except KeyboardInterrupt:
-        kept = any(unfinished.glob("*/*.npz"))
-        note = f"finished parts are in {unfinished}; the same command goes on from there" if kept else "nothing to keep"
-        print(f"interrupted before any agent had finished{' under all schemes' * (len(schemes) > 1)}: {note}", file=sys.stderr)
-        raise typer.Exit(INTERRUPTED) from None
-    _save(result.save, target)
-    if result.settings["interrupted"]:
-        print(f"interrupted: {result.sizes['agent']} of {agents} agents had finished and are in {target}", file=sys.stderr)
-        print(f"the same command goes on from there; 'activebmr plot {target}' draws what there is", file=sys.stderr)
-    else:
-        discard_checkpoint(unfinished, checkpoint_name(schemes, agents, trials, seed))
-    return result
+    target = out if out is not None else Path("results") / module.NAME
+    shown = not quiet and sys.stderr.isatty()
+    run_in(target, schemes, agents, trials, seed, jobs, overwrite=overwrite, progress=shown, then=then)
 
 
 @app.command(
@@ -335,7 +325,7 @@ def replay_recording(
     for one, arrays, target in zip(schemes, replays, targets, strict=True):
         about = {"paradigm": one.name, "scheme": one.scheme, "version": __version__}
         about |= {"true_model": recorded.get("true_model", -1 if one.truth in (None, "random") else int(one.truth))}
-        _save(partial(write_npz, arrays=arrays | about), target)
+        save(partial(write_npz, arrays=arrays | about), target)
     if not quiet:
         report_replay(schemes, replays, targets)
 
@@ -359,13 +349,6 @@ def new_paradigm(
 
 
 # --- what is written -------------------------------------------------------------------------------------------------------
-def _save(write: Any, target: Path) -> None:
-    try:
-        write(target)
-    except OSError as error:
-        raise Problem(f"{target} could not be written: {error}", 1) from error
-
-
 def _draw(module: ParadigmModule, result: Result, folder: Path, quiet: bool) -> None:
     """The paradigm's own figures or, where it has none, those that any result has."""
     os.environ.setdefault("MPLBACKEND", "Agg")

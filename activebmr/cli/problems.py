@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import tempfile
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["Problem", "make_folder", "printable"]
+__all__ = ["INTERRUPTED", "InterruptedRun", "Problem", "make_folder", "printable", "save"]
+
+INTERRUPTED = 130
+"""Exit status after Ctrl-C."""
 
 _ODD = ("Cc", "Cf", "Cs", "Zl", "Zp")  # Unicode categories of what a terminal obeys, or cannot print
 
@@ -22,6 +26,10 @@ class Problem(Exception):
     def __init__(self, message: object, status: int = 2) -> None:
         super().__init__(printable(" ".join(str(message).split())))
         self.status = status
+
+
+class InterruptedRun(Exception):  # noqa: N818 (it is news, not an error)
+    """Of a command that was interrupted, and has said what is kept."""
 
 
 def make_folder(folder: Path, folders: tuple[str, ...] = (), files: tuple[str, ...] = ()) -> Path:
@@ -41,3 +49,11 @@ def make_folder(folder: Path, folders: tuple[str, ...] = (), files: tuple[str, .
     if in_the_way:
         raise Problem(f"--out cannot be used: {in_the_way[0]} is in the way")
     return folder
+
+
+def save(write: Callable[[Path], object], target: Path) -> None:
+    """Write a file, or tell why it cannot be written."""
+    try:
+        write(target)
+    except OSError as error:
+        raise Problem(f"{target} could not be written: {error}", 1) from error

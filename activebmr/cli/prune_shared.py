@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
-import threading
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from activebmr.cli.problems import Problem, make_folder
+from activebmr.cli.problems import InterruptedRun, Problem, make_folder
 from activebmr.cli.report import console
+from activebmr.workers import WorkersKilledError
 
 IMAGES = ("digits", "mnist", "fashion-mnist", "cifar10")
 
@@ -82,17 +79,18 @@ def run_and_report(
 
     folder = make_folder(out, ("unfinished",), ("report.json",))
     tell = None if quiet or not sys.stderr.isatty() else lambda line: print(f"\r{line:<150.150}", end="", file=sys.stderr)
-    with _signals() as ended, _plain_warnings():
-        try:
-            rows, kept = work(folder / "unfinished", tell)
-        except KeyboardInterrupt:
-            print(
-                f"\ninterrupted: finished epochs are in {folder / 'unfinished'}; the same command goes on from there",
-                file=sys.stderr,
-            )
-            raise typer.Exit(128 + (ended[0] if ended else signal.SIGINT)) from None
-        except (ImportError, OSError, ValueError) as error:
-            raise Problem(error) from error
+    try:
+        rows, kept = work(folder / "unfinished", tell)
+    except KeyboardInterrupt:
+        print(
+            f"\ninterrupted: finished epochs are in {folder / 'unfinished'}; the same command goes on from there",
+            file=sys.stderr,
+        )
+        raise InterruptedRun from None
+    except WorkersKilledError as error:
+        raise Problem(error, 1) from error
+    except (ImportError, OSError, ValueError) as error:
+        raise Problem(error) from error
     if tell is not None:
         print(file=sys.stderr)
     content = {"settings": {**settings, "version": __version__, "torch": torch.__version__}, "rows": rows}
@@ -115,42 +113,6 @@ def run_and_report(
             raise Problem(f"figures could not be written to {folder}: {error.strerror or error}") from error
         if not quiet:
             console().print(f"figures: {folder}: {', '.join(p.name for p in drawn)}", soft_wrap=True)
-
-
-@contextmanager
-def _signals() -> Iterator[list[int]]:
-    """While the block runs, SIGTERM and SIGHUP interrupt it as Ctrl-C does, so that its workers end with it; yields a list that
-    then holds the signal. Signals that are ignored (nohup) stay so.
-    """
-    ended: list[int] = []
-
-    def end(number: int, frame: object) -> None:
-        ended.append(number)
-        raise KeyboardInterrupt
-
-    names = ("SIGTERM", "SIGHUP") if threading.current_thread() is threading.main_thread() else ()
-    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
-    before = {n: signal.getsignal(n) for n in numbers}
-    mine = [n for n in numbers if before[n] == signal.SIG_DFL]
-    for n in mine:
-        signal.signal(n, end)
-    try:
-        yield ended
-    finally:
-        for n in mine:
-            signal.signal(n, before[n])
-
-
-@contextmanager
-def _plain_warnings() -> Iterator[None]:
-    """While the block runs, warnings are one line each."""
-    from activebmr.pruning.experiments.keeping import one_line
-
-    before, warnings.formatwarning = warnings.formatwarning, one_line
-    try:
-        yield
-    finally:
-        warnings.formatwarning = before
 
 
 def mean_and_error(rows: list[dict[str, Any]], key: str, digits: int = 2, scale: float = 1.0) -> str:

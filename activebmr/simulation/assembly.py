@@ -23,8 +23,8 @@ def assemble(
     schemes: Sequence[Paradigm],
     seed: int,
     settings: dict[str, Any],
-    done: dict[tuple[int, int], Any],
-    batches: Sequence[tuple[int, Ints]],
+    done: list[list[tuple[Ints, tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]]]],
+    agents: Ints,
 ) -> Result:
     """The result of a simulation.
 
@@ -32,30 +32,29 @@ def assemble(
         schemes: what was simulated.
         seed: its seed.
         settings: of the run.
-        done: per scheme and batch the measures and the trace, ``{name: (n_agents, ...)}``; emptied on the way.
-        batches: numbers of the batches and of their agents.
+        done: for each scheme, of some agents each, their numbers, measures and trace, ``{name: (n_agents, ...)}``; emptied on
+            the way.
+        agents: whose numbers go into the result, sorted; all must be done under all schemes.
 
     Warns:
         UserWarning: if a measure of the paradigm's own cannot be worked out; it is left out.
     """
-    agents = np.concatenate([a for _, a in batches])
 
     def gather(part: int, name: str) -> NDArray[Any]:
-        """One array of all batches; each batch's share is dropped once it is copied, so that nothing is held twice for long."""
-        shares = [[done[s, b][part].pop(name, None) for b, _ in batches] for s in range(len(schemes))]
-        held = [x for row in shares for x in row if x is not None]
+        """One array of all agents; each batch's share is dropped once it is copied, so that nothing is held twice for long."""
+        shares = [[(who, outcome[part].pop(name, None)) for who, outcome in pieces] for pieces in done]
+        held = [x for row in shares for _, x in row if x is not None]
         most = max(x.ndim for x in held)
         # schemes may have other numbers of policies or hypotheses: what one has none of is nothing
         shape = tuple(max(x.shape[k] for x in held if x.ndim == most) for k in range(1, most))
         whole = np.empty((len(schemes), len(agents), *shape), dtype=held[0].dtype)
-        if any(x is None or x.shape[1:] != shape for row in shares for x in row):
+        if any(x is None or x.shape[1:] != shape for row in shares for _, x in row):
             whole.fill(nothing(whole.dtype))
         for s, row in enumerate(shares):
-            at = 0
-            for x, (_, who) in zip(row, batches, strict=True):
-                if x is not None and x.ndim == most:
-                    whole[(s, slice(at, at + len(who)), *(slice(n) for n in x.shape[1:]))] = x
-                at += len(who)
+            for who, x in row:
+                wanted = np.isin(who, agents)
+                if x is not None and x.ndim == most and wanted.any():
+                    whole[(s, np.searchsorted(agents, who[wanted]), *(slice(n) for n in x.shape[1:]))] = x[wanted]
             row.clear()
         return whole
 
@@ -75,7 +74,7 @@ def assemble(
         "settings": json.dumps(told),
     }
     # in the order of the recorder
-    traced = dict.fromkeys(name for s in range(len(schemes)) for name in done[s, batches[0][0]][1])
+    traced = dict.fromkeys(name for s in range(len(schemes)) for name in done[s][0][1][1])
     result = Result(arrays, {name: gather(1, name) for name in traced})
     own = {name: _of_each(name, schemes) for name in dict.fromkeys(n for scheme in schemes for n in scheme.measures)}
     return result.with_measures(own, strict=False) if own else result

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +19,14 @@ from activebmr.agent.state import StepInfo
 from activebmr.arrays import Bools, Floats, Ints
 from activebmr.reduction.evidence import log_odds
 from activebmr.simulation.assembly import assemble
+from activebmr.simulation.batches import BATCH, Divided, Watch, batches_of, divide
 from activebmr.simulation.checkpoints import Checkpoint, discard_checkpoint
 from activebmr.simulation.paradigm import Paradigm, describe, is_whole, stream
 from activebmr.simulation.recorder import Recorder, divergence_from, of_classes, surprise_of_truth
 from activebmr.simulation.result import Result
+from activebmr.workers import all_cores, each
 
 __all__ = ["Paradigm", "Recorder", "checkpoint_name", "discard_checkpoint", "simulate"]
-
-BATCH = 64
-"""Agents that are simulated together: enough to spread Python's overhead, few enough for their tables to stay in cache."""
 
 _TRIALS_AHEAD = 16  # trials for which random numbers are drawn at once
 
@@ -44,6 +43,10 @@ def trial_draws(agents: Ints, seed: int, length: int, n_uniforms: int) -> Iterat
         yield from ahead.swapaxes(0, 1)
 
 
+Outcome = tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]
+"""Measures with axes (agent, trial), and the trace if it is wanted."""
+
+
 def run_batch(
     paradigm: Paradigm,
     agents: Ints,
@@ -51,11 +54,14 @@ def run_batch(
     seed: int,
     trace: bool = False,
     tick: Callable[[int], None] | None = None,
-) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
-    """Simulate some agents (by number) through all trials: measures with axes (agent, trial), and the trace if wanted."""
+    watch: Callable[[], None] | None = None,
+) -> Outcome:
+    """Simulate some agents (by number) through all trials; ``tick`` is called after each trial with how many agents lived
+    through it, ``watch`` after each step.
+    """
     process = paradigm.world(seed, agents)
     try:
-        return _live(paradigm, process, agents, n_trials, seed, trace, tick)
+        return _live(paradigm, process, agents, n_trials, seed, trace, tick, watch)
     finally:
         getattr(process, "close", lambda: None)()
 
@@ -68,7 +74,8 @@ def _live(
     seed: int,
     trace: bool,
     tick: Callable[[int], None] | None,
-) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
+    watch: Callable[[], None] | None,
+) -> Outcome:
     """See `run_batch`."""
     agent, length = paradigm.agent, paradigm.trial_length
     truths = paradigm.truths(seed, agents)
@@ -112,6 +119,8 @@ def _live(
                 _reward(measures, i, process.rewards)
             if recorder is not None:
                 recorder.step(info, live, outcomes=outcomes, states=states)
+            if watch is not None:
+                watch()
         divergence = divergence_from(state, process)
         done = agent.life.conclude(state, dreams)
         if by_posterior and done.model_posterior is not None and truths is not None:
@@ -227,41 +236,46 @@ def simulate(
         checks.path_like(checkpoint, "checkpoint")
     schemes = list(paradigm) if isinstance(paradigm, Iterable) else [paradigm]
     _check(schemes, n_agents, n_trials, seed, jobs)
-    size = BATCH if jobs == 1 else max(1, min(BATCH, -(-n_agents // _cores(jobs))))
+    jobs = all_cores() if jobs == -1 else jobs
+    size = max(1, min(BATCH, -(-n_agents // jobs)))
+    whole = any(s.agent.differ for s in schemes)  # settings of each agent are those of one batch
     if any(_lives_alone(s) for s in schemes):
         size = 1
-    if any(s.agent.differ for s in schemes):  # settings of each agent are those of one batch
+    if whole:
         if size == 1 < n_agents:
             raise ValueError(
                 "agents with settings of their own must have trials of one length, or learn likelihoods alone, step by step: "
                 "those of a batch learn together, and here episodes may end early"
             )
         size = n_agents
-    batches = [np.arange(a, min(a + size, n_agents)) for a in range(0, n_agents, size)]
-    work = [(s, b) for b in range(len(batches)) for s in range(len(schemes))]
     settings = _settings(schemes, n_agents, n_trials, seed)
     store = Checkpoint(checkpoint, schemes, settings) if checkpoint is not None and not trace else None
-    done: dict[tuple[int, int], Any] = {}
+    done: list[list[tuple[Ints, Outcome]]] = [[] for _ in schemes]
     interrupted = False
     with _progress(progress, len(schemes) * n_agents * n_trials) as tick:
-        for s, b in work:
-            found = store.load(s, batches[b]) if store else None
-            if found is not None:
-                done[s, b] = found, {}
-                tick(len(batches[b]) * n_trials)
-        todo = [(s, b, schemes[s], batches[b], n_trials, seed, trace) for s, b in work if (s, b) not in done]
+        missing = []
+        for s in range(len(schemes)):
+            done[s] += [(agents, (measures, {})) for agents, measures in (store.load(s, n_agents) if store else ())]
+            known = np.concatenate([np.zeros(0, dtype=np.intp), *(agents for agents, _ in done[s])])
+            tick(len(known) * n_trials)
+            missing += [(s, b) for b in batches_of(np.setdiff1d(np.arange(n_agents), known), size)]
+        # all schemes of the first agents, then those of the next: only agents that have lived under all of them count
+        todo = deque(
+            (s, b, schemes[s], n_trials, seed, trace, not whole) for s, b in sorted(missing, key=lambda m: (m[1][0], m[0]))
+        )
         try:
-            for s, b, outcome in _run(todo, jobs, tick):
-                done[s, b] = outcome
+            for s, agents, outcome in _run(todo, jobs, tick):
+                done[s].append((agents, outcome))
                 if store:
-                    store = _kept(store, s, batches[b], outcome[0])
+                    store = _kept(store, s, agents, outcome[0])
         except KeyboardInterrupt:
             interrupted = True
-    complete = [b for b in range(len(batches)) if all((s, b) in done for s in range(len(schemes)))]
-    if not complete:
+    finished = [np.concatenate([np.zeros(0, dtype=np.intp), *(agents for agents, _ in pieces)]) for pieces in done]
+    complete = np.sort(finished[0][np.all([np.isin(finished[0], one) for one in finished], axis=0)])
+    if not len(complete):
         raise KeyboardInterrupt
     settings |= {"interrupted": interrupted}
-    return assemble(schemes, seed, settings, done, [(b, batches[b]) for b in complete])
+    return assemble(schemes, seed, settings, done, complete)
 
 
 def _kept(store: Checkpoint, scheme: int, agents: Ints, measures: dict[str, NDArray[Any]]) -> Checkpoint | None:
@@ -311,46 +325,53 @@ def _check(schemes: list[Paradigm], n_agents: int, n_trials: int, seed: int, job
         raise ValueError(f"jobs must be a whole number >= 1, or -1 for all cores; got {jobs!r}")
 
 
-def _cores(jobs: int) -> int:
-    if jobs > 0:
-        return jobs
-    from joblib import cpu_count
-
-    return int(cpu_count())
-
-
-def _run(todo: list[tuple[Any, ...]], jobs: int, tick: Callable[[int], None]) -> Iterator[tuple[int, int, Any]]:
-    if jobs == 1 or len(todo) == 1:
-        for s, b, *arguments in todo:
-            yield s, b, run_batch(*arguments, tick=tick)
-        return
-    from joblib import Parallel, delayed
-
-    pool = Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1)
-    with _deaf_to_interrupts():
-        outcomes = pool(delayed(_job)(*arguments) for arguments in todo)
-    for s, b, outcome in outcomes:
-        tick(outcome[0]["wins"].size)
-        yield s, b, outcome
+def _run(todo: deque[tuple[Any, ...]], jobs: int, tick: Callable[[int], None]) -> Iterator[tuple[int, Ints, Outcome]]:
+    """Simulate batches; those that take long are put back in parts."""
+    alone = jobs == 1 or len(todo) == 1
+    work = partial(_part, tick=tick) if alone else _part
+    for (s, agents, scheme, n_trials, seed, trace, _), outcome in each(work, todo, 1 if alone else jobs):
+        if isinstance(outcome, list):
+            todo.extendleft((s, part, scheme, n_trials, seed, trace, False) for part in reversed(outcome))
+            continue
+        if not alone:
+            tick(len(agents) * n_trials)
+        yield s, agents, outcome
 
 
-@contextmanager
-def _deaf_to_interrupts() -> Iterator[None]:
-    """Processes started in here ignore Ctrl-C, which a terminal sends to them too: their parent decides what becomes of
-    them.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may set signal handlers, and only it is interrupted
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _part(
+    scheme: int,
+    agents: Ints,
+    paradigm: Paradigm,
+    n_trials: int,
+    seed: int,
+    trace: bool,
+    divisible: bool,
+    tick: Callable[[int], None] | None = None,
+) -> Outcome | list[Ints]:
+    """A batch, or the parts in which it is better done."""
+    if not divisible:
+        return run_batch(paradigm, agents, n_trials, seed, trace, tick)
+    told = 0
+
+    def count(lived: int) -> None:
+        nonlocal told
+        told += lived
+        if tick is not None:
+            tick(lived)
+
+    def live(some: Ints, watch: Watch) -> Outcome:
+        nonlocal told
+        if tick is not None and told:
+            tick(-told)  # of what was given up
+        told = 0
+        return run_batch(paradigm, some, n_trials, seed, trace, count, watch)
+
     try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _job(s: int, b: int, *arguments: Any) -> tuple[int, int, Any]:
-    return s, b, run_batch(*arguments)
+        return divide(live, agents, n_trials * paradigm.trial_length)
+    except Divided as news:
+        if tick is not None and told:
+            tick(-told)
+        return news.parts
 
 
 def _settings(schemes: list[Paradigm], n_agents: int, n_trials: int, seed: int) -> dict[str, Any]:

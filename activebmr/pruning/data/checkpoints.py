@@ -3,36 +3,15 @@
 from __future__ import annotations
 
 import io
-import os
-import secrets
 import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
 
-__all__ = ["load_checkpoint", "remove_parts", "save_checkpoint", "write_whole"]
+from activebmr.files import write_whole
 
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file in one move, so that it is never there in part; whoever writes it at the same time does not matter.
-
-    Raises:
-        OSError: if it cannot be written. What there was before is then still there, and no part of the new one.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
-    try:
-        part.write_bytes(content)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def remove_parts(folder: Path) -> None:
-    """Remove what writers that were killed have left in a folder and all below it. Nobody else may be writing there."""
-    for part in folder.rglob(".*.part"):
-        part.unlink(missing_ok=True)
+__all__ = ["load_checkpoint", "save_checkpoint"]
 
 
 def save_checkpoint(path: Path, identity: dict[str, Any], state: dict[str, Any]) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
+
+from activebmr.fingerprints import fingerprint
 
 __all__ = ["digest", "digest_of_dataset", "digest_of_function"]
 
@@ -33,38 +34,25 @@ def digest(*parts: Any) -> str:
 
 
 def digest_of_function(function: Any, state: bool = True) -> str:
-    """Digest of what can be known of a loss or likelihood: its name, its code and defaults; of a partial its arguments too, of
-    an object or module its plain attributes and, with ``state``, what is in its state dict.
+    """Digest of a loss, likelihood or criterion, as `activebmr.fingerprints.fingerprint` knows it; of modules the classes and
+    attributes and, with ``state``, what is in the state dict.
+
+    Raises:
+        UnknownStateError: if something in it has state that cannot be read; it says what.
 
     Example:
         >>> digest_of_function(lambda o, y: o - y) == digest_of_function(lambda o, y: o + y)
         False
     """
-    if isinstance(function, functools.partial):
-        return digest("partial", digest_of_function(function.func), *map(_plain, (*function.args, function.keywords)))
-    code = getattr(function, "__code__", None)
-    if code is not None:
-        held = [cell.cell_contents for cell in function.__closure__ or ()]
-        given = (function.__defaults__, function.__kwdefaults__, *held)
-        return digest(function.__qualname__, *_code(code), *map(_plain, given))
-    if hasattr(function, "__qualname__"):
-        return digest(getattr(function, "__module__", None) or "", function.__qualname__)
-    own = sorted((name, _plain(value)) for name, value in getattr(function, "__dict__", {}).items() if not name.startswith("_"))
-    held = dict(function.state_dict()) if state and isinstance(function, nn.Module) else {}
-    return digest(type(function).__qualname__, [list(pair) for pair in own if pair[0] != "training"], held)
+
+    def parts(module: nn.Module) -> list[Any]:
+        own = [[type(m), {k: v for k, v in vars(m).items() if k not in _OF_MODULES}] for m in module.modules()]
+        return [own, dict(module.state_dict()) if state else None]
+
+    return fingerprint(function, shorter={nn.Module: parts})[:32]
 
 
-def _code(code: Any) -> list[Any]:
-    inner = [_code(c) if hasattr(c, "co_code") else repr(c) for c in code.co_consts]
-    return [code.co_code, *code.co_names, inner]
-
-
-def _plain(value: Any) -> Any:
-    """A value as `digest` takes it; of what it cannot know, the type."""
-    try:
-        return digest(value)
-    except TypeError:
-        return digest_of_function(value) if callable(value) else type(value).__qualname__
+_OF_MODULES = frozenset(vars(nn.Module()))  # what every module has
 
 
 def digest_of_dataset(dataset: Any, inner: bool = True) -> str:

@@ -8,8 +8,8 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import NamedTuple
 
+from activebmr.files import write_whole
 from activebmr.pruning.data.cache import contents, fetch, why
-from activebmr.pruning.data.checkpoints import write_whole
 
 __all__ = ["SERVER", "SOURCES", "Source", "download_table", "index_sum", "is_table_complete"]
 

@@ -1,92 +1,25 @@
-"""What runs keep on disk: one run at a time in a folder, files that are whole or named as damaged, and failures to write that
-cost a warning and never a run.
-"""
+"""What runs keep on disk: files that are whole or named as damaged; a failure to write costs a warning and never a run."""
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import io
 import json
-import os
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from activebmr.pruning.data.checkpoints import remove_parts, write_whole
+from activebmr.files import write_whole
 
-__all__ = ["alone_in", "keep_json", "keep_run", "kept_json", "kept_run", "one_line", "write_json"]
+__all__ = ["keep_json", "keep_run", "kept_json", "kept_run", "write_json"]
 
 Rows = list[dict[str, Any]]
 Arrays = dict[str, NDArray[Any]]
 
-_LOCK = ".lock"
 
-
-def one_line(message: Warning | str, *_: Any, **__: Any) -> str:
-    """A warning without the place in the code that it comes from, as `warnings.formatwarning` is to return it."""
-    return f"warning: {' '.join(str(message).split())}\n"
-
-
-# --- one run at a time -------------------------------------------------------------------------------------------------------
-@contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """Hold a folder for as long as the block takes, and remove what killed writers have left in it.
-
-    The system lets go of it when the process ends, however it ends. The lock file holds the process's number, and stays.
-
-    Raises:
-        BlockingIOError: if another process holds it.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        held = (folder / _LOCK).open("a+", encoding="utf-8")
-    except OSError as error:  # what cannot be written cannot be disturbed either
-        warnings.warn(f"{folder} cannot be written ({error.strerror or error}): nothing is kept there", stacklevel=3)
-        yield
-        return
-    with held:
-        try:
-            _lock(held)
-        except OSError as error:
-            if error.errno in (errno.EACCES, errno.EAGAIN, errno.EDEADLK):
-                held.seek(0)
-                raise BlockingIOError(
-                    f"another run (process {held.read().strip() or 'unknown'}) is at work in {folder}: wait until it ends, or "
-                    "choose another folder"
-                ) from None
-            warnings.warn(f"{folder} cannot be locked ({error.strerror or error}): run nothing else there", stacklevel=3)
-        else:
-            with suppress(OSError):  # on a full disk the number is missing, and nothing else
-                os.ftruncate(held.fileno(), 0)
-                os.write(held.fileno(), f"{os.getpid()}\n".encode())
-            remove_parts(folder)
-        try:
-            yield
-        finally:
-            remove_parts(folder)
-
-
-def _lock(file: Any) -> None:
-    """Lock a file, or raise an OSError at once."""
-    try:
-        import fcntl
-    except ImportError:  # Windows locks bytes: one far behind what is written
-        import msvcrt
-
-        file.seek(1 << 20)
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-        file.seek(0)
-    else:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-# --- files -------------------------------------------------------------------------------------------------------------------
 def write_json(path: Path, content: dict[str, Any], indent: int | None = None) -> None:
     """Write a file in one move, so that it is never there in part."""
     write_whole(path, (json.dumps(content, indent=indent) + "\n").encode())

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import threading
-import time
 import warnings
+from collections import deque
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -18,8 +16,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from activebmr.folders import alone_in
 from activebmr.pruning.data.digests import digest
-from activebmr.pruning.experiments.keeping import Arrays, Rows, alone_in, keep_run, kept_run, one_line, write_json
+from activebmr.pruning.experiments.keeping import Arrays, Rows, keep_run, kept_run, write_json
+from activebmr.workers import each, one_line
 
 __all__ = ["FORMAT", "Tell", "epoch_seconds", "run_all", "saying", "write_json"]
 
@@ -53,7 +53,7 @@ def run_all(
         runs: name and description of each.
         folder: where they are kept; None keeps nothing. Only one process may be at work there.
         load: reads the data of a run, a dataclass of tensors and plain values: called with the experiment and what the run is.
-        jobs: processes; numbers do not depend on it. They end with this one.
+        jobs: processes; numbers do not depend on it. They end with this one, and what a killed one was at is made again.
         tell: called with lines of progress (with one job).
 
     Raises:
@@ -64,11 +64,16 @@ def run_all(
         if jobs == 1 or len(runs) == 1:
             done = [_kept_or_run(*arguments, tell=tell) for arguments in todo]
         else:
-            from joblib import Parallel, delayed
-
-            me = os.getpid()
-            done = Parallel(n_jobs=min(jobs, len(runs)))(delayed(_kept_or_run)(*arguments, parent=me) for arguments in todo)
+            numbered = deque((k, *arguments) for k, arguments in enumerate(todo))
+            ended = {arguments[0]: outcome for arguments, outcome in each(_in_worker, numbered, min(jobs, len(runs)))}
+            done = [ended[k] for k in range(len(runs))]
     return [row for rows, _ in done for row in rows], [kept for _, kept in done]
+
+
+def _in_worker(number: int, *arguments: Any) -> tuple[Rows, Arrays]:
+    """A run in a process of its own; its number is for who waits for it."""
+    warnings.formatwarning = one_line
+    return _kept_or_run(*arguments)
 
 
 def _kept_or_run(
@@ -81,11 +86,7 @@ def _kept_or_run(
     what: Any,
     root: Path | None,
     tell: Tell | None = None,
-    parent: int | None = None,
 ) -> tuple[Rows, Arrays]:
-    if parent is not None:
-        warnings.formatwarning = one_line
-        _end_with(parent)
     torch.set_num_threads(1)  # more threads add up in another order
     wanted = getattr(experiment, column)
     data = () if load is None else (load(experiment, what),)
@@ -110,19 +111,6 @@ def _digest_of(experiment: Any, column: str, data: tuple[Any, ...]) -> str:
         own = "unknown"
     alike |= {"versions": [own, torch.__version__, FORMAT], "data_digest": [digest(vars(d)) for d in data]}
     return hashlib.sha256(json.dumps(alike, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _end_with(parent: int) -> None:
-    """End this process when its parent has gone, however it went: nobody waits for what it does."""
-    if os.name != "posix" or os.getppid() != parent or any(t.name == "ends-with-parent" for t in threading.enumerate()):
-        return
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1.0)
-        os._exit(1)
-
-    threading.Thread(target=watch, name="ends-with-parent", daemon=True).start()
 
 
 # --- what experiments share --------------------------------------------------------------------------------------------------

@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from activebmr.files import write_whole
 from activebmr.pruning.data.batches import call
-from activebmr.pruning.data.checkpoints import write_whole
 from activebmr.pruning.data.modes import evaluating
 from activebmr.pruning.structures.cutting import Structure, cut, structure_of
 from activebmr.pruning.units.inputs import Inputs

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import math
-import re
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -274,7 +273,7 @@ class _Run:
         settings = {k: v for k, v in asdict(self.settings).items() if k != "patience"}
         return {
             "settings": settings,
-            "criterion": re.sub(r" at 0x[0-9a-f]+", "", f"{self.criterion!r} {getattr(self.criterion, '__dict__', None)}"),
+            "criterion": digest_of_function(self.criterion),
             "shapes": shapes,
             "data": self.data.identity(),
             "inference": self.bayes.inference,

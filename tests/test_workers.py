@@ -1,0 +1,92 @@
+"""Workers: tasks that beget tasks, workers that are killed, and that end with their parent."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+
+import pytest
+
+from activebmr.workers import WorkersKilledError, each
+
+needs_signals = pytest.mark.skipif(os.name != "posix", reason="sends signals")
+
+
+def die_once(n, marker):
+    """Squares, but the first process that is asked for 3 is killed."""
+    if n == 3 and not os.path.exists(marker):
+        with open(marker, "w"):
+            os.kill(os.getpid(), signal.SIGKILL)
+    return n * n
+
+
+def die(n):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def fail(n):
+    raise ValueError(f"no {n}")
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_tasks_may_beget_tasks(jobs):
+    tasks = deque([(1,), (2,)])
+    done = {}
+    for (n,), outcome in each(abs, tasks, jobs):
+        done[n] = outcome
+        if n < 4:
+            tasks.append((n + 2,))
+    assert done == {1: 1, 2: 2, 3: 3, 4: 4, 5: 5}
+
+
+@needs_signals
+def test_a_killed_worker_is_told_in_a_line_and_its_task_done_again(tmp_path):
+    marker = str(tmp_path / "killed")
+    with pytest.warns(
+        UserWarning, match=r"^a worker process was killed \(SIGKILL\(-9\)\); what it was at is done again$"
+    ) as told:
+        done = sorted(outcome for _, outcome in each(die_once, deque((n, marker) for n in range(6)), 2))
+    assert done == [0, 1, 4, 9, 16, 25] and len(told) == 1 and os.path.exists(marker)
+
+
+@needs_signals
+@pytest.mark.filterwarnings("ignore:a worker process was killed")
+def test_work_that_is_always_killed_is_given_up():
+    with pytest.raises(
+        WorkersKilledError, match=r"3 worker processes were killed one after the other \(.*fewer jobs need less"
+    ):
+        list(each(die, deque([(1,), (2,)]), 2))
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_errors_are_those_of_the_function(jobs):
+    with pytest.raises(ValueError, match="no 1"):
+        list(each(fail, deque([(1,)] * 2), jobs))
+
+
+@needs_signals
+@pytest.mark.parametrize("how", ["SIGKILL", "SIGINT"])
+def test_workers_end_with_their_parent(tmp_path, how):
+    """Workers hold the output open: that it closes says that all have ended."""
+    code = (
+        "import signal, sys, time; from collections import deque; from activebmr.workers import each\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        f"def work(n):\n    open(f'{tmp_path}/{{n}}', 'w').close()\n    time.sleep(100)\n"
+        "try: list(each(work, deque([(1,), (2,)]), 2))\n"
+        "except KeyboardInterrupt: sys.exit(7)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, start_new_session=True)
+    try:
+        deadline = time.monotonic() + 60
+        while len(list(tmp_path.iterdir())) < 2 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        os.kill(parent.pid, getattr(signal, how))
+        parent.communicate(timeout=15)
+        assert parent.returncode == (-signal.SIGKILL if how == "SIGKILL" else 7)
+    finally:
+        if parent.poll() is None:
+            os.killpg(parent.pid, signal.SIGKILL)
