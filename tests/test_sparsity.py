@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import time
 import tracemalloc
 
 import numpy as np
@@ -428,16 +427,14 @@ def test_soft_counts_need_a_remainder(rng):
 
 
 @pytest.mark.parametrize("unequal", [False, True])
-def test_a_million_entries_take_seconds_and_little_memory(unequal, rng):
+def test_a_million_entries_take_little_memory(unequal, rng):
     shape = (100, 10_000)
     prior = rng.gamma(1.0, size=shape) + 0.01 if unequal else np.ones(shape)
     zero = rng.random(shape) < 0.5
     seen = rng.poisson(np.where(zero, 0.0, 3 * rng.gamma(1.0, size=shape)))
     posterior = prior + seen
-    start = time.perf_counter()
     single_ratios(posterior, prior)
     found = SingleParameters().reduce(posterior[None], prior[None])
-    assert time.perf_counter() - start < 10  # about 1.2 s on one core
     assert found.accepted[0] and found.removed[0][zero].mean() > 0.9 if not unequal else found.accepted[0]
     tracemalloc.start()
     SingleParameters().reduce(posterior[None, :, :2000], prior[None, :, :2000])
