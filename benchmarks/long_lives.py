@@ -1,6 +1,6 @@
 """Long lives: whether agents of the three-ball paradigm grow, slow down or drift over thousands of trials.
 
-    python benchmarks/long_lives.py [--trials 5000] [--agents 2] [--schemes ...] [--seed 0] [--settled 500] [--traced 1000]
+    python benchmarks/long_lives.py [--trials 5000] [--agents 2] [--schemes ...] [--seed 0] [--settled 500] [--traced 500]
 
 Every scheme lives twice. The first life is left alone, and tells
 
@@ -331,7 +331,7 @@ def alike(one: Result, other: Result) -> bool:
     return all(one.arrays[n].tobytes() == other.arrays[n].tobytes() for n in names)
 
 
-def live(scheme: str, n_agents: int, n_trials: int, seed: int = 0, settled: int = 500, last: int = 1000) -> Report:
+def live(scheme: str, n_agents: int, n_trials: int, seed: int = 0, settled: int = 500, last: int = 500) -> Report:
     """Both lives of a scheme.
 
     Args:
@@ -378,7 +378,7 @@ def main() -> int:
     parser.add_argument("--schemes", nargs="+", default=list(three_ball.SCHEMES), choices=list(three_ball.SCHEMES))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--settled", type=int, default=500)
-    parser.add_argument("--traced", type=int, default=1000)
+    parser.add_argument("--traced", type=int, default=500)
     options = parser.parse_args()
     print(f"{options.agents} agents, {options.trials} trials; figures after {options.settled} trials and at the end")
     print("RSS: megabytes, slope per 1,000 trials; live, state: kilobytes; first, last: processor milliseconds per trial\n")
