@@ -130,12 +130,14 @@ def clean(extra: str, wheel: Path, repeats: int) -> tuple[int, float, float | No
         folder = Path(text)
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
         python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+        empty = set(folder.rglob("*"))
         what = f"{wheel}[{wanted}]" if extra in extras() else str(wheel)
         pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--disable-pip-version-check"]
         subprocess.run([*pip, "--no-compile", "-c", str(ROOT / "constraints.txt"), what], check=True, cwd=folder)
         ask = "import json, sysconfig; print(json.dumps(sysconfig.get_paths()['purelib']))"
         packages = Path(json.loads(subprocess.run([python, "-c", ask], capture_output=True, text=True, check=True).stdout))
-        size = sum(p.stat().st_size for p in packages.rglob("*") if p.is_file())
+        # also what stands beside the packages: commands, and what notebooks and manuals look for in share/
+        size = sum(p.stat().st_size for p in set(folder.rglob("*")) - empty if p.is_file() and not p.is_symlink())
         count = len(list(packages.glob("*.dist-info")))
         seconds_of(USED[extra], str(python), 1, folder)  # which also compiles what is imported
         seconds = seconds_of(USED[extra], str(python), repeats, folder)
