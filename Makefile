@@ -3,7 +3,7 @@ PYTEST_ARGS ?=
 NOX_ARGS ?=
 # Processes that run tests. Whole files are handed out: what tests of a file share is made once.
 TEST_JOBS ?= 2
-PYTHON_FILES := activebmr paradigms tests benchmarks figures docs noxfile.py setup.py
+PYTHON_FILES := activebmr paradigms benchmarks figures noxfile.py setup.py
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -42,12 +42,12 @@ test-all: $(TEST_STAMP) ## run all the tests
 test-versions: $(VERSIONS_STAMP) ## run the tests under every Python from 3.10 to 3.14 that is here
 	$(BIN)/nox $(NOX_ARGS)
 
-# vermin finds what Python 3.10 does not know, ruff what it cannot read; "long" is a name in tests, not Python 2's
+# vermin finds what Python 3.10 does not know, ruff what it cannot read; tests are run by 3.10 itself
 lint: $(LINT_STAMP) ## check style, formatting, what Python 3.10 knows, and the workflow
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
-	$(BIN)/vermin --quiet --no-tips --eval-annotations --violations --target=3.10- --exclude long $(PYTHON_FILES)
+	$(BIN)/vermin --quiet --no-tips --eval-annotations --violations --target=3.10- $(PYTHON_FILES)
 	$(BIN)/zizmor --offline --quiet .github
 
 docs: $(DOCS_STAMP) ## build the documentation in build/docs; it is read without a network
