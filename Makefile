@@ -3,6 +3,7 @@ PYTEST_ARGS ?=
 NOX_ARGS ?=
 # Processes that run tests. Whole files are handed out: what tests of a file share is made once.
 TEST_JOBS ?= 2
+PYTHON_FILES := activebmr paradigms benchmarks figures noxfile.py setup.py
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -17,12 +18,13 @@ LINT_STAMP := $(VENV)/.stamp-lint
 DIST_STAMP := $(VENV)/.stamp-dist
 VERSIONS_STAMP := $(VENV)/.stamp-versions
 DOCS_STAMP := $(VENV)/.stamp-docs
+AUDIT_STAMP := $(VENV)/.stamp-audit
 INSTALL_DEPS := $(VENV_STAMP) setup.cfg setup.py constraints.txt
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-all test-versions lint docs docs-test figures bench dist clean
+.PHONY: help demo test test-all test-versions lint docs docs-test figures bench dist audit pins clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -40,10 +42,13 @@ test-all: $(TEST_STAMP) ## run all the tests
 test-versions: $(VERSIONS_STAMP) ## run the tests under every Python from 3.10 to 3.14 that is here
 	$(BIN)/nox $(NOX_ARGS)
 
-lint: $(LINT_STAMP) ## check style and formatting
+# vermin finds what Python 3.10 does not know, ruff what it cannot read; tests are run by 3.10 itself
+lint: $(LINT_STAMP) ## check style, formatting, what Python 3.10 knows, and the workflow
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+	$(BIN)/vermin --quiet --no-tips --eval-annotations --violations --target=3.10- $(PYTHON_FILES)
+	$(BIN)/zizmor --offline --quiet .github
 
 docs: $(DOCS_STAMP) ## build the documentation in build/docs; it is read without a network
 	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -q -W --keep-going docs build/docs
@@ -67,6 +72,13 @@ dist: $(DIST_STAMP) ## build the wheel and the source distribution in dist/, and
 	$(BIN)/python -m build
 	$(BIN)/twine check --strict dist/*
 	$(BIN)/check-wheel-contents dist/*.whl
+
+# a package that no database knows, or a database that does not answer, is an error: what was not looked up is not clean
+audit: $(AUDIT_STAMP) ## look every version of constraints.txt up among known vulnerabilities (needs a network)
+	$(BIN)/pip-audit --strict --progress-spinner off --disable-pip --no-deps -r constraints.txt
+
+pins: $(VERSIONS_STAMP) ## check that constraints.txt pins all that any extra brings, on every Python and system
+	$(BIN)/nox -s pins
 
 clean: ## remove the environment, results, caches and build artefacts
 	rm -rf $(VENV) results build dist *.egg-info
@@ -102,6 +114,10 @@ $(DIST_STAMP): $(INSTALL_DEPS)
 
 $(VERSIONS_STAMP): $(INSTALL_DEPS)
 	$(PIP_INSTALL) -e '.[versions]'
+	@touch $(RUN_STAMP) $@
+
+$(AUDIT_STAMP): $(INSTALL_DEPS)
+	$(PIP_INSTALL) -e '.[audit]'
 	@touch $(RUN_STAMP) $@
 
 $(DOCS_STAMP): $(INSTALL_DEPS)

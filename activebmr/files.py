@@ -20,17 +20,20 @@ LARGEST = 4 * 2**30
 """Bytes that the arrays of one file may have in all."""
 TIGHTEST = 1000
 """How many times smaller than its numbers a file may be: nothing but zeros gets there."""
+_DEVICE = re.compile(r"con|prn|aux|nul|(com|lpt)[0-9\u00b9\u00b2\u00b3]", re.IGNORECASE)
 _SMALL = 64 * 2**20  # bytes for which it does not matter how tightly they are packed
 
 
 def file_name(text: str) -> str:
-    """A text as part of a file's name: letters, digits, ``-`` and ``_``, at most 80 of them.
+    """A text as part of a file's name: letters, digits, ``-`` and ``_``, at most 80 of them, and no name that Windows keeps for
+    its devices, whatever ending it gets.
 
     Example:
-        >>> file_name("../../two rules")
-        'two-rules'
+        >>> file_name("../../two rules"), file_name("aux")
+        ('two-rules', 'aux_')
     """
-    return re.sub(r"[^\w-]+", "-", text).strip("-")[:80] or "unnamed"
+    name = re.sub(r"[^\w-]+", "-", text).strip("-")[:80] or "unnamed"
+    return f"{name}_" if _DEVICE.fullmatch(name) else name
 
 
 def plain_cell(value: Any) -> Any:

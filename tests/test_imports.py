@@ -62,16 +62,27 @@ def test_what_is_public_is_imported_when_it_is_asked_for():
         activebmr.agents  # noqa: B018
 
 
-def test_the_import_is_quick():
-    code = "import time; t = time.process_time(); import activebmr; print(time.process_time() - t)"
+def seconds_of(modules: str) -> float:
+    """Processor seconds that an import takes in a fresh process."""
+    code = f"import time; t = time.process_time(); import {modules}; print(time.process_time() - t)"
     env = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    times = []
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=env, check=True)
+    return float(run.stdout)
+
+
+def test_the_import_is_quick():
+    """On a crowded machine processor time is several times what it is on a quiet one: where NumPy and SciPy alone take more
+    than a third of what is allowed, three times as long as theirs is.
+    """
+    times, others = [], []
     for _ in range(12):  # the first one compiles, and others may be at work here
-        run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=env, check=True)
-        times.append(float(run.stdout))
+        times.append(seconds_of("activebmr.behaviour.replay"))  # which needs nearly all
         if times[-1] < SECONDS:
             return
-    raise AssertionError(f"import activebmr takes {min(times):.2f} s of processor time at best")
+        others.append(seconds_of("numpy, scipy.special, scipy.sparse"))
+        if len(times) > 3 and min(times) < 3 * min(others):
+            return
+    raise AssertionError(f"import activebmr takes {min(times):.2f} s of processor time at best, {min(others):.2f} without it")
 
 
 def test_everything_that_is_exported_is_there_and_documented():

@@ -5,10 +5,12 @@ from __future__ import annotations
 import ast
 import configparser
 import re
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 WORKFLOW = ROOT / ".github" / "workflows" / "tests.yml"
@@ -53,6 +55,35 @@ def test_the_oldest_versions_are_those_of_the_metadata() -> None:
         ROOT / "noxfile.py"
     ).read_text(encoding="utf-8")
     assert sorted(nox_values()["OLDEST"]) == sorted(b.replace(">=", "==") + ".*" for b in bounds)
+
+
+def test_all_that_the_tests_need_is_pinned() -> None:
+    """Every distribution that the extra ``test`` brings here, whatever brings it; `make pins` does so for other systems."""
+    pinned = set()
+    for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines():
+        read = Requirement(line.split("#")[0]) if line.split("#")[0].strip() else None
+        if read is not None:
+            assert [s.operator for s in read.specifier] == ["=="], line
+            if read.marker is None or read.marker.evaluate():
+                assert canonical(read.name) not in pinned, f"{line}: pinned twice"
+                pinned.add(canonical(read.name))
+    todo, needed = [("activebmr", frozenset({"test"}))], set()
+    while todo:
+        name, extras = todo.pop()
+        if (name, extras) in needed or name.startswith(("nvidia-", "cuda-toolkit", "triton")):  # torch itself pins these
+            continue
+        needed.add((name, extras))
+        try:
+            told = [Requirement(text) for text in distribution(name).requires or []]
+        except PackageNotFoundError:  # not installed here: what it needs cannot be known
+            continue
+        here = [r for r in told if r.marker is None or any(r.marker.evaluate({"extra": e}) for e in ("", *extras))]
+        todo += [(canonical(r.name), frozenset(r.extras)) for r in here]
+    assert {name for name, _ in needed} - pinned == {"activebmr"}
+
+
+def canonical(name: str) -> str:
+    return re.sub("[-_.]+", "-", name).lower()
 
 
 def test_the_tests_of_the_oldest_versions_are_there() -> None:
