@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import linecache
 import re
 import sys
 import tempfile
@@ -57,15 +58,28 @@ def judge(example: Example, argument: str, spoiled: Spoiled) -> Outcome:
                         pass
     except (ValueError, TypeError, FileNotFoundError, FileExistsError, IsADirectoryError) as error:
         said = str(error)
+        raised = _raised_by_us(error) or isinstance(error, OSError)
         named = any(re.search(rf"(?<![A-Za-z0-9]){re.escape(n)}(?![a-z0-9])", said) for n in (argument, *kind.names))
         named = named or ("path" in kind.names and str(spoiled.value) in said)
         ours = not isinstance(error, OSError) or "path" in kind.names
-        clear = named and ours and RULE.search(said) is not None and "unexpected keyword" not in said
+        clear = named and ours and raised and RULE.search(said) is not None and "unexpected keyword" not in said
         verdict = CLEAR if clear else UNCLEAR
         return Outcome(example.name, argument, spoiled.label, verdict, f"{type(error).__name__}: {said}")
     except Exception as error:
         return Outcome(example.name, argument, spoiled.label, UNCLEAR, f"{type(error).__name__}: {error}")
     return Outcome(example.name, argument, spoiled.label, ACCEPTED if spoiled.wrong else RIGHT, "")
+
+
+def _raised_by_us(error: BaseException) -> bool:
+    """Whether a ``raise`` of the package's own made the error: what torch, NumPy or Python say is not said of the argument."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return False
+    file = trace.tb_frame.f_code.co_filename
+    line = linecache.getline(file, trace.tb_lineno).strip()
+    return bool({"activebmr", "paradigms", "tests"} & set(Path(file).parts)) and line.startswith("raise ")
 
 
 def malformed(examples: list[Example], calls: int, start: int = 0) -> Iterator[tuple[Example, str, Spoiled]]:
@@ -81,18 +95,6 @@ def malformed(examples: list[Example], calls: int, start: int = 0) -> Iterator[t
         for i in rng.permutation(len(every))[: calls - made]:
             yield every[i]
             made += 1
-
-
-def public_names() -> set[str]:
-    """Callables that users may call by themselves, as `Example` names them."""
-    import activebmr
-    from activebmr import dirichlet, plots, reduction
-
-    made_for_users = {"AgentState", "StepInfo", "TrialInfo", "Reduction"}  # but not by them
-    names = {n for n in activebmr.__all__ if callable(getattr(activebmr, n))} - made_for_users
-    names |= {n for n in reduction.__all__ if callable(getattr(reduction, n))}
-    names |= {f"dirichlet.{n}" for n in dirichlet.__all__ if callable(getattr(dirichlet, n))}
-    return names | {f"plots.{n}" for n in plots.__all__ if callable(getattr(plots, n))}
 
 
 def main() -> int:
