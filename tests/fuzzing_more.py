@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from fuzzing_kinds import Example, Kind, Spoiled, flag, indices, number, numbers, place, text, thing, whole, word, words
-from fuzzing_parts import ONES, call, folder, listed, model, paradigm, plain, result, several, space, wide
+from fuzzing_parts import ONES, call, folder, listed, model, plain, result, several, space, wide
 
 import activebmr as ab
 from activebmr import gaussian, page, plots, references, teaching
@@ -16,7 +16,7 @@ from activebmr.interop import gymnasium as gym_world
 from activebmr.simulation import registry
 from activebmr.simulation.neurons import neuronal_responses
 from activebmr.teaching import check, draw
-from paradigms import three_ball
+from paradigms import insight, three_ball
 
 
 def one_of_these(*values: Any, names: tuple[str, ...] = ()) -> Kind:
@@ -29,6 +29,11 @@ def answer() -> Kind:
     values = [*["nothing", "", b"a", True, 1j, float("nan"), np.inf, -np.inf, 1e300, None, ..., int, len, object(), {1, 2}]]
     values += [[], {}, {"a": 1}, [1.0, "a"], [[1.0, 2.0], [1.0]], np.zeros((2, 2)), np.full(2, "a"), np.full(3, np.nan), 2**70]
     return Kind(lambda valid, rng: (Spoiled(repr(v)[:40], v, False) for v in values))
+
+
+def broadcast(kind: Kind) -> Kind:
+    """Numbers that may be tables as well."""
+    return Kind(lambda v, r: (Spoiled(s.label, s.value, s.wrong and s.label != "a table") for s in kind.spoil(v, r)))
 
 
 def remarked(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -44,15 +49,15 @@ def of_copies() -> list[Example]:
     m = model()
     return [
         call("POMDP.with_ A", m.with_, {"A": [ONES / 2], "pA": None}, A=listed(least=0)),
-        call("POMDP.with_", m.with_, {"pA": [ONES]}, pA=listed(least=0, fixed=False, optional=True, names=("A",))),
+        call("POMDP.with_", m.with_, {"pA": [ONES]}, pA=listed(least=0, fixed=False, optional=True, names=("A", "C"))),
         call("POMDP.with_ B", m.with_, {"B": m.B}, B=listed(least=0)),
         call("POMDP.with_ C", m.with_, {"C": [[0.0, 1.0]]}, C=listed(finite=False, fixed=False, optional=True)),
         call("POMDP.with_ D", m.with_, {"D": [[0.5, 0.5]]}, D=listed(least=0, optional=True)),
-        call("POMDP.with_ E", m.with_, {"E": [0.5, 0.5]}, E=listed(least=0, optional=True)),
+        call("POMDP.with_ E", m.with_, {"E": [[0.5, 0.5]]}, E=listed(least=0, optional=True)),
         call("POMDP.with_ policies", m.with_, {"policies": [[[0]], [[1]]]}, policies=indices(0, 1, optional=True, fixed=False)),
         call("POMDP.with_ length", m.with_, {"policy_length": 2}, policy_length=whole(1)),
-        call("POMDP.with_ labels", m.with_, {"labels": None}, labels=thing(optional=True, names=("factor", "label"))),
-        call("POMDP.with_ nothing", m.with_, {"nothing_there": 1}, nothing_there=one_of_these(1, None)),
+        call("POMDP.with_ labels", m.with_, {"labels": {}}, labels=thing(optional=False, anything=True)),
+        call("POMDP.with_ nothing", m.with_, {}, nothing_there=one_of_these(1, None)),
         call(
             "Agent.with_",
             plain().with_,
@@ -63,10 +68,18 @@ def of_copies() -> list[Example]:
             inference=word(optional=True),
         ),
         call("Agent.with_ model", plain().with_, {"model": m, "learning": None}, model=thing(), learning=thing(optional=True)),
-        call("Agent.with_ nothing", plain().with_, {"nothing_there": 1}, nothing_there=one_of_these(1, None)),
-        call("PathSettings.spm", PathSettings.spm, {"iterations": 4, "policies": "trial"}, iterations=whole(1), policies=word()),
-        call("PathSettings.spm nothing", PathSettings.spm, {"nothing_there": 4}, nothing_there=one_of_these(1, None)),
-        call("PathSettings.curiosity", PathSettings.curiosity, {"tau": 4.0, "quirks": False}, tau=number(above=0.0), quirks=flag()),
+        call("Agent.with_ nothing", plain().with_, {}, nothing_there=one_of_these(1, None)),
+        call(
+            "PathSettings.spm", PathSettings.spm, {"iterations": 4, "policies": "trial"}, iterations=whole(1), policies=word()
+        ),
+        call("PathSettings.spm nothing", PathSettings.spm, {}, nothing_there=one_of_these(1, None)),
+        call(
+            "PathSettings.curiosity",
+            PathSettings.curiosity,
+            {"tau": 4.0, "eta": 1.0},
+            tau=number(above=0.0),
+            eta=number(least=0.0),
+        ),
         call("Learning.retentions_of", ab.Learning().retentions_of, {"model": m}, model=thing()),
     ]
 
@@ -76,10 +89,10 @@ def of_gaussians() -> list[Example]:
     three = {n: gaussian.Gaussian([0.1, 1.0], [s, s]) for n, s in (("posterior", 0.1), ("prior", 1.0), ("reduced", 0.5))}
     dense = gaussian.DenseGaussian([0.1, 1.0], np.eye(2) * 0.1), gaussian.DenseGaussian([0.0, 0.0], np.eye(2))
     shape = {"mean": np.array([0.1, 1.0]), "variance": np.array([0.1, 0.1]), "prior_variance": 1.0}
-    above = number(above=0.0)
+    above = broadcast(number(above=0.0))
     others = (dense[0], gaussian.Gaussian([0.0, 1.0, 2.0], [1.0, 1.0, 1.0]))
     positive = Kind(lambda v, r: [*any_["variance"].spoil(v, r), Spoiled("zeros", np.zeros(2))])
-    priors = {"mean": numbers(), "variance": positive, "prior_variance": above}
+    priors = {"mean": numbers(fixed=False), "variance": positive, "prior_variance": above}
     return [
         call("gaussian.Gaussian", gaussian.Gaussian, {"mean": [0.0, 1.0], "variance": [1.0, 1.0]}, **any_),
         call("gaussian.Gaussian.point", gaussian.Gaussian.point, {"at": 0.0}, at=Kind(free.spoil, False, ("mean",))),
@@ -104,7 +117,7 @@ def of_gaussians() -> list[Example]:
             gaussian.removal_evidence,
             {**shape, "prior_mean": 0.0},
             **priors,
-            prior_mean=number(),
+            prior_mean=broadcast(number()),
         ),
         call(
             "gaussian.removal_threshold",
@@ -113,7 +126,13 @@ def of_gaussians() -> list[Example]:
             variance=Kind(lambda v, r: [s for s in positive.spoil(v, r) if s.label != "one number"]),
             prior_variance=above,
         ),
-        call("gaussian.shrinkage_evidence", gaussian.shrinkage_evidence, {**shape, "ratio": 0.5}, **priors, ratio=number(least=0.0)),
+        call(
+            "gaussian.shrinkage_evidence",
+            gaussian.shrinkage_evidence,
+            {**shape, "ratio": 0.5},
+            **priors,
+            ratio=broadcast(number(least=0.0)),
+        ),
         call("gaussian.best_shrinkage", gaussian.best_shrinkage, shape, **priors),
     ]
 
@@ -126,7 +145,9 @@ def of_references() -> list[Example]:
     lone = ab.Agent(model(), trial_length=3)
     state = lone.init()
     return [
-        call("references.lower_bound", references.lower_bound, {"space": space(), "answers": 2}, space=thing(), answers=whole(2)),
+        call(
+            "references.lower_bound", references.lower_bound, {"space": space(), "answers": 2}, space=thing(), answers=whole(2)
+        ),
         call(
             "references.evidence_bound",
             references.evidence_bound,
@@ -140,7 +161,7 @@ def of_references() -> list[Example]:
             "references.clairvoyant",
             references.clairvoyant,
             {"paradigm": balls, **few, "jobs": 1},
-            paradigm=thing(others=(paradigm(),)),
+            paradigm=thing(),
             **lives,
             jobs=whole(None),
         ),
@@ -148,18 +169,24 @@ def of_references() -> list[Example]:
             "references.optimal_moves",
             references.optimal_moves,
             {"maps": maps, "prior": np.array([0.5, 0.5]), "max_sets": 100},
-            maps=indices(0, 1),
+            maps=indices(0, 1, names=("prior",)),
             prior=numbers(least=0, optional=True),
             max_sets=whole(1),
         ),
-        call("references.fewest_moves", references.fewest_moves, {"maps": maps, "max_sets": 100}, maps=indices(0, 1), max_sets=whole(1)),
+        call(
+            "references.fewest_moves",
+            references.fewest_moves,
+            {"maps": maps, "max_sets": 100},
+            maps=indices(0, 1, fixed=False),
+            max_sets=whole(1),
+        ),
         call(
             "neurons.neuronal_responses",
             neuronal_responses,
             {"agent": lone, "state": state, "outcomes": np.array([[0], [1]]), "controls": np.array([[1]])},
             agent=thing(),
             state=thing(others=(lone.init(2), ab.Agent(wide(), trial_length=3).init())),
-            outcomes=indices(-1, 1, missing=True, names=("controls", "outcome", "observation")),
+            outcomes=indices(-1, 1, missing=True, optional=True, fixed=False, names=("controls", "outcome", "observation")),
             controls=indices(0, 1, names=("action",)),
         ),
         call("registry.load_paradigm", registry.load_paradigm, {"name": "three-ball"}, name=word(names=("paradigm",))),
@@ -180,12 +207,19 @@ def of_pages() -> list[Example]:
     named = {"paradigm": thing(optional=True, names=("module",), others=("nothing there", model()))}
     told = {"agents": np.array([0]), "schemes": ["reasoning"], "paradigm": None}
     sheet = plots.Page(2.0, "a", "b")
-    shaded = plots.insight(r)
+    shaded = sheet.axes(0.5, 0.2, 1.0, 1.0)
+    shaded.imshow(ONES)
     inches = {n: number(least=None, names=()) for n in ("left", "top")}
     sizes = {n: number(above=0.0) for n in ("width", "height")}
     return [
         call("page.html", page.html, {"result": r, **told}, **what, **named),
-        call("page.write", page.write, {"result": traced, "path": folder() / "a.html"}, result=thing(), path=place(reads=False)),
+        call(
+            "page.write",
+            page.write,
+            {"result": traced, "path": folder() / "a.html"},
+            result=thing(),
+            path=Kind(lambda v, r: (s for s in place(reads=False).spoil(v, r) if s.value != "a.txt"), False, ("path",)),
+        ),
         call(
             "page.widget",
             page.widget,
@@ -210,14 +244,15 @@ def of_pages() -> list[Example]:
 
 
 def of_teaching() -> list[Example]:
-    alone = [n for n in check.__all__ if n not in ("best_scheme", "trial_of_insight", "lead_of_class")]
+    alone = [n for n in check.__all__ if n not in ("best_scheme", "trial_of_insight", "lead_of_class", "inputs_needed")]
     bars = {"a": 0.2, "b": 0.8}
     title = {"label": text(), "title": text()}
     across = {"across": text()}
-    series = thing(names=("value",))
+    series = thing(names=("value",), anything=True)
     x = np.array([0.0, 1.0])
     most = number(above=0.0, optional=True)
-    slept = ab.simulate(three_ball.paradigm("sleeping"), 1, 6) if "sleeping" in three_ball.SCHEMES else several()
+    slept = ab.simulate(insight.paradigm("sleep-own"), n_agents=8, n_trials=16, seed=0)
+    awake = int(np.argmax(np.asarray(slept.adoption_trial)[-1] >= 0))
     return [
         call("teaching.Remark", teaching.Remark, {"grade": "right", "text": "a"}, grade=word(), text=text()),
         *(call(f"check.{n}", remarked(getattr(check, n)), {"answer": 0.1}, answer=answer()) for n in alone),
@@ -229,14 +264,28 @@ def of_teaching() -> list[Example]:
             log_evidence=thing(),
             student=whole(1, 2),
         ),
-        call("check.lead_of_class", remarked(check.lead_of_class), {"answer": 1.0, "leads": x}, answer=answer(), leads=numbers(fixed=False)),
+        call(
+            "check.lead_of_class",
+            remarked(check.lead_of_class),
+            {"answer": 1.0, "leads": x},
+            answer=answer(),
+            leads=numbers(fixed=False),
+        ),
+        call(
+            "check.inputs_needed",
+            remarked(check.inputs_needed),
+            {"answer": ["a"], "first_layer": ONES, "names": ["a", "b"]},
+            answer=answer(),
+            first_layer=numbers(names=("names",), fixed=False),
+            names=words(any_text=True),
+        ),
         call(
             "check.trial_of_insight",
             remarked(check.trial_of_insight),
-            {"answer": 1, "result": slept, "agent": 0},
+            {"answer": 1, "result": slept, "agent": awake},
             answer=answer(),
             result=thing(),
-            agent=whole(0, 0),
+            agent=whole(0, 7),
         ),
         call(
             "draw.bars",
@@ -263,7 +312,15 @@ def of_teaching() -> list[Example]:
         call(
             "draw.shades",
             draw.shades,
-            {"values": ONES, "rows": ["a", "b"], "columns": ["a", "b"], "label": "a", "title": "b", "most": None, "form": ".2f"},
+            {
+                "values": ONES,
+                "rows": ["a", "b"],
+                "columns": ["a", "b"],
+                "label": "a",
+                "title": "b",
+                "most": None,
+                "form": ".2f",
+            },
             values=numbers(),
             rows=words(any_text=True),
             columns=words(any_text=True),
@@ -271,6 +328,13 @@ def of_teaching() -> list[Example]:
             most=most,
             form=text(optional=True),
         ),
-        call("draw.curves", draw.curves, {"x": x, "values": {"a": x}, "label": "a", "across": "b"}, x=numbers(), values=series, **across),
+        call(
+            "draw.curves",
+            draw.curves,
+            {"x": x, "values": {"a": x}, "label": "a", "across": "b"},
+            x=numbers(),
+            values=series,
+            **across,
+        ),
         call("draw.dots", draw.dots, {"x": x, "y": x, "across": "a", "label": "b"}, x=numbers(), y=numbers(), **across),
     ]

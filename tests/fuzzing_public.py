@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import is_dataclass
 from importlib import import_module
 from types import ModuleType
 from typing import Any

@@ -195,7 +195,12 @@ def of_worlds() -> list[Example]:
             model=thing(),
             vector=flag(),
         ),
-        call("gymnasium.GymnasiumWorld.sizes", gym_world.GymnasiumWorld.sizes, {"env": environment()}, env=thing(names=("space",))),
+        call(
+            "gymnasium.GymnasiumWorld.sizes",
+            gym_world.GymnasiumWorld.sizes,
+            {"env": environment()},
+            env=thing(names=("space",)),
+        ),
         call(
             "gymnasium.GymnasiumWorld.paradigm",
             gym_world.GymnasiumWorld(environment, model()).paradigm,
@@ -221,7 +226,11 @@ def of_worlds() -> list[Example]:
             options=thing(optional=True),
         ),
         call(
-            "pymdp.to_pymdp", pymdp_world.to_pymdp, {"model": model(), "planner": None}, model=thing(), planner=thing(optional=True)
+            "pymdp.to_pymdp",
+            pymdp_world.to_pymdp,
+            {"model": model(), "planner": None},
+            model=thing(),
+            planner=thing(optional=True),
         ),
         call(
             "pymdp.from_pymdp",

@@ -1,11 +1,12 @@
 """Checks of arguments, the same for every floor: each raises TypeError or ValueError that names argument, rule and value.
 
-``values`` has the checks of single values, ``names`` those of names (with the nearest one that there is), ``rules`` what says
-them of a function's arguments (`checked`).
+``values`` has the checks of single values, ``tensors`` those of torch's tensors, ``names`` those of names (with the nearest one
+that there is), ``rules`` what says them of a function's arguments (`checked`).
 """
 
 from activebmr.checks.names import choice, known_name, meant, nearest
-from activebmr.checks.rules import Check, an, checked, items, one_of, optional, real, whole
+from activebmr.checks.rules import Check, an, checked, items, known_arguments, one_of, optional, real, whole
+from activebmr.checks.tensors import is_tensor, real_tensor
 from activebmr.checks.values import (
     ANY_NUMBER,
     FRACTION,
@@ -31,6 +32,7 @@ from activebmr.checks.values import (
     per_agent,
     sequence,
     text,
+    whole_from,
     whole_number,
 )
 
@@ -55,8 +57,10 @@ __all__ = [
     "function",
     "generator",
     "index_array",
+    "is_tensor",
     "is_whole",
     "items",
+    "known_arguments",
     "known_name",
     "mapping",
     "meant",
@@ -68,8 +72,10 @@ __all__ = [
     "path_like",
     "per_agent",
     "real",
+    "real_tensor",
     "sequence",
     "text",
     "whole",
+    "whole_from",
     "whole_number",
 ]

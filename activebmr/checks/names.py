@@ -35,7 +35,8 @@ def choice(value: T, name: str, allowed: Collection[T]) -> T:
     Raises:
         ValueError: if it is not; the message has the nearest name.
     """
-    if not any(value is other or (type(value) is type(other) and value == other) for other in allowed):
+    text = isinstance(value, str)  # also NumPy's
+    if not any(value is other or ((text or type(value) is type(other)) and value == other) for other in allowed):
         raise ValueError(f"{name} must be one of {list(allowed)}; got {brief(value)}{meant(value, allowed)}")
     return value
 

@@ -11,10 +11,10 @@ from functools import wraps
 from inspect import signature
 from typing import Any, ParamSpec, TypeVar
 
-from activebmr.checks.names import choice
+from activebmr.checks.names import choice, meant
 from activebmr.checks.values import Rule, brief, number, sequence, whole_number
 
-__all__ = ["Check", "an", "checked", "items", "one_of", "optional", "real", "whole"]
+__all__ = ["Check", "an", "checked", "items", "known_arguments", "one_of", "optional", "real", "whole"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -85,3 +85,14 @@ def one_of(allowed: Collection[Any]) -> Check:
 def items(rule: Check) -> Check:
     """The rule that a value is a list all of which obeys another one."""
     return lambda value, name: [rule(v, f"{name}[{i}]") for i, v in enumerate(sequence(value, name))]
+
+
+def known_arguments(given: Collection[str], known: Collection[str], owner: str) -> None:
+    """Refuse names that are none of the arguments of something, before Python does in words of its own.
+
+    Raises:
+        TypeError: if one is none of them; the message has the nearest.
+    """
+    for name in given:
+        if name not in known:
+            raise TypeError(f"{name} is no argument of {owner}, which has {list(known)}{meant(name, known)}")

@@ -44,6 +44,7 @@ __all__ = [
     "per_agent",
     "sequence",
     "text",
+    "whole_from",
     "whole_number",
 ]
 
@@ -95,6 +96,17 @@ def whole_number(value: Any, name: str, least: int | None = None, most: int | No
     if most is not None and whole > most:
         raise ValueError(f"{name} must be at most {most}; got {whole}")
     return whole
+
+
+def whole_from(value: Any, name: str, least: int) -> int:
+    """``value`` as an int that is not below the least; one error for both rules, as settings have it.
+
+    Raises:
+        ValueError: if it is no whole number (`is_whole`), or below.
+    """
+    if not is_whole(value) or index(value) < least:
+        raise ValueError(f"{name} must be a whole number >= {least}; got {brief(value)}")
+    return index(value)
 
 
 def flag(value: Any, name: str) -> bool:

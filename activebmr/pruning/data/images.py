@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from activebmr import checks
 from activebmr.pruning.data.cache import cache_folder
 from activebmr.pruning.data.image_downloads import download
 from activebmr.pruning.data.image_readers import CLASSES, IMAGE_SHAPES, Images, ImageSet, Labels, is_complete, read_images
@@ -74,8 +75,7 @@ def load_images(
         >>> data.x_train.shape
         torch.Size([1150, 1, 8, 8])
     """
-    if name not in IMAGE_SHAPES:
-        raise ValueError(f"name must be one of {list(IMAGE_SHAPES)}; got {name!r}")
+    checks.choice(name, "name", IMAGE_SHAPES)
     if not isinstance(validation, (int, float)) or not 0 <= validation < 1:
         raise ValueError(f"validation must be a share in [0, 1); got {validation!r}")
     if not isinstance(seed, (int, np.integer)) or seed < 0:

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from activebmr import checks
 from activebmr.pruning.data.cache import cache_folder
 from activebmr.pruning.data.table_downloads import SOURCES, download_table, is_table_complete
 
@@ -127,8 +128,7 @@ def load_regression(
         (torch.Size([398, 10]), torch.Size([398, 1]))
     """
     names = (*TABLES, *WAVES)
-    if not isinstance(name, str) or name not in names:
-        raise ValueError(f"name must be one of {list(names)}; got {name!r}")
+    checks.choice(name, "name", names)
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
         raise ValueError(f"seed must be a whole number >= 0; got {seed!r}")
     if isinstance(split, bool) or not isinstance(split, (int, np.integer, type(None))):

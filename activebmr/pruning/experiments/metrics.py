@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from activebmr import checks
+
 __all__ = ["BINNINGS", "Calibration", "calibration", "classification_metrics", "regression_metrics", "removable_structures"]
 __all__ += ["sparsity", "sparsity_by_layer", "student_t_log_density"]
 
@@ -63,8 +65,7 @@ def calibration(probabilities: Tensor, labels: Tensor, bins: int = 20, binning: 
         raise ValueError(f"probabilities must have shape (n, classes), without a 0; got {tuple(p.shape)}")
     if not isinstance(bins, int) or bins < 1:
         raise ValueError(f"bins must be a whole number >= 1; got {bins!r}")
-    if binning not in BINNINGS:
-        raise ValueError(f"binning must be one of {list(BINNINGS)}; got {binning!r}")
+    checks.choice(binning, "binning", BINNINGS)
     _distributions(p, "probabilities")
     y = _labels(labels, *p.shape).to(p.device)
     confidence, predicted = p.max(dim=1)

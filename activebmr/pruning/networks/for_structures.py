@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from activebmr import checks
 from activebmr.pruning.data.images import IMAGE_SHAPES, ImageData
 
 __all__ = [
@@ -48,8 +49,7 @@ def network_named(model: str, data: ImageData | str) -> nn.Module:
     Raises:
         ValueError: if there is no such network or data set.
     """
-    if model not in NETWORKS:
-        raise ValueError(f"model must be one of {list(NETWORKS)}; got {model!r}")
+    checks.choice(model, "model", NETWORKS)
     shape, classes = _shape(data)
     if model == "mlp":
         return mlp_for(data)

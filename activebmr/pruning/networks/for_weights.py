@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from activebmr import checks
 from activebmr.pruning.data.images import ImageData
 from activebmr.pruning.networks.for_structures import VisionTransformer, mlp
 
@@ -37,8 +38,7 @@ def dense_network_named(model: str, data: ImageData, dropout: float = 0.0) -> nn
         TypeError: if data are not images.
         ValueError: if there is no such network, or the share lies out of range.
     """
-    if model not in DENSE_NETWORKS:
-        raise ValueError(f"model must be one of {list(DENSE_NETWORKS)}; got {model!r}")
+    checks.choice(model, "model", DENSE_NETWORKS)
     if not isinstance(data, ImageData):
         raise TypeError(f"data must be ImageData; got {type(data).__name__}")
     if model == "mlp":

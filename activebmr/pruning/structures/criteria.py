@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from activebmr import checks
 from activebmr.pruning.structures.noise import TruncatedLogNormal, log_mass, log_scaled_mass
 
 __all__ = ["BMRS_N", "BMRS_U", "Criterion", "L2Norm", "MeanBelow", "RandomRank", "ReducedNormal", "ReducedUniform", "SNRBelow"]
@@ -262,6 +263,5 @@ def criterion_named(name: str) -> Criterion:
     Raises:
         ValueError: if there is none of that name.
     """
-    if name not in _NAMED:
-        raise ValueError(f"criterion must be one of {list(_NAMED)}; got {name!r}")
+    checks.choice(name, "criterion", _NAMED)
     return _NAMED[name]

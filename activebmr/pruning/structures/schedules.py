@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from activebmr import checks
 from activebmr.pruning.data.batches import call, device_of
 from activebmr.pruning.structures.compaction import compact
 from activebmr.pruning.structures.criteria import Criterion, checked_criterion
@@ -178,7 +179,7 @@ def prune_share(
         raise ValueError(f"multiple_of must be a whole number >= 1; got {multiple_of!r}")
     kind = _SHORT.get(of, of) if isinstance(of, str) else of
     if kind not in COSTS:
-        raise ValueError(f"of must be one of {list(COSTS)}; got {of!r}")
+        raise ValueError(f"of must be one of {list(COSTS)}; got {of!r}{checks.meant(of, COSTS)}")
     if kind == "latency" and example_inputs is None:
         raise ValueError("example_inputs must be given for a share of latency; got None")
     scores = _scores(noisy, criterion)

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
+from activebmr import checks
 from activebmr.pruning.data.batches import Inputs, call, length_of_batch, to_device
 from activebmr.pruning.data.holding import held_weights, hold_weights, release_weights
 from activebmr.pruning.data.modes import Modes, evaluating
@@ -50,8 +51,7 @@ class BayesianModule(nn.Module):
 
     def __init__(self, net: nn.Module, posterior: WeightPosterior, inference: str) -> None:
         super().__init__()
-        if inference not in INFERENCES:
-            raise ValueError(f"inference must be one of {list(INFERENCES)}; got {inference!r}")
+        checks.choice(inference, "inference", INFERENCES)
         self.net, self.posterior, self.inference = net, posterior, inference
         set_frozen(net, posterior.places, True)  # until `write_means`
         self._take_over_held()
@@ -322,8 +322,7 @@ def attach_posterior(
         >>> optimizer = bayes.optimizer()
         >>> loss = F.cross_entropy(bayes(x), y) + bayes.kl() / len(x)
     """
-    if inference not in INFERENCES:
-        raise ValueError(f"inference must be one of {list(INFERENCES)}; got {inference!r}")
+    checks.choice(inference, "inference", INFERENCES)
     parameters = parameters_of(net, names)
     gains = {
         f"{name}.weight".lstrip("."): 1.0

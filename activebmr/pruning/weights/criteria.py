@@ -14,6 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from activebmr import checks
 from activebmr.pruning.weights.hyperpriors import beta_bernoulli_odds, horseshoe_evidence
 from activebmr.pruning.weights.posterior import WeightPosterior
 
@@ -188,8 +189,7 @@ def rank_scores(posterior: WeightPosterior, by: str) -> Tensor:
         return posterior.removal_evidence()
     mean = (posterior.raw_mean().detach() - posterior.prior_mean).abs().double()
     sd = posterior.raw_variance().detach().double().sqrt()
-    if by not in RANKS:
-        raise ValueError(f"by must be one of {list(RANKS)}; got {by!r}")
+    checks.choice(by, "by", RANKS)
     scores = -mean / sd if by == "snr" else -(mean + sd)
     return torch.where(posterior.alive, scores, torch.full_like(scores, -torch.inf))
 
@@ -211,8 +211,7 @@ class ByRank:
         return self.by
 
     def __post_init__(self) -> None:
-        if self.by not in RANKS:
-            raise ValueError(f"by must be one of {list(RANKS)}; got {self.by!r}")
+        checks.choice(self.by, "by", RANKS)
         if any(b < a for a, b in zip(self.removed, self.removed[1:], strict=False)):
             raise ValueError(f"removed must not fall; got {self.removed}")
 

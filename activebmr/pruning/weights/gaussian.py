@@ -7,14 +7,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from activebmr import gaussian
+from activebmr import checks, gaussian
 from activebmr.gaussian import reduce_gaussian, remove_block
 
 __all__ = ["DenseGaussian", "Gaussian", "reduce_gaussian", "removal_evidence", "remove_block"]
 
 
-def _tensor(x: Tensor | Sequence[float] | float) -> Tensor:
-    return torch.as_tensor(x, dtype=torch.float64, device=x.device if isinstance(x, Tensor) else None)
+def _tensor(x: Tensor | Sequence[float] | float, name: str = "mean") -> Tensor:
+    if isinstance(x, Tensor):
+        return checks.real_tensor(x, name).to(torch.float64)  # type: ignore[no-any-return]
+    return torch.from_numpy(checks.float_array(x, name).copy())
 
 
 class Gaussian(gaussian.Gaussian):

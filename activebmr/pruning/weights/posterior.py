@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from activebmr.gaussian import removal_evidence
+from activebmr.gaussian import removal_evidence_of
 
 __all__ = ["MeanField", "NaturalGaussian", "SinglePrecision", "WeightPosterior", "parameters_of", "set_frozen"]
 
@@ -278,7 +278,7 @@ class WeightPosterior(SinglePrecision):
     @torch.no_grad()
     def removal_evidence(self) -> Tensor:
         """Log evidence ratio of removing each weight ``(n,)``, nats, float64; -inf for those that are gone."""
-        found = removal_evidence(self.raw_mean() - self.prior_mean, self.raw_variance(), self.prior_variance)
+        found = removal_evidence_of(self.raw_mean() - self.prior_mean, self.raw_variance(), self.prior_variance)
         if not torch.isfinite(found[self.alive]).all():
             at = int((self.alive & ~torch.isfinite(found)).nonzero()[0])
             values = self.raw_mean()[at].item(), self.raw_variance()[at].item()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+from activebmr import checks
+
 __all__ = ["Round", "WeightFit", "WeightTraining"]
 
 SCHEDULES = ("constant", "phases", "cosine")
@@ -65,8 +67,7 @@ class WeightTraining:
                 raise ValueError(f"{name} of WeightTraining must be a finite number > 0; got {getattr(self, name)}")
         if self.clip is not None and not 0 < self.clip < math.inf:
             raise ValueError(f"clip of WeightTraining must be None or a finite number > 0; got {self.clip}")
-        if self.schedule not in SCHEDULES:
-            raise ValueError(f"schedule of WeightTraining must be one of {list(SCHEDULES)}; got {self.schedule!r}")
+        checks.choice(self.schedule, "schedule of WeightTraining", SCHEDULES)
         if self.rounds is None and (self.schedule == "cosine" or not self.stop):
             raise ValueError("rounds of WeightTraining must be given for schedule 'cosine' and where stop is False")
 

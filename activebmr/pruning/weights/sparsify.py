@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from activebmr import checks
 from activebmr.pruning.data.batches import Batches, Data, call, device_of, length_of_batch
 from activebmr.pruning.data.modes import evaluating
 from activebmr.pruning.weights.bayes import BayesianModule, attach_posterior, rows_of
@@ -112,7 +113,8 @@ def sparsify(
     """
     if isinstance(method, str):
         if method not in SPARSE_CRITERIA:
-            raise ValueError(f"method must be one of {list(SPARSE_CRITERIA)} or a criterion; got {method!r}")
+            near = checks.meant(method, SPARSE_CRITERIA)
+            raise ValueError(f"method must be one of {list(SPARSE_CRITERIA)} or a criterion; got {method!r}{near}")
         method = SPARSE_CRITERIA[method]
     if not (isinstance(epochs, int) and isinstance(start, int) and 1 <= start <= epochs):
         raise ValueError(f"start must lie in 1..epochs; got {start!r} and {epochs!r}")
