@@ -98,16 +98,47 @@ def malformed(examples: list[Example], calls: int, start: int = 0) -> Iterator[t
 
 
 def main() -> int:
-    from fuzzing_examples import examples
-
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("calls", type=int, nargs="?", default=2000)
     parser.add_argument("--files", type=int, default=0, help="damage so many files too")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--show", action="store_true", help="list what was not as it should be")
     parser.add_argument("--only", default="", help="examples whose name contains this")
+    parser.add_argument("--part", choices=("core", "pruning", "both"), default="both")
     options = parser.parse_args()
-    held = [e for e in examples() if options.only in e.name]
+    parts = {n: [e for e in p if options.only in e.name] for n, p in _parts(options.part).items()}
+    bad = 0
+    for name, held in parts.items():
+        bad += _call(name, held, options.calls // len(parts), options) if held else 0
+    if options.files:
+        from fuzzing_files import damaged
+
+        with tempfile.TemporaryDirectory() as folder:
+            of_files = list(damaged(Path(folder), options.files, options.seed))
+        _print(of_files, f"{len(of_files)} damaged files", options.show)
+        bad += sum(o.verdict in (ACCEPTED, UNCLEAR) for o in of_files)
+    return int(bad > 0)
+
+
+def _parts(which: str) -> dict[str, list[Example]]:
+    """Examples by part; without torch the pruning API has none."""
+    found = {}
+    if which in ("core", "both"):
+        from fuzzing_examples import examples
+
+        found["core"] = examples()
+    if which in ("pruning", "both"):
+        try:
+            from fuzzing_pruning import pruning_examples
+        except ModuleNotFoundError as missing:
+            print(f"without the pruning API: {missing}", file=sys.stderr)
+        else:
+            found["pruning"] = pruning_examples()
+    return found
+
+
+def _call(part: str, held: list[Example], calls: int, options: argparse.Namespace) -> int:
+    """So many malformed calls of one part; how many went wrong."""
     for example in held:  # a valid call is valid
         function, arguments = example.make()
         try:
@@ -117,16 +148,9 @@ def main() -> int:
                     pass
         except Exception as error:
             print(f"INVALID EXAMPLE {example.name}: {type(error).__name__}: {error}", file=sys.stderr)
-    outcomes = [judge(*call) for call in malformed(held, options.calls, options.seed)]
-    of_files: list[Outcome] = []
-    if options.files:
-        from fuzzing_files import damaged
-
-        with tempfile.TemporaryDirectory() as folder:
-            of_files = list(damaged(Path(folder), options.files, options.seed))
-        _print(of_files, f"{len(of_files)} damaged files", options.show)
-    _print(outcomes, f"{len(outcomes)} malformed calls of {len(held)} callables", options.show)
-    return int(any(o.verdict in (ACCEPTED, UNCLEAR) for o in outcomes + of_files))
+    outcomes = [judge(*call) for call in malformed(held, calls, options.seed)]
+    _print(outcomes, f"{part}: {len(outcomes)} malformed calls of {len(held)} callables", options.show)
+    return sum(o.verdict in (ACCEPTED, UNCLEAR) for o in outcomes)
 
 
 def _print(outcomes: list[Outcome], what: str, show: bool) -> None:

@@ -7,7 +7,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-__all__ = ["UNCALLED", "public_names"]
+__all__ = ["CORE", "PRUNING", "UNCALLED", "UNCALLED_PRUNING", "public_names"]
 
 CORE = {
     "activebmr": "",
@@ -45,18 +45,37 @@ UNCALLED = {
     "gymnasium.register_paradigms": "has no argument",
     "teaching.example_recording": "has no argument",
 }
-"""Callables without an example, and why."""
+"""Callables of the core without an example, and why."""
+
+_CALLS = "calls the user's network with whatever is handed over: what it says is the network's own"
+_FORMULA = "a formula for draws that have been checked"
+UNCALLED_PRUNING = {
+    **dict.fromkeys(("CompactionReport", "Comparison", "FitResult", "Measurement", "Sparsified", "Step", "WeightFit"), _GIVEN),
+    **dict.fromkeys(("ImageData", "RegressionData", "hyperpriors.HorseshoeFit", "metrics.Calibration"), _GIVEN),
+    **{
+        f"{kind}.{name}": _CALLS for kind in ("BayesianModule", "HorseshoeModule") for name in ("forward", "moments", "sampled")
+    },
+    **dict.fromkeys(("NoisyModule.forward", "NoisyModule.with_theta", "call", "moments"), _CALLS),
+    **dict.fromkeys(("hyperpriors.log_gamma", "hyperpriors.log_half_cauchy", "hyperpriors.squared_scales"), _FORMULA),
+    **{f"networks.{n}.forward": _CALLS for n in ("Attention", "GRU", "Mixer", "ResNet", "VisionTransformer")},
+    **dict.fromkeys(("Likelihood", "Likelihood.check", "Likelihood.nll"), "is a base for those of users, and does nothing"),
+    "networks.vit_base": "hands its arguments on to `VisionTransformer`, and takes a while to build",
+    "to_device": "passes on whatever it does not know",
+}
+"""The same of the pruning API."""
 
 
 def public_names(modules: dict[str, str]) -> set[str]:
     """Functions, classes and public methods of classes, as `Example` names them."""
     found: set[str] = set()
+    seen: set[int] = set()  # what has several names counts under the first of them
     for path, prefix in modules.items():
         module = import_module(path)
         for name in module.__all__:
             value = getattr(module, name)
-            if isinstance(value, ModuleType) or not callable(value) or not _ours(value):
+            if isinstance(value, ModuleType) or not callable(value) or not _ours(value) or id(value) in seen:
                 continue
+            seen.add(id(value))
             found.add(prefix + name)
             if inspect.isclass(value):
                 found |= {f"{prefix}{name}.{method}" for method in _methods(value)}

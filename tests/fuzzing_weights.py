@@ -1,0 +1,600 @@
+"""Valid calls of what prunes single weights: posteriors, likelihoods, criteria, training, evidence and hyper-priors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from fuzzing_kinds import Example, Kind, Spoiled, Stranger, flag, number, place, text, thing, whole, word, words
+from fuzzing_parts import call
+from fuzzing_structures import X, Y, fresh, net
+from fuzzing_tensors import ABOUT_DATA, example_inputs, function, generator, labels, mask, network, pairs, tensor
+from torch import Tensor
+
+from activebmr import pruning
+from activebmr.pruning.weights import free_energies, hyperpriors
+
+TARGETS = X[:, :2].clone()
+FEW = pruning.WeightTraining(epochs=1, retrain=1, rounds=1, batch=3, samples=2)
+
+
+def bayes(inference: str = "bbb-local") -> pruning.BayesianModule:
+    return pruning.attach_posterior(net(), inference, n_examples=6)
+
+
+def tables() -> dict[str, Tensor]:
+    return {n: p.detach() for n, p in net().named_parameters()}
+
+
+def weights() -> pruning.WeightPosterior:
+    return pruning.WeightPosterior(tables())
+
+
+def bayes_thing() -> Kind:
+    return thing(names=("bayes",), others=(net(), bayes))
+
+
+def likelihood(*, named: bool = False) -> Kind:
+    values = ["nothing there", 1, 1.5, True, [], {}, Stranger(), pruning.Categorical, len, None, torch.zeros(3)]
+    values += [] if named else ["categorical"]
+    return Kind(lambda v, r: (Spoiled(repr(x)[:30], x) for x in values), False, ("likelihood",))
+
+
+def weight_criterion(*, optional: bool = True, named: bool = False) -> Kind:
+    values = ["nothing there", 1, 1.5, True, [], {}, Stranger(), pruning.ByEvidence, len, torch.zeros(3), pruning.BMRS_N()]
+
+    def spoil(valid: Any, rng: Any) -> Any:
+        yield from (Spoiled(repr(v)[:30], v) for v in values)
+        if not optional:
+            yield Spoiled("None", None)
+
+    return Kind(spoil, optional, ("criterion", "method"))
+
+
+def variances(*, by_name: bool = True) -> Kind:
+    """A variance, or variances by name."""
+
+    def spoil(valid: Any, rng: Any) -> Any:
+        for s in number(above=0.0).spoil(1.0, rng):
+            yield s
+            yield Spoiled(f"0.bias: {s.label}", {"0.bias": s.value})
+        yield Spoiled("another name", {"nothing there": 1.0})
+
+    return Kind(spoil, False, ("prior_variance", "nothing there", "prior_mean"))
+
+
+def pair_of(*, least: float | None = None, below: float | None = None, above: float | None = None) -> Kind:
+    """Two numbers."""
+
+    def spoil(valid: Any, rng: Any) -> Any:
+        yield from (Spoiled(repr(v)[:30], v) for v in ("nothing", 1, 1.5, True, [], (1.0,), (0.1, 0.2, 0.3), Stranger(), None))
+        for s in number(least=least, above=above).spoil(0.5, rng):
+            yield Spoiled(f"first is {s.label}", (s.value, valid[1]), s.wrong)
+        if below is not None:
+            yield Spoiled("at the upper bound", (valid[0], below))
+
+    return Kind(spoil, False)
+
+
+def file(*, names: tuple[str, ...] = ()) -> Kind:
+    """A path of a file that is written."""
+    return Kind(
+        lambda v, r: (s for s in place(reads=False).spoil(v, r) if s.value not in (None, "a.txt")), True, ("path", *names)
+    )
+
+
+def of_posteriors() -> list[Example]:
+    parameters = Kind(
+        lambda v, r: [
+            *thing().spoil(v, r),
+            *(Spoiled(f"0.bias: {s.label}", {"0.bias": s.value}, s.wrong) for s in tensor(fixed=False).spoil(v["0.bias"], r)),
+        ],
+        False,
+        ("parameters", "0.bias"),
+    )
+    n = len(weights().alive)
+    prior = {"prior_variance": 1.0, "prior_mean": {"0.bias": 0.0}}
+    of_prior = {
+        "prior_variance": variances(),
+        "prior_mean": Kind(
+            lambda v, r: [
+                *(s for s in thing(optional=True).spoil(v, r)),
+                *(Spoiled(f"0.bias: {s.label}", {"0.bias": s.value}, s.wrong) for s in number().spoil(0.0, r)),
+                Spoiled("another name", {"nothing there": 1.0}),
+            ],
+            True,
+            ("prior_mean", "nothing there"),
+        ),
+    }
+    given = {"parameters": tables(), **prior, "variance": torch.ones(n)}
+    kinds = {"parameters": parameters, **of_prior, "variance": tensor(above=0.0, optional=True)}
+    made = {"WeightPosterior": weights, "MeanField": lambda: pruning.MeanField(tables())}
+    made["NaturalGaussian"] = lambda: pruning.NaturalGaussian(tables(), n_examples=6)
+    lr = {"lr": number(above=0.0)}
+    natural = lambda: bayes("ivon").posterior  # noqa: E731
+    several: list[Example] = []
+    for name, make in made.items():
+        several += [
+            fresh(f"{name}.sample", lambda m=make: (m().sample, {"generator": None}), generator=generator()),
+            fresh(f"{name}.split", lambda m=make: (m().split, {"flat": torch.zeros(n)}), flat=tensor(finite=False, nan=True)),
+            fresh(f"{name}.remove", lambda m=make: (m().remove, {"mask": torch.zeros(n, dtype=torch.bool)}), mask=mask()),
+        ]
+    for name, make in (("BayesianModule", bayes), ("HorseshoeModule", lambda: pruning.HorseshoeModule(net()))):
+        several += [
+            fresh(f"{name}.draw_weights", lambda m=make: (m().draw_weights, {"generator": None}), generator=generator()),
+            fresh(
+                f"{name}.remove",
+                lambda m=make: (m().remove, {"mask": torch.zeros(n, dtype=torch.bool), "optimizer": None}),
+                mask=mask(),
+                optimizer=thing(optional=True),
+            ),
+            fresh(
+                f"{name}.write_means",
+                lambda m=make: (m().write_means, {"hold": True}),
+                hold=Kind(lambda v, r: (s for s in flag().spoil(v, r) if s.value is not None), True),
+            ),
+            fresh(f"{name}.optimizer", lambda m=make: (m().optimizer, {"lr": 0.1}), lr=number(above=0.0, optional=True)),
+            fresh(
+                f"{name}.predict",
+                lambda m=make: (m().predict, {"x": X, "samples": 2, "seed": 0, "batch": 4}),
+                x=tensor(fixed=False, names=("inputs", "net")),
+                samples=whole(1),
+                seed=whole(0),
+                batch=whole(1),
+            ),
+            fresh(
+                f"{name}.with_weights",
+                lambda m=make: (lambda flat: m().with_weights(flat, X), {"flat": torch.zeros(n)}),
+                flat=tensor(finite=False, nan=True),
+            ),
+        ]
+    return [
+        fresh(
+            "attach_posterior",
+            lambda: (
+                pruning.attach_posterior,
+                {"net": net(), "inference": "bbb-local", "prior_variance": 1.0, "sd": 0.1, "names": ["0.bias"]},
+            ),
+            net=network(fits=False, names=("names",)),
+            inference=word(),
+            prior_variance=variances(),
+            sd=number(above=0.0, optional=True),
+            names=words(optional=True),
+        ),
+        fresh(
+            "attach_posterior ivon",
+            lambda: (pruning.attach_posterior, {"net": net(), "inference": "ivon", "n_examples": 6, "hessian": 0.1}),
+            n_examples=whole(1),
+            hessian=number(above=0.0),
+        ),
+        call(
+            "BayesianModule",
+            lambda **more: pruning.BayesianModule(net(), **more),
+            {"posterior": weights(), "inference": "bbb-global"},
+            posterior=thing(),
+            inference=word(),
+        ),
+        call("WeightPosterior", pruning.WeightPosterior, given, **kinds),
+        call("MeanField", pruning.MeanField, given, **kinds),
+        call(
+            "NaturalGaussian",
+            pruning.NaturalGaussian,
+            {"parameters": tables(), **prior, "n_examples": 6, "hessian": 0.1},
+            parameters=parameters,
+            **of_prior,
+            n_examples=whole(1),
+            hessian=number(above=0.0),
+        ),
+        fresh(
+            "HorseshoeModule",
+            lambda: (pruning.HorseshoeModule, {"net": net(), "tau0": 0.01, "slab": (2.0, 6.0), "sd": 0.1}),
+            net=network(fits=False),
+            tau0=number(above=0.0),
+            slab=pair_of(above=0.0),
+            sd=number(above=0.0),
+        ),
+        fresh(
+            "IVON",
+            lambda: (pruning.IVON, {"posterior": natural(), "lr": 0.1, "betas": (0.9, 0.99), "clip": 1.0}),
+            posterior=thing(others=(weights(),)),
+            **lr,
+            betas=pair_of(least=0.0, below=1.0),
+            clip=number(above=0.0, finite=False),
+        ),
+        fresh("IVON.step", lambda: (_stepped, {"closure": None}), closure=function()),
+        fresh(
+            "IVON.forget",
+            lambda: (pruning.IVON(natural()).forget, {"removed": torch.zeros(n, dtype=torch.bool)}),
+            removed=mask(names=("removed",)),
+        ),
+        *several,
+    ]
+
+
+def _stepped(closure: Any) -> Any:
+    held = bayes("ivon")
+    optimizer = held.optimizer(0.1)
+    held(X).sum().backward()
+    return optimizer.step(closure)
+
+
+def of_likelihoods() -> list[Example]:
+    logits, outputs = tensor(names=("outputs",)), tensor(finite=False, nan=True, names=("outputs", "targets"))
+    noise = pruning.GaussianNoise(2, 6)
+    checking = {"y": TARGETS, "outputs": torch.zeros(6, 2)}
+    of_y = Kind(lambda v, r: tensor().spoil(v, r), False, ("targets",))
+    log_p = torch.log_softmax(torch.zeros(6, 2), dim=1)
+    return [
+        call(
+            "Categorical",
+            pruning.Categorical,
+            {"axis": 1, "ignore": -100},
+            axis=whole(1, 1, optional=True),
+            ignore=whole(None, optional=True),
+        ),
+        call(
+            "Categorical.check",
+            pruning.Categorical().check,
+            {"y": Y, "outputs": torch.zeros(6, 2)},
+            y=labels(2, ("outputs",)),
+            outputs=outputs,
+        ),
+        call(
+            "Categorical.nll",
+            pruning.Categorical().nll,
+            {"outputs": torch.zeros(6, 2), "y": Y},
+            y=labels(2, ("outputs",)),
+            outputs=outputs,
+        ),
+        call(
+            "GaussianNoise",
+            pruning.GaussianNoise,
+            {"n_out": 2, "n_examples": 6, "shape": 1.0, "rate": 1.0, "variance": None},
+            n_out=whole(1),
+            n_examples=whole(1),
+            shape=number(above=0.0),
+            rate=number(above=0.0),
+            variance=number(above=0.0, optional=True),
+        ),
+        call("GaussianNoise.check", noise.check, checking, y=of_y, outputs=outputs),
+        call("GaussianNoise.nll", noise.nll, checking, y=of_y, outputs=outputs),
+        call(
+            "calibration",
+            pruning.calibration,
+            {"probabilities": log_p.exp(), "labels": Y, "bins": 3, "binning": "equal-count"},
+            probabilities=tensor(least=0.0, names=("probabilities", "labels")),
+            labels=labels(2),
+            bins=whole(1),
+            binning=word(),
+        ),
+        call(
+            "classification_metrics",
+            pruning.classification_metrics,
+            {"log_probabilities": log_p[None], "labels": Y, "bins": 3},
+            log_probabilities=tensor(names=("log_probabilities", "labels"), fixed=False),
+            labels=labels(2),
+            bins=whole(1),
+        ),
+        call(
+            "regression_metrics",
+            pruning.regression_metrics,
+            {"means": torch.zeros(3, 6, 2), "y": TARGETS, "log_densities": torch.zeros(3, 6)},
+            means=tensor(names=("y", "log_densities")),
+            y=tensor(),
+            log_densities=tensor(finite=False),
+        ),
+    ]
+
+
+def of_weight_criteria() -> list[Example]:
+    at = {"at_most": number(above=0.0, most=1.0)}
+    spared = {"spared": words(optional=True, any_text=True)}
+    posterior = {"posterior": thing(), "round": whole(0)}
+    criteria = {
+        "ByEvidence": pruning.ByEvidence(),
+        "SpikeAndSlab": pruning.SpikeAndSlab(),
+        "Horseshoe": pruning.Horseshoe(steps=2),
+        "ByRank": pruning.ByRank("snr", (2, 4)),
+    }
+    return [
+        call("ByEvidence", pruning.ByEvidence, {"tolerance": 0.0, "name": "a"}, tolerance=number(least=0.0), name=text()),
+        call(
+            "SpikeAndSlab",
+            pruning.SpikeAndSlab,
+            {"a": 1.0, "b": 1.0, "sweeps": 2, "at_most": 0.5, "spared": ("0",), "name": "a"},
+            a=number(above=0.0),
+            b=number(above=0.0),
+            sweeps=whole(1),
+            **at,
+            **spared,
+            name=text(),
+        ),
+        call(
+            "Horseshoe",
+            pruning.Horseshoe,
+            {
+                "tau0": 0.01,
+                "slab": (2.0, 6.0),
+                "particles": 2,
+                "columns": 2,
+                "steps": 2,
+                "tolerance": 0.1,
+                "at_most": 0.5,
+                "spared": ("0",),
+                "name": "a",
+            },
+            tau0=number(above=0.0),
+            slab=pair_of(above=0.0),
+            particles=whole(1),
+            columns=whole(1),
+            steps=whole(1),
+            tolerance=number(least=0.0),
+            **at,
+            **spared,
+            name=text(),
+        ),
+        call(
+            "ByRank",
+            pruning.ByRank,
+            {"by": "snr", "removed": (1, 2)},
+            by=word(),
+            removed=Kind(
+                lambda v, r: (
+                    Spoiled(repr(x)[:30], x)
+                    for x in ("nothing", 1, (2, 1), (1.5,), (-1, 2), (True,), ("a",), None, {1, 2}, Stranger())
+                )
+            ),
+        ),
+        *(
+            fresh(f"{n}.select", lambda c=c: (c.select, {"posterior": weights(), "round": 0}), **posterior)
+            for n, c in criteria.items()
+        ),
+    ]
+
+
+def of_weight_training() -> list[Example]:
+    counted = {"n_examples": whole(6, 6, optional=True, names=("data",)), "batch_to": function(names=("data",))}
+    given = {"n_examples": None, "batch_to": None}
+    run = {
+        "bayes": bayes_thing(),
+        "likelihood": likelihood(),
+        "data": pairs(),
+        "settings": thing(optional=True),
+        "criterion": weight_criterion(),
+        "checkpoint": file(names=("checkpoint",)),
+        "progress": flag(),
+        "watch": function(),
+        **counted,
+    }
+    training = {
+        "epochs": whole(0),
+        "retrain": whole(0),
+        "rounds": whole(0),
+        "batch": whole(1),
+        "lr": number(above=0.0),
+        "likelihood_lr": number(above=0.0),
+        "schedule": word(),
+        "stop": flag(),
+        "step_back": flag(),
+        "samples": whole(0),
+        "scale_prior": pair_of(above=0.0),
+        "memory": number(above=0.0),
+        "clip": number(above=0.0, optional=True),
+        "patience": number(least=0.0),
+        "seed": whole(0),
+    }
+    settled = {n: getattr(pruning.WeightTraining(rounds=1, scale_prior=(2.0, 2.0)), n) for n in training}
+    return [
+        call("WeightTraining", pruning.WeightTraining, settled, **training),
+        fresh(
+            "prune_weights",
+            lambda: (
+                pruning.prune_weights,
+                {
+                    "bayes": bayes(),
+                    "likelihood": pruning.Categorical(),
+                    "data": (X, Y),
+                    "settings": FEW,
+                    "criterion": pruning.ByEvidence(),
+                    "checkpoint": None,
+                    "progress": False,
+                    "watch": None,
+                    **given,
+                },
+            ),
+            **run,
+        ),
+        fresh(
+            "prune_weights numbers",
+            lambda: (
+                pruning.prune_weights,
+                {"bayes": bayes("ivon"), "likelihood": pruning.GaussianNoise(2, 6), "data": (X, TARGETS), "settings": FEW},
+            ),
+            data=pairs(classes=None),
+        ),
+        fresh(
+            "sparsify",
+            lambda: (
+                pruning.sparsify,
+                {
+                    "net": net(),
+                    "data": (X, Y),
+                    "likelihood": "categorical",
+                    "method": "bmr",
+                    "inference": "ivon",
+                    "epochs": 2,
+                    "start": 1,
+                    "batch": 3,
+                    "lr": 0.1,
+                    "prior_variance": 0.1,
+                    "learn_scales": False,
+                    "memory": 5.0,
+                    "seed": 0,
+                    "checkpoint": None,
+                    "progress": False,
+                    "watch": None,
+                    **given,
+                },
+            ),
+            net=network(),
+            data=pairs(),
+            likelihood=likelihood(named=True),
+            method=weight_criterion(optional=False),
+            inference=word(),
+            epochs=whole(1),
+            start=whole(1, 2),
+            batch=whole(1),
+            lr=number(above=0.0, optional=True),
+            prior_variance=number(above=0.0),
+            learn_scales=flag(),
+            memory=number(above=0.0),
+            seed=whole(0),
+            checkpoint=run["checkpoint"],
+            progress=flag(),
+            watch=function(),
+            **counted,
+        ),
+        fresh(
+            "compact_weights",
+            lambda: (pruning.compact_weights, {"bayes": bayes(), "example_inputs": X[:2], "names": ["0"], "exclude": ()}),
+            bayes=bayes_thing(),
+            example_inputs=example_inputs(),
+            names=words(optional=True),
+            exclude=words(),
+        ),
+        fresh(
+            "free_energy",
+            lambda: (
+                pruning.free_energy,
+                {
+                    "bayes": bayes(),
+                    "likelihood": pruning.Categorical(),
+                    "data": (X, Y),
+                    "samples": 2,
+                    "seed": 0,
+                    "batch": 4,
+                    **given,
+                },
+            ),
+            bayes=bayes_thing(),
+            likelihood=likelihood(),
+            data=pairs(),
+            samples=whole(1),
+            seed=whole(0),
+            batch=whole(1),
+            **counted,
+        ),
+        fresh(
+            "refresh_statistics",
+            lambda: (pruning.refresh_statistics, {"bayes": _normed(), "data": (X, Y), "batch": 3, "seed": 0}),
+            bayes=bayes_thing(),
+            data=Kind(
+                lambda v, r: (Spoiled(s.label, s.value, s.wrong and "label" not in s.label) for s in pairs().spoil(v, r)),
+                False,
+                ABOUT_DATA,
+            ),
+            batch=whole(2),
+            seed=whole(0),
+        ),
+        fresh(
+            "batches_for",
+            lambda: (free_energies.batches_for, {"bayes": bayes(), "data": (X, Y), **given}),
+            bayes=bayes_thing(),
+            **counted,
+        ),
+        fresh(
+            "learn_scales",
+            lambda: (free_energies.learn_scales, {"bayes": bayes(), "shape": 2.0, "rate": 2.0}),
+            bayes=bayes_thing(),
+            shape=number(above=0.0),
+            rate=number(above=0.0),
+        ),
+    ]
+
+
+def _normed() -> pruning.BayesianModule:
+    torch.manual_seed(0)
+    held = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4), torch.nn.Tanh(), torch.nn.Linear(4, 2))
+    return pruning.attach_posterior(held)
+
+
+def of_evidence_of_weights() -> list[Example]:
+    mean, one = torch.tensor([0.1, 1.0]), torch.ones(2)
+    three = {n: pruning.Gaussian(mean, s * one) for n, s in (("posterior", 0.1), ("prior", 1.0), ("reduced", 0.5))}
+    dense = pruning.DenseGaussian(mean, 0.1 * torch.eye(2)), pruning.DenseGaussian(0 * mean, torch.eye(2))
+    loose = {"mean": tensor(fixed=False), "variance": tensor(above=0.0, fixed=False)}
+    rows = {"mean": torch.zeros(3, 2), "variance": torch.full((3, 2), 0.5)}
+    return [
+        call(
+            "Gaussian",
+            pruning.Gaussian,
+            {"mean": mean, "variance": one},
+            mean=loose["mean"],
+            variance=tensor(least=0.0, fixed=False),
+        ),
+        call("Gaussian.point", pruning.Gaussian.point, {"at": 0.0}, at=Kind(number().spoil, False, ("mean", "at"))),
+        call(
+            "DenseGaussian",
+            pruning.DenseGaussian,
+            {"mean": mean, "covariance": torch.eye(2)},
+            mean=tensor(),
+            covariance=tensor(),
+        ),
+        call("reduce_gaussian", pruning.reduce_gaussian, three, **{n: thing(others=(dense[0],)) for n in three}),
+        call(
+            "remove_block",
+            pruning.remove_block,
+            {"posterior": dense[0], "prior": dense[1], "index": [0]},
+            posterior=thing(others=(three["prior"],)),
+            prior=thing(others=(three["prior"],)),
+        ),
+        call(
+            "removal_evidence",
+            pruning.removal_evidence,
+            {"mean": mean, "variance": 0.1 * one, "prior_variance": one, "prior_mean": 0 * one},
+            **loose,
+            prior_variance=tensor(above=0.0, fixed=False),
+            prior_mean=tensor(fixed=False),
+        ),
+        call(
+            "hyperpriors.beta_bernoulli_odds",
+            hyperpriors.beta_bernoulli_odds,
+            {"ratios": mean, "a": 1.0, "b": 1.0, "sweeps": 2},
+            ratios=tensor(fixed=False),
+            a=number(above=0.0),
+            b=number(above=0.0),
+            sweeps=whole(1),
+        ),
+        call(
+            "hyperpriors.scale_evidence",
+            hyperpriors.scale_evidence,
+            {"mean": mean, "variance": 0.1 * one, "squared_scale": one},
+            **loose,
+            squared_scale=tensor(least=0.0, fixed=False),
+        ),
+        call(
+            "hyperpriors.horseshoe_evidence",
+            hyperpriors.horseshoe_evidence,
+            {
+                **rows,
+                "alive": torch.ones(3, 2, dtype=torch.bool),
+                "tau0": 0.01,
+                "slab": (2.0, 6.0),
+                "particles": 2,
+                "columns": 2,
+                "steps": 2,
+                "lr": 0.1,
+                "seed": 0,
+            },
+            mean=tensor(),
+            variance=tensor(above=0.0),
+            alive=Kind(lambda v, r: (s for s in mask().spoil(v, r) if s.value is not None), True, ("alive",)),
+            tau0=number(above=0.0),
+            slab=pair_of(above=0.0),
+            particles=whole(1),
+            columns=whole(1),
+            steps=whole(1),
+            lr=number(above=0.0),
+            seed=whole(0),
+        ),
+    ]
