@@ -62,7 +62,7 @@ def judge(example: Example, argument: str, spoiled: Spoiled) -> Outcome:
         named = any(re.search(rf"(?<![A-Za-z0-9]){re.escape(n)}(?![a-z0-9])", said) for n in (argument, *kind.names))
         named = named or ("path" in kind.names and str(spoiled.value) in said)
         ours = not isinstance(error, OSError) or "path" in kind.names
-        clear = named and ours and raised and RULE.search(said) is not None and "unexpected keyword" not in said
+        clear = named and ours and raised and RULE.search(said) is not None
         verdict = CLEAR if clear else UNCLEAR
         return Outcome(example.name, argument, spoiled.label, verdict, f"{type(error).__name__}: {said}")
     except Exception as error:

@@ -17,11 +17,12 @@ from activebmr.pruning.experiments import metrics
 from activebmr.pruning.networks import families, for_structures, for_weights
 
 
-def sizes(*, count: int | None = None, least: int = 1, names: tuple[str, ...] = ()) -> Kind:
+def sizes(*, count: int | None = None, least: int = 1, empty: bool = False, names: tuple[str, ...] = ()) -> Kind:
     """Several whole numbers."""
 
     def spoil(valid: Any, rng: Any) -> Any:
-        values = ["nothing", 1, 1.5, True, [], {}, Stranger(), None, torch.zeros(3), [valid]]
+        values = ["nothing", 1, 1.5, True, {}, Stranger(), None, torch.zeros(3), [valid]]
+        yield Spoiled("nothing in it", [], not empty)
         yield from (Spoiled(repr(v)[:30], v) for v in values)
         at = int(rng.integers(len(valid)))
         for s in whole(least).spoil(1, rng):
@@ -110,7 +111,7 @@ def _loose(kind: Kind) -> Kind:
 
 def _any_targets(valid: Any, rng: Any) -> Any:
     """Data whose targets may be anything, and whose inputs may have any width."""
-    fine = ("label", "wide", "whole", "triples", "loader of inputs")
+    fine = ("label", "wide", "whole", "triples", "loader of inputs", "complex")
     return (Spoiled(s.label, s.value, s.wrong and not any(w in s.label for w in fine)) for s in pairs().spoil(valid, rng))
 
 
@@ -123,7 +124,7 @@ def of_metrics() -> list[Example]:
     alive = {"a": torch.tensor([[True, False], [True, True]])}
     return [
         *(
-            call(f"metrics.{n}", getattr(metrics, n), {"alive": alive}, alive=spoiled_masks(names=("alive",)))
+            call(f"metrics.{n}", getattr(metrics, n), {"alive": alive}, alive=spoiled_masks(names=("alive",), known=False))
             for n in ("sparsity", "sparsity_by_layer", "removable_structures")
         ),
         call(
@@ -139,7 +140,7 @@ def of_metrics() -> list[Example]:
 
 
 def of_networks() -> list[Example]:
-    shape = {"shape": sizes(count=3, least=4, names=("channels", "height", "width", "sides"))}
+    shape = {"shape": sizes(count=3, names=("channels", "height", "width", "sides"))}
     classes = {"classes": whole(1)}
     small = {"shape": (1, 8, 8), "classes": 3}
     image = {"data": thing(others=(rows(), "nothing there"))}
@@ -158,7 +159,7 @@ def of_networks() -> list[Example]:
         ),
         call("networks.mlp_for", v.mlp_for, {"data": images()}, data=Kind(_images, False)),
         call(
-            "networks.network_named",
+            "network_named data",
             v.network_named,
             {"model": "mlp", "data": images()},
             model=word(),
@@ -220,9 +221,9 @@ def of_networks() -> list[Example]:
             "networks.swish_mlp",
             w.swish_mlp,
             {**small, "hidden": (4, 4), "dropout": 0.1},
-            **shape,
+            shape=sizes(count=3, names=("channels", "height", "width")),
             **classes,
-            hidden=sizes(),
+            hidden=sizes(empty=True, names=("sizes",)),
             **dropout,
         ),
         call("networks.tanh_lenet", w.tanh_lenet, {**small, "dropout": 0.1}, **shape, **classes, **dropout),

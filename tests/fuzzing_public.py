@@ -59,6 +59,10 @@ UNCALLED_PRUNING = {
     **dict.fromkeys(("hyperpriors.log_gamma", "hyperpriors.log_half_cauchy", "hyperpriors.squared_scales"), _FORMULA),
     **{f"networks.{n}.forward": _CALLS for n in ("Attention", "GRU", "Mixer", "ResNet", "VisionTransformer")},
     **dict.fromkeys(("Likelihood", "Likelihood.check", "Likelihood.nll"), "is a base for those of users, and does nothing"),
+    "NoisyModule": "is made by `attach_noise`",
+    **dict.fromkeys(("Categorical.nll", "GaussianNoise.nll"), "works in every step, on what `check` has seen"),
+    "hyperpriors.scale_evidence": "works in every step of `horseshoe_evidence`, on what that has checked",
+    **dict.fromkeys(("check_data", "tried"), "is a check itself"),
     "networks.vit_base": "hands its arguments on to `VisionTransformer`, and takes a while to build",
     "to_device": "passes on whatever it does not know",
 }

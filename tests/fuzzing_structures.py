@@ -63,7 +63,7 @@ def posterior() -> TruncatedLogNormal:
 
 def of_noise() -> list[Example]:
     scoring = {"posterior": posterior(), "weights": torch.ones(2, 3)}
-    of_scores = {"posterior": thing(), "weights": tensor(fixed=False, optional=True, names=("scores",))}
+    of_scores = {"posterior": thing(), "weights": tensor(fixed=False, optional=True, finite=False, nan=True, names=("scores",))}
     criteria = {
         "BMRS_N": pruning.BMRS_N(),
         "BMRS_U": pruning.BMRS_U(),
@@ -82,14 +82,6 @@ def of_noise() -> list[Example]:
             names=words(optional=True),
             example_inputs=example_inputs(optional=True),
             exclude=words(),
-            draws=whole(1, optional=True),
-        ),
-        call(
-            "NoisyModule",
-            pruning.NoisyModule,
-            {"net": net(), "plan": noisy().plan, "draws": 4},
-            net=network(fits=False, names=("plan",)),
-            plan=thing(),
             draws=whole(1, optional=True),
         ),
         fresh("NoisyModule.of", lambda: (noisy().of, {"name": "0"}), name=word()),
@@ -114,8 +106,8 @@ def of_noise() -> list[Example]:
             "TruncatedLogNormal",
             TruncatedLogNormal,
             {"mu": q.mu, "log_sigma": q.log_sigma, "low": -20.0, "high": 0.0},
-            mu=tensor(),
-            log_sigma=tensor(),
+            mu=tensor(finite=False, nan=True),
+            log_sigma=tensor(finite=False, nan=True),
             low=number(),
             high=number(),
         ),
@@ -327,19 +319,30 @@ def of_training() -> list[Example]:
                     "validation": (X, X[:, :2]),
                 },
             ),
-            data=pairs(classes=None),
-            validation=pairs(classes=None, optional=True),
+            data=numbers_too(),
+            validation=numbers_too(optional=True),
         ),
         fresh(
             "accuracy",
             lambda: (pruning.accuracy, {"model": net(), "x": X, "y": Y, "batch": 4, "batch_to": None}),
-            model=network(),
+            model=network(bare=True),
             x=tensor(names=("inputs", "data", "examples", "net", "model")),
             y=Kind(lambda v, r: _but(spoil_labels(v, r), "too large", "too small"), False, ("targets", "labels", "data")),
             batch=whole(1),
             batch_to=function(names=("data",)),
         ),
     ]
+
+
+def numbers_too(**options: Any) -> Kind:
+    """Data of numbers, of which the loss of torch takes whole ones too."""
+    whole_ones = pairs(classes=None, **options)
+    fine = "targets that are whole"
+    return Kind(
+        lambda v, r: (Spoiled(s.label, s.value, s.wrong and s.label != fine) for s in whole_ones.spoil(v, r)),
+        True,
+        (*whole_ones.names, "loss"),
+    )
 
 
 def spoil_labels(valid: Any, rng: Any) -> Any:
@@ -373,22 +376,22 @@ def of_compaction() -> list[Example]:
         fresh(
             "load_compact",
             lambda: (pruning.load_compact, {"net": net(), "folder": saved, "example_inputs": X[:2]}),
-            net=network(),
+            net=network(finite=False),
             folder=place(reads=True),
             example_inputs=example_inputs(optional=True),
         ),
         fresh(
             "measure",
             lambda: (pruning.measure, {"model": net(), "example_inputs": X[:2], "repeats": 1}),
-            model=network(),
+            model=network(bare=True),
             **two,
             **repeats,
         ),
         fresh(
             "compare",
             lambda: (pruning.compare, {"before": net(), "after": net(), "example_inputs": X[:2], "repeats": 1}),
-            before=network(names=("before",)),
-            after=network(names=("after",)),
+            before=network(bare=True, names=("before",)),
+            after=network(bare=True, names=("after",)),
             **two,
             **repeats,
         ),
@@ -406,9 +409,10 @@ def of_compaction() -> list[Example]:
         fresh(
             "hold_weights",
             lambda: (pruning.hold_weights, {"net": net(), "weights": {}}),
-            net=network(fits=False, finite=False, names=("weights",)),
+            net=network(fits=False, finite=False, bare=True, names=("weights",)),
             weights=thing(
-                names=("weights", "mask"),
+                optional=True,
+                names=("weights", "mask", "weights"),
                 others=({"0.weight": (torch.ones(4, 3), torch.ones(4, 3))}, {"0.weight": 1}, {"0.weight": (1, 2)}),
             ),
         ),
@@ -423,7 +427,7 @@ def of_compaction() -> list[Example]:
         fresh(
             "release_weights",
             lambda: (pruning.release_weights, {"net": net(), "names": ["0.bias"]}),
-            net=network(fits=False, finite=False),
+            net=network(fits=False, finite=False, bare=True),
             names=words(optional=True),
         ),
     ]

@@ -119,23 +119,24 @@ def mask(names: tuple[str, ...] = ()) -> Kind:
     return Kind(spoil, False, (*names, "mask"))
 
 
-def spoiled_masks(names: tuple[str, ...] = (), *, optional: bool = False) -> Kind:
-    """A dict of masks by name."""
+def spoiled_masks(names: tuple[str, ...] = (), *, optional: bool = False, known: bool = True) -> Kind:
+    """A dict of masks by name; ``known`` if names and shapes are given by a network."""
+    any_shape = ("an axis more", "too few")
 
     def spoil(valid: Any, rng: np.random.Generator) -> Iterator[Spoiled]:
         key, held = next(iter((valid or {"0": torch.ones(4, dtype=torch.bool)}).items()))
         for one in mask().spoil(held, rng):
-            yield Spoiled(f"{key}: {one.label}", {key: one.value}, one.wrong)
-        yield Spoiled("another name", {"nothing there": held})
-        yield Spoiled("a number as name", {1: held})
+            yield Spoiled(f"{key}: {one.label}", {key: one.value}, one.wrong and (known or one.label not in any_shape))
+        yield Spoiled("another name", {"nothing there": held}, known)
+        yield Spoiled("a number as name", {1: held}, known)
         yield from (Spoiled(repr(v)[:30], v) for v in ("nothing", 1, True, 1.5, [held], Stranger(), held))
         yield from none_of(optional)
 
     return Kind(spoil, optional, (*names, "mask", "nothing there", "name"))
 
 
-def network(*, fits: bool = True, names: tuple[str, ...] = (), finite: bool = True) -> Kind:
-    """A module; ``fits`` if it is called with data beside it."""
+def network(*, fits: bool = True, names: tuple[str, ...] = (), finite: bool = True, bare: bool = False) -> Kind:
+    """A module; ``fits`` if it is called with data beside it, ``bare`` if it needs no parameters."""
 
     def spoil(valid: Any, rng: np.random.Generator) -> Iterator[Spoiled]:
         values = [
@@ -154,9 +155,9 @@ def network(*, fits: bool = True, names: tuple[str, ...] = (), finite: bool = Tr
             nn.Linear(2, 2).weight,
         ]
         yield from (Spoiled(repr(v)[:30], v) for v in values)
-        yield Spoiled("without parameters", nn.Sequential(nn.Tanh()))
-        yield Spoiled("empty", nn.Sequential())
-        yield Spoiled("on meta", nn.Sequential(nn.Linear(3, 4, device="meta"), nn.Linear(4, 2, device="meta")))
+        yield Spoiled("without parameters", nn.Sequential(nn.Tanh()), not bare)
+        yield Spoiled("empty", nn.Sequential(), not bare)
+        yield Spoiled("on meta", nn.Sequential(nn.Linear(3, 4, device="meta"), nn.Linear(4, 2, device="meta")), fits)
         bad = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
         bad[0].weight.data[0, 0] = torch.nan
         yield Spoiled("nan in weights", bad, finite)

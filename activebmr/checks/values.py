@@ -40,6 +40,7 @@ __all__ = [
     "mapping",
     "number",
     "numbers",
+    "pair",
     "path_like",
     "per_agent",
     "sequence",
@@ -202,6 +203,18 @@ def numbers(value: Any, name: str, rule: Rule, shape: tuple[int, ...] | None = N
     if wrong.any():
         raise ValueError(f"{name} must {rule.words}; got {array[wrong][0]}")
     return array
+
+
+def pair(value: Any, name: str, rule: Rule) -> tuple[float, float]:
+    """Two numbers, both of which obey a rule.
+
+    Raises:
+        TypeError: if it is no list of two numbers.
+        ValueError: if one breaks the rule.
+    """
+    if len(sequence(value, name)) != 2:
+        raise TypeError(f"{name} must be two numbers; got {brief(value)}")
+    return number(value[0], f"{name}[0]", rule), number(value[1], f"{name}[1]", rule)
 
 
 def index_array(value: Any, name: str, least: int, most: int | None = None, shape: tuple[int, ...] | None = None) -> Ints:

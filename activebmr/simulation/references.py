@@ -161,7 +161,7 @@ def ideal_observer(paradigm: Paradigm, n_agents: int = 1024, n_trials: int = 256
     """
     if not isinstance(paradigm, Paradigm) or paradigm.hypotheses is None:
         raise ValueError(f"paradigm must be a Paradigm with hypotheses to tell apart; got {checks.brief(paradigm)}")
-    n_agents, n_trials = (checks.whole_number(v, n, 1) for n, v in (("n_agents", n_agents), ("n_trials", n_trials)))
+    n_agents, n_trials = (checks.whole_from(v, n, 1) for n, v in (("n_agents", n_agents), ("n_trials", n_trials)))
     seed = checks.whole_number(seed, "seed", 0)
     space = paradigm.hypotheses
     for table in space.tables.values():

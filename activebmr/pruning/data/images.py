@@ -76,10 +76,9 @@ def load_images(
         torch.Size([1150, 1, 8, 8])
     """
     checks.choice(name, "name", IMAGE_SHAPES)
-    if not isinstance(validation, (int, float)) or not 0 <= validation < 1:
-        raise ValueError(f"validation must be a share in [0, 1); got {validation!r}")
-    if not isinstance(seed, (int, np.integer)) or seed < 0:
-        raise ValueError(f"seed must be a whole number >= 0; got {seed!r}")
+    validation = checks.number(validation, "validation", checks.Rule("be a share in [0, 1)", checks.SHARE.holds))
+    seed = checks.whole_from(seed, "seed", 0)
+    folder = None if folder is None else checks.path_like(folder, "folder")
     rng = np.random.default_rng(seed)
     if name == "digits":
         (x, y), test = _digits(rng)

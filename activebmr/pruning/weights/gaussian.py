@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
-from activebmr import checks, gaussian
+from activebmr import gaussian
 from activebmr.gaussian import reduce_gaussian, remove_block
+from activebmr.pruning.data.checks import numbers
 
 __all__ = ["DenseGaussian", "Gaussian", "reduce_gaussian", "removal_evidence", "remove_block"]
 
 
 def _tensor(x: Tensor | Sequence[float] | float, name: str = "mean") -> Tensor:
-    if isinstance(x, Tensor):
-        return checks.real_tensor(x, name).to(torch.float64)  # type: ignore[no-any-return]
-    return torch.from_numpy(checks.float_array(x, name).copy())
+    return numbers(x, name, None)
 
 
 class Gaussian(gaussian.Gaussian):
