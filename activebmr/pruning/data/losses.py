@@ -140,8 +140,9 @@ class Objective:
             return self.own(outputs, targets)
         except (RuntimeError, TypeError, IndexError) as error:
             got = " and ".join(str(tuple(t.shape)) if isinstance(t, Tensor) else type(t).__name__ for t in (outputs, targets))
+            said = f"{type(error).__name__}: {error}"
             raise ValueError(
-                f"loss must take outputs of the network and targets of data, here {got}; it raises {type(error).__name__}: {error}"
+                f"loss must take outputs of the network and targets of data, here {got}; it raises {said}"
             ) from error
 
     @staticmethod

@@ -138,12 +138,13 @@ def fit(
         >>> fit(noisy, DataLoader(dataset, 128, shuffle=True), Training(epochs=30), criterion=BMRS_N.released())
     """
     settings = Training() if settings is None else checks.an(Training)(settings, "settings")
-    if not any(p.requires_grad for p in runnable(model, "model").parameters()):
-        raise ValueError("model must have parameters that learn; none of them requires a gradient")
+    runnable(model, "model")
     path = None if checkpoint is None else Path(checks.path_like(checkpoint, "checkpoint"))
     tell = check_progress(progress, watch, _print)
     trainer = _Trainer(model, data, settings, Objective(loss), criterion, validation, batch_to, n_examples)
     trainer.check()
+    if not any(p.requires_grad for p in model.parameters()):
+        raise ValueError("model must have parameters that learn; none of them requires a gradient")
     if path is not None:
         trainer.resume(path)
     try:
