@@ -119,7 +119,7 @@ def sparsify(
     check_criterion(method, "method")
     runnable(net)
     checks.choice(inference, "inference", INFERENCES)
-    epochs = checks.whole_number(epochs, "epochs", 1)
+    epochs = checks.whole_from(epochs, "epochs", 1)
     if not (checks.is_whole(start) and 1 <= start <= epochs):
         raise ValueError(f"start must lie in 1..epochs; got {checks.brief(start)} and {epochs!r}")
     prior_variance = checks.number(prior_variance, "prior_variance", checks.POSITIVE)
