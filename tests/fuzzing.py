@@ -1,7 +1,8 @@
 """Malformed calls of the whole public API: valid calls (`examples`), one argument of which is spoiled at a time.
 
 ``python tests/fuzzing.py 12000 --files 3000`` prints how many calls (and damaged files, see `fuzzing_files`) end in what. An
-error is *clear* if it is a ValueError or TypeError (of files also a FileNotFoundError) that names the argument and says a rule.
+error is *clear* if it is a ValueError or TypeError (of files also a FileNotFoundError) that the package itself raises, and that
+names the argument and says a rule.
 What must not be accepted is said by the kind of the argument: a nan among counts, half an index, a word for a number. What may
 be read in several ways is judged only by how it fails.
 """
@@ -16,9 +17,10 @@ import sys
 import tempfile
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from fuzzing_kinds import Example, Spoiled
@@ -95,6 +97,26 @@ def malformed(examples: list[Example], calls: int, start: int = 0) -> Iterator[t
         for i in rng.permutation(len(every))[: calls - made]:
             yield every[i]
             made += 1
+
+
+def drawn(examples: list[Example], draw: Callable[[Any], Any]) -> tuple[Example, str, Spoiled]:
+    """A malformed call that Hypothesis chooses with its ``draw``, and makes simpler if it goes wrong."""
+    from hypothesis import strategies as st
+
+    held = [e for e in examples if e.kinds]
+    example = held[draw(st.integers(0, len(held) - 1))]
+    names = list(example.kinds)
+    name = names[draw(st.integers(0, len(names) - 1))]
+    rng = np.random.default_rng(draw(st.integers(0, 2**16)))
+    every = list(example.kinds[name].spoil(example.make()[1].get(name), rng))
+    return example, name, every[draw(st.integers(0, len(every) - 1))]
+
+
+def check(outcomes: list[Outcome]) -> None:
+    """AssertionError that tells what went wrong, if something did."""
+    wrong = [o for o in outcomes if o.verdict in (ACCEPTED, UNCLEAR)]
+    told = "\n".join(f"{o.verdict}: {o.example}({o.argument}={o.label}): {o.said[:200]}" for o in wrong[:20])
+    assert not wrong, f"{len(wrong)} of {len(outcomes)}:\n{told}"
 
 
 def main() -> int:

@@ -6,7 +6,7 @@ that there is), ``rules`` what says them of a function's arguments (`checked`).
 
 from activebmr.checks.names import choice, known_name, meant, nearest
 from activebmr.checks.rules import Check, an, checked, items, known_arguments, one_of, optional, real, whole
-from activebmr.checks.tensors import is_tensor, real_tensor
+from activebmr.checks.tensors import dense_tensor, is_tensor, real_tensor
 from activebmr.checks.values import (
     ANY_NUMBER,
     FRACTION,
@@ -51,6 +51,7 @@ __all__ = [
     "brief",
     "checked",
     "choice",
+    "dense_tensor",
     "each_agent",
     "flag",
     "float_array",

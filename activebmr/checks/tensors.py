@@ -6,7 +6,7 @@ from typing import Any
 
 from activebmr.checks.values import brief
 
-__all__ = ["is_tensor", "real_tensor"]
+__all__ = ["dense_tensor", "is_tensor", "real_tensor"]
 
 
 def is_tensor(value: Any) -> bool:
@@ -14,6 +14,19 @@ def is_tensor(value: Any) -> bool:
     return not isinstance(value, type) and all(
         hasattr(value, key) for key in ("is_complex", "layout", "device", "requires_grad")
     )
+
+
+def dense_tensor(value: Any, name: str) -> Any:
+    """``value``, a tensor, if it is dense and has values.
+
+    Raises:
+        ValueError: if it is sparse, or without values (on torch's device "meta").
+    """
+    if str(value.layout) != "torch.strided":
+        raise ValueError(f"{name} must be a dense tensor; got layout {value.layout}")
+    if value.device.type == "meta":
+        raise ValueError(f"{name} must have values; got a tensor on the device 'meta'")
+    return value
 
 
 def real_tensor(value: Any, name: str) -> Any:
@@ -27,8 +40,4 @@ def real_tensor(value: Any, name: str) -> Any:
         raise TypeError(f"{name} must be a tensor; got {brief(value)}")
     if value.is_complex():
         raise TypeError(f"{name} must be a tensor of real numbers; got {value.dtype}")
-    if str(value.layout) != "torch.strided":
-        raise ValueError(f"{name} must be a dense tensor; got layout {value.layout}")
-    if value.device.type == "meta":
-        raise ValueError(f"{name} must have values; got a tensor on the device 'meta'")
-    return value
+    return dense_tensor(value, name)

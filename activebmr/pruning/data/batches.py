@@ -320,9 +320,7 @@ def _checked(data: Any, name: str) -> tuple[Any, Any, int]:
         raise ValueError(f"{name} must hold as many targets as inputs, and some; got {' and '.join(map(str, shapes))}")
     for what, part in (("inputs", x), ("targets", y)):
         for t in _leaves(part):
-            if t.device.type == "meta" or t.layout != torch.strided:
-                got = "on the device 'meta'" if t.device.type == "meta" else f"of layout {t.layout}"
-                raise ValueError(f"{what} of {name} must be dense tensors with values; one is {got}")
+            checks.dense_tensor(t, f"{what} of {name}")
             if t.is_floating_point() and not torch.isfinite(t).all():
                 raise ValueError(f"{what} of {name} must be finite; they hold {t[~torch.isfinite(t)][0].item()}")
     return x, y, lengths.pop()

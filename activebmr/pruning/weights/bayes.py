@@ -167,7 +167,12 @@ class BayesianModule(nn.Module):
         """
         samples, batch = checks.whole_number(samples, "samples", 1), checks.whole_number(batch, "batch", 1)
         seed = checks.whole_number(seed, "seed", 0)
-        tried(self, x, "x")
+        if not any(isinstance(t, Tensor) and t.dim() for t in tree_leaves(x)):
+            raise TypeError(f"x must hold tensors with an axis of examples; got {checks.brief(x)}")
+        for t in tree_leaves(x):
+            if isinstance(t, Tensor):  # rows can be taken of dense ones alone
+                checks.dense_tensor(t, "x")
+        tried(self, rows_of(x, length_of_batch(x), slice(2)), "x")
         generator = torch.Generator(device=self.posterior.alive.device).manual_seed(seed)
         out, n = [], length_of_batch(x)
         x = to_device(x, self.posterior.alive.device)
