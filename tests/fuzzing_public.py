@@ -42,7 +42,6 @@ UNCALLED = {
     **dict.fromkeys(("AgentState", "StepInfo", "TrialInfo", "Reduction"), _GIVEN),
     **dict.fromkeys(("gaussian.GaussianReduction", "neurons.NeuronalResponses", "references.ObserverResult"), _GIVEN),
     "ColumnTable.clash": "is asked by the space alone, with a table of its model's shape",
-    "gymnasium.register_paradigms": "has no argument",
     "teaching.example_recording": "has no argument",
 }
 """Callables of the core without an example, and why."""
