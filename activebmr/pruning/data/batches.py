@@ -50,6 +50,8 @@ def tried(net: nn.Module, inputs: Any, name: str) -> Any:
     with evaluating(net), torch.no_grad():
         try:
             return call(net, inputs)
+        except torch.OutOfMemoryError:  # nothing is wrong with the inputs
+            raise
         except Exception as error:  # whatever user code raises
             raise ValueError(
                 f"{name} must hold what net can be called with; it raises {type(error).__name__}: {error}"

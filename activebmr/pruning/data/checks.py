@@ -42,20 +42,19 @@ def module(value: Any, name: str = "net") -> nn.Module:
 
 
 def runnable(value: Any, name: str = "net") -> nn.Module:
-    """``value`` if it is a module with parameters that have finite values.
+    """``value`` if it is a module whose parameters have finite values; those that do not learn may be infinite, as masks are.
 
     Raises:
         TypeError: if it is no module.
-        ValueError: if it has no parameters, or they have no values, or some that are not finite.
+        ValueError: if parameters have no values, or some that are not finite.
     """
     found = module(value, name)
     parameters = list(found.named_parameters())
     if any(p.device.type == "meta" for _, p in parameters):
         raise ValueError(f"{name} must have weights, so that it can be run; its parameters are on the device 'meta'")
     for at, p in parameters:
-        if p.is_floating_point() and not torch.isfinite(p).all():
-            bad = p[~torch.isfinite(p)][0].item()
-            raise ValueError(f"parameters of {name} must be finite; {at!r} holds {bad}")
+        if p.is_floating_point() and (bad := ~torch.isfinite(p) if p.requires_grad else torch.isnan(p)).any():
+            raise ValueError(f"parameters of {name} must be finite; {at!r} holds {p[bad][0].item()}")
     return found
 
 

@@ -138,6 +138,8 @@ class Objective:
         assert self.own is not None
         try:
             return self.own(outputs, targets)
+        except torch.OutOfMemoryError:
+            raise
         except (RuntimeError, TypeError, IndexError) as error:
             got = " and ".join(str(tuple(t.shape)) if isinstance(t, Tensor) else type(t).__name__ for t in (outputs, targets))
             said = f"{type(error).__name__}: {error}"
