@@ -134,8 +134,10 @@ class TruncatedLogNormal:
 
     def __post_init__(self) -> None:
         for name in ("mu", "log_sigma"):
-            if not checks.real_tensor(getattr(self, name), name).is_floating_point():
-                raise TypeError(f"{name} must be a tensor of floating-point numbers; got {getattr(self, name).dtype}")
+            x = getattr(self, name)  # on "meta" too, where scores are asked for their device alone
+            if not isinstance(x, Tensor) or not x.is_floating_point() or x.layout != torch.strided:
+                got = f"{x.dtype}, {x.layout}" if isinstance(x, Tensor) else checks.brief(x)
+                raise TypeError(f"{name} must be a dense tensor of floating-point numbers; got {got}")
         for name in ("low", "high"):
             checks.number(getattr(self, name), name, _FINITE)
         if self.mu.shape != self.log_sigma.shape:
