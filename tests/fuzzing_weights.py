@@ -241,7 +241,7 @@ def of_likelihoods() -> list[Example]:
             "Categorical",
             pruning.Categorical,
             {"axis": 1, "ignore": -100},
-            axis=whole(1, 1, optional=True),
+            axis=Kind(lambda v, r: (s for s in whole(1, 1, optional=True).spoil(v, r) if repr(s.value) != "-1")),
             ignore=whole(None, optional=True),
         ),
         call(
