@@ -101,8 +101,9 @@ class BayesianModule(nn.Module):
         Raises:
             TypeError, ValueError: if they are no tensor of that shape.
         """
-        if checks.real_tensor(flat, "flat").dtype == torch.bool:
-            raise TypeError("flat must be numbers; got truth values")
+        if not isinstance(flat, Tensor) or not flat.is_floating_point():
+            got = flat.dtype if isinstance(flat, Tensor) else checks.brief(flat)
+            raise TypeError(f"flat must be a tensor of floating-point numbers; got {got}")
         return call_with(self.net, self.posterior.split(flat.to(self._type())), args, kwargs)
 
     def _type(self) -> torch.dtype:
