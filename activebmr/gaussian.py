@@ -22,6 +22,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from activebmr import checks
 from activebmr.namespaces import Array, broadcast, cholesky, doubles, inverse_from, namespace, solve_lower
 
 __all__ = ["DenseGaussian", "Gaussian", "GaussianReduction", "best_shrinkage", "reduce_gaussian", "removal_evidence"]
@@ -41,7 +42,7 @@ class Gaussian:
     variance: Array
 
     def __post_init__(self) -> None:
-        mean, variance = doubles(self.mean, self.variance)
+        mean, variance = _read(mean=self.mean, variance=self.variance)
         mean, variance = broadcast(mean=mean, variance=variance)
         _finite(mean, "mean", "Gaussian")
         _finite(variance, "variance", "Gaussian")
@@ -53,6 +54,7 @@ class Gaussian:
     @classmethod
     def point(cls, at: float | Array = 0.0) -> Gaussian:
         """All mass at one value: as a reduced prior it removes a weight."""
+        _finite(_read(at=at)[0], "at", "Gaussian.point")
         return cls(at, 0.0)
 
 
@@ -69,7 +71,7 @@ class DenseGaussian:
     covariance: Array
 
     def __post_init__(self) -> None:
-        mean, covariance = doubles(self.mean, self.covariance)
+        mean, covariance = _read(mean=self.mean, covariance=self.covariance)
         if mean.ndim != 1 or tuple(covariance.shape) != (len(mean), len(mean)):
             raise ValueError(
                 "mean and covariance of DenseGaussian must have shapes (n,) and (n, n); "
@@ -185,14 +187,14 @@ def remove_block(posterior: DenseGaussian, prior: DenseGaussian, index: Sequence
     Returns:
         the log evidence ratio, and the posterior over the weights that stay, in their order.
     """
+    for name, g in (("posterior", posterior), ("prior", prior)):
+        if not isinstance(g, DenseGaussian):
+            raise TypeError(f"{name} must be a DenseGaussian; got {checks.brief(g)}")
     n = len(posterior.mean)
     if len(prior.mean) != n:
         raise ValueError(f"posterior and prior must have the same number of weights; got {n} and {len(prior.mean)}")
     gone = np.zeros(n, dtype=np.bool_)
-    for i in index:
-        if not 0 <= i < n:
-            raise ValueError(f"index must hold numbers from 0 to {n - 1}; got {i}")
-        gone[i] = True
+    gone[checks.index_array(index, "index", 0, n - 1).reshape(-1)] = True
     out, stay = np.flatnonzero(gone), np.flatnonzero(~gone)
     xp = namespace(prior.mean)
     _inverse(prior.covariance, "prior")
@@ -235,14 +237,34 @@ def _improper(value: float) -> None:
     )
 
 
-def _finite(x: Array, name: str, of: str) -> None:
+def _read(**named: Array) -> tuple[Array, ...]:
+    """Arguments in float64 and of one library; what holds no real numbers is refused."""
+    for name, x in named.items():
+        if isinstance(x, (bool, np.bool_)) or str(getattr(x, "dtype", "")).endswith("bool"):
+            raise TypeError(f"{name} must be real numbers, not truth values; got {checks.brief(x)}")
+        named[name] = checks.real_tensor(x, name) if checks.is_tensor(x) else checks.float_array(x, name)
+    return doubles(*named.values())
+
+
+def _finite(x: Array, name: str, of: str = "") -> None:
     finite = namespace(x).isfinite(x)
     if not finite.all():
-        raise ValueError(f"{name} of {of} must be finite; got {x[~finite][0].item()}")
+        raise ValueError(f"{name}{of and f' of {of}'} must be finite; got {x[~finite][0].item()}")
 
 
 def _least(x: Array) -> float:
     return x.min().item() if math.prod(x.shape) else math.inf
+
+
+def _weights(**named: Array) -> tuple[Array, ...]:
+    """Finite arguments that broadcast, variances above 0, as `_read` has them."""
+    found = dict(zip(named, _read(**named), strict=True))
+    for name, x in found.items():
+        _finite(x, name)
+        if "variance" in name and _least(x) <= 0:
+            raise ValueError(f"{name} must be > 0; least value {_least(x):.6g}")
+    broadcast(**found)
+    return tuple(found.values())
 
 
 # --- closed forms for weights with zero-centred priors ---------------------------------------------------------------
@@ -259,6 +281,11 @@ def removal_evidence(mean: Array, variance: Array, prior_variance: Array | float
     Positive where the weight should go: with a prior around 0 iff SNR^2 < `removal_threshold`. Beckers et al. (2024), eq. 24,
     in the limit of a reduced prior without width.
     """
+    return removal_evidence_of(*_weights(mean=mean, variance=variance, prior_variance=prior_variance, prior_mean=prior_mean))
+
+
+def removal_evidence_of(mean: Array, variance: Array, prior_variance: Array, prior_mean: Array | float = 0.0) -> Array:
+    """`removal_evidence` of what has been checked; nan and infinite numbers go through it."""
     centred = isinstance(prior_mean, float) and prior_mean == 0
     mean, variance, prior_variance, prior_mean = doubles(mean, variance, prior_variance, prior_mean)
     ratio = 0.5 * (namespace(mean).log(prior_variance / variance) - mean * mean / variance)
@@ -267,7 +294,7 @@ def removal_evidence(mean: Array, variance: Array, prior_variance: Array | float
 
 def removal_threshold(variance: Array, prior_variance: Array | float) -> Array:
     """SNR^2 = mean^2 / variance below which a weight goes: ln(prior variance / variance); none goes where it is <= 0."""
-    variance, prior_variance = doubles(variance, prior_variance)
+    variance, prior_variance = _weights(variance=variance, prior_variance=prior_variance)
     return namespace(variance).log(prior_variance / variance)
 
 
@@ -278,7 +305,7 @@ def shrinkage_evidence(mean: Array, variance: Array, prior_variance: Array | flo
         ValueError: if a ratio is negative, or no proper posterior follows (``v + ratio (1 - v) <= 0``, v = variance over prior
             variance).
     """
-    mean, variance, prior_variance, ratio = doubles(mean, variance, prior_variance, ratio)
+    mean, variance, prior_variance, ratio = _weights(mean=mean, variance=variance, prior_variance=prior_variance, ratio=ratio)
     if _least(ratio) < 0:
         raise ValueError(f"ratio must be >= 0; got {_least(ratio):.6g}")
     v = variance / prior_variance
@@ -298,7 +325,7 @@ def best_shrinkage(mean: Array, variance: Array, prior_variance: Array | float) 
 
     Between SNR^2 = 1 - v and `removal_threshold` removing beats the old prior, yet shrinking beats removing.
     """
-    mean, variance, prior_variance = doubles(mean, variance, prior_variance)
+    mean, variance, prior_variance = _weights(mean=mean, variance=variance, prior_variance=prior_variance)
     xp, v = namespace(mean), variance / prior_variance
     best = xp.clip(v * (mean**2 / variance - (1 - v)) / (1 - v) ** 2, 0, None)
     return xp.where(v < 1, best, xp.full_like(best, math.inf))

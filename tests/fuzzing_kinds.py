@@ -35,7 +35,8 @@ class Stranger:
         return "<a stranger>"
 
 
-def _none(kind_optional: bool) -> Iterator[Spoiled]:
+def none_of(kind_optional: bool) -> Iterator[Spoiled]:
+    """None, for what is not optional."""
     if not kind_optional:
         yield Spoiled("None", None)
 
@@ -90,7 +91,7 @@ def numbers(
         yield Spoiled("a dict", {"a": 1.0})
         yield Spoiled("a stranger", Stranger())
         yield Spoiled("dates", np.full(base.shape, "2020-01-01", dtype="datetime64[D]"))
-        yield from _none(optional)
+        yield from none_of(optional)
 
     return Kind(spoil, optional, names)
 
@@ -127,7 +128,7 @@ def number(
             yield Spoiled("too small", above - float(rng.random()) - 0.1)
         if most is not None:
             yield Spoiled("too large", most + 0.5)
-        yield from _none(optional)
+        yield from none_of(optional)
 
     return Kind(spoil, optional, names)
 
@@ -160,7 +161,7 @@ def whole(
         if most is not None:
             yield Spoiled("too large", most + int(rng.integers(1, 4)))
             yield Spoiled("far too large", 2**70)
-        yield from _none(optional)
+        yield from none_of(optional)
 
     return Kind(spoil, optional, names)
 
@@ -201,7 +202,7 @@ def indices(
         yield Spoiled("a set", {0, 1})
         yield Spoiled("ragged", [[0, 1], [0]])
         yield Spoiled("a mask", np.ma.array(base, mask=np.ones(base.shape, dtype=bool)), not missing)
-        yield from _none(optional)
+        yield from none_of(optional)
 
     return Kind(spoil, optional, names)
 
@@ -220,7 +221,7 @@ def word(*, optional: bool = False, empty: bool = False, names: tuple[str, ...] 
         yield from (Spoiled(repr(v), v, not (empty and isinstance(v, list) and not v)) for v in values)
         if isinstance(valid, str) and valid.upper() != valid:
             yield Spoiled("capitals", valid.upper())
-        yield from _none(optional)
+        yield from none_of(optional)
 
     return Kind(spoil, optional, names)
 
@@ -231,7 +232,7 @@ def text(*, optional: bool = False, names: tuple[str, ...] = ()) -> Kind:
 
     def spoil(valid: Any, rng: np.random.Generator) -> Iterator[Spoiled]:
         yield from (Spoiled(repr(v), v) for v in values)
-        yield from _none(optional)
+        yield from none_of(optional)
 
     return Kind(spoil, optional, names)
 
@@ -249,7 +250,7 @@ def words(*, optional: bool = False, names: tuple[str, ...] = (), any_text: bool
         yield Spoiled("a stranger", Stranger())
         yield Spoiled("a bool", True)
         yield Spoiled("a dict", {"a": 1})
-        yield from _none(optional)
+        yield from none_of(optional)
 
     return Kind(spoil, optional, names)
 
@@ -263,7 +264,7 @@ def thing(*, optional: bool = False, anything: bool = False, names: tuple[str, .
             if not (optional and hasattr(value, "__len__") and len(value) == 0):
                 yield Spoiled(repr(value), value, not (anything and isinstance(value, dict)))
         yield from (Spoiled(f"another {type(o).__name__}", o) for o in others)
-        yield from _none(optional)
+        yield from none_of(optional)
 
     return Kind(spoil, optional, names)
 

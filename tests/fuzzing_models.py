@@ -79,7 +79,12 @@ def of_models() -> list[Example]:
             {"models": {"a": m, "b": m}},
             models=thing(names=("model",)),
         ),
-        call("with_concentration", space().with_concentration, {"concentration": 2.0}, concentration=number(above=0.0)),
+        call(
+            "HypothesisSpace.with_concentration",
+            space().with_concentration,
+            {"concentration": 2.0},
+            concentration=number(above=0.0),
+        ),
         call("HypothesisSpace.resolved", space().resolved, {"model": m}, model=thing(others=())),
         call("HypothesisSpace.check_against", space().check_against, {"model": m}, model=thing(others=(wide(),))),
         call(

@@ -188,16 +188,21 @@ def of_worlds() -> list[Example]:
             chance=flag(),
         ),
         call(
-            "GymnasiumWorld",
+            "gymnasium.GymnasiumWorld",
             gym_world.GymnasiumWorld,
             {"env": environment, "model": model(), "vector": False},
             env=callable_thing(),
             model=thing(),
             vector=flag(),
         ),
-        call("GymnasiumWorld.sizes", gym_world.GymnasiumWorld.sizes, {"env": environment()}, env=thing(names=("space",))),
         call(
-            "GymnasiumWorld.paradigm",
+            "gymnasium.GymnasiumWorld.sizes",
+            gym_world.GymnasiumWorld.sizes,
+            {"env": environment()},
+            env=thing(names=("space",)),
+        ),
+        call(
+            "gymnasium.GymnasiumWorld.paradigm",
             gym_world.GymnasiumWorld(environment, model()).paradigm,
             {"agent": ab.Agent(model()), "trial_length": 3, "name": None, "scheme": "a"},
             agent=thing(),
@@ -206,7 +211,7 @@ def of_worlds() -> list[Example]:
             scheme=text(),
         ),
         call(
-            "ParadigmEnv",
+            "gymnasium.ParadigmEnv",
             gym_world.ParadigmEnv,
             {"paradigm": "bandit", "scheme": None, "true_rule": None, "render_mode": None},
             paradigm=word(),
@@ -214,32 +219,36 @@ def of_worlds() -> list[Example]:
             render_mode=word(optional=True),
         ),
         call(
-            "ParadigmEnv.reset",
+            "gymnasium.ParadigmEnv.reset",
             gym_world.ParadigmEnv("three-ball").reset,
             {"seed": 0, "options": None},
             seed=whole(0, optional=True),
             options=thing(optional=True),
         ),
         call(
-            "to_pymdp", pymdp_world.to_pymdp, {"model": model(), "planner": None}, model=thing(), planner=thing(optional=True)
+            "pymdp.to_pymdp",
+            pymdp_world.to_pymdp,
+            {"model": model(), "planner": None},
+            model=thing(),
+            planner=thing(optional=True),
         ),
         call(
-            "from_pymdp",
+            "pymdp.from_pymdp",
             pymdp_world.from_pymdp,
             {"agent": theirs(), "which": None},
             agent=thing(),
             which=whole(0, 0, optional=True),
         ),
         call(
-            "agent_from_pymdp",
+            "pymdp.agent_from_pymdp",
             pymdp_world.agent_from_pymdp,
             {"agent": theirs(), "which": None},
             agent=thing(),
             which=whole(0, 0, optional=True),
         ),
-        call("planner_from_pymdp", pymdp_world.planner_from_pymdp, {"agent": theirs()}, agent=thing()),
+        call("pymdp.planner_from_pymdp", pymdp_world.planner_from_pymdp, {"agent": theirs()}, agent=thing()),
         call(
-            "policy_search",
+            "pymdp.policy_search",
             pymdp_world.policy_search,
             {"model": model(), "hypotheses": space(), "offset": 0.03, "model_gain": "exact"},
             model=thing(),
@@ -249,7 +258,7 @@ def of_worlds() -> list[Example]:
         ),
         Example("GymnasiumProcess.step", of_environment("step"), {"controls": indices(0, 1)}),
         Example("GymnasiumProcess.reset", of_environment("reset"), {"uniforms": numbers(least=0, most=1.0)}),
-        Example("ParadigmEnv.step", played, {"action": indices(0, 4)}),
+        Example("gymnasium.ParadigmEnv.step", played, {"action": indices(0, 4)}),
     ]
 
 

@@ -468,7 +468,7 @@ def test_predictions_and_errors_in_them_leave_every_module_in_its_mode(training)
     modes = [m.training for m in bayes.modules()]
     assert torch.equal(bayes.predict(x, 3), bayes.predict(x, 3))  # without dropout
     assert [m.training for m in bayes.modules()] == modes and net[2].num_batches_tracked == 0
-    with pytest.raises(RuntimeError):
+    with pytest.raises((RuntimeError, ValueError)):
         bayes.predict(normal(9, 99), 3)
     assert [m.training for m in bayes.modules()] == modes
 
@@ -582,7 +582,7 @@ def test_predictions_are_those_of_networks_with_drawn_weights():
 
 @pytest.mark.parametrize("samples", [0, -1])
 def test_no_predictions_are_refused(samples):
-    with pytest.raises(ValueError, match=f"samples must be 1 or more; got {samples}"):
+    with pytest.raises(ValueError, match=f"samples must be at least 1; got {samples}"):
         attached(mlp()).predict(normal(2, 3), samples=samples)
 
 
@@ -673,7 +673,7 @@ def test_a_module_that_is_in_a_network_twice_is_left_as_it_was():
     for inference in ("bbb-local", "ivon"):
         bayes = attached(net, inference)
         bayes.train()(normal(4, 3))
-        with pytest.raises(RuntimeError):
+        with pytest.raises((RuntimeError, ValueError)):
             bayes(normal(4, 7))
         assert layer.weight is weight and list(bayes.posterior.places) == ["0.weight", "0.bias"]
 
@@ -700,7 +700,7 @@ def test_what_shares_memory_with_weights_that_have_no_posterior_does_not_matter(
         *((mlp, dict(prior_variance=v), "prior_variance must be a finite") for v in (0.0, -1.0, math.nan, math.inf)),
         (mlp, dict(inference="ivon"), "n_examples must be given for inference 'ivon'"),
         *((mlp, dict(inference="ivon", n_examples=9, hessian=h), "hessian must be a finite") for h in (0.0, -1.0, math.nan)),
-        (mlp, dict(inference="ivon", n_examples=0), "n_examples must be >= 1"),
+        (mlp, dict(inference="ivon", n_examples=0), "n_examples must be a whole number >= 1"),
     ],
 )
 def test_wrong_networks_and_numbers_are_refused(make, kwargs, match):

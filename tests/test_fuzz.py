@@ -1,19 +1,19 @@
-"""Malformed calls and damaged files: clear errors or right answers alone. ``tests/fuzzing.py`` prints the counts."""
+"""Malformed calls and damaged files: clear errors or right answers alone. ``tests/fuzzing.py`` prints the counts.
+
+The pruning API, which needs torch, has the same in ``test_fuzz_pruning.py``.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 
 import pytest
-from fuzzing import ACCEPTED, CLEAR, UNCLEAR, Outcome, judge, malformed, public_names
+from fuzzing import CLEAR, check, drawn, judge, malformed
 from fuzzing_examples import examples
 from fuzzing_files import damaged
-
-
-def check(outcomes: list[Outcome]) -> None:
-    wrong = [o for o in outcomes if o.verdict in (ACCEPTED, UNCLEAR)]
-    told = "\n".join(f"{o.verdict}: {o.example}({o.argument}={o.label}): {o.said[:200]}" for o in wrong[:20])
-    assert not wrong, f"{len(wrong)} of {len(outcomes)}:\n{told}"
+from fuzzing_public import CORE, UNCALLED, public_names
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,8 @@ def test_valid_calls_are_valid(calls):
 
 
 def test_every_public_callable_has_an_example(calls):
-    assert public_names() <= {e.name.split(" ")[0] for e in calls}
+    known = {e.name.split(" ")[0] for e in calls}
+    assert public_names(CORE) - known == UNCALLED.keys()
 
 
 def test_malformed_calls(calls):
@@ -41,6 +42,13 @@ def test_malformed_calls(calls):
 @pytest.mark.parametrize("seed", range(6))
 def test_many_malformed_calls(calls, seed):
     check([judge(*call) for call in malformed(calls, 2000, seed + 1)])
+
+
+@pytest.mark.slow
+@settings(max_examples=2000, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_malformed_calls_that_hypothesis_chooses(calls, data):
+    check([judge(*drawn(calls, data.draw))])
 
 
 def test_damaged_files(tmp_path):

@@ -138,7 +138,7 @@ def test_what_meets_a_tensor_becomes_one_and_gradients_pass():
             lambda: reduce_gaussian(*(DenseGaussian([0.0, 0.0], np.ones((2, 2))),) * 3),
             "covariance of posterior must be positive definite; its least eigenvalue is",
         ),
-        (lambda: remove_block(*(DenseGaussian([0.0], [[1.0]]),) * 2, [1]), "index must hold numbers from 0 to 0; got 1"),
+        (lambda: remove_block(*(DenseGaussian([0.0], [[1.0]]),) * 2, [1]), "index must lie in 0..0; got 1"),
         (lambda: shrinkage_evidence(0.0, 1.0, 2.0, -0.1), "ratio must be >= 0; got -0.1"),
     ],
 )

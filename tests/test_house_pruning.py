@@ -14,7 +14,7 @@ ROOT = Path(activebmr.__file__).parent
 WING = "activebmr.pruning"
 LAYERS = ("data", "networks", "units", "structures", "weights", "experiments")
 """From the ground up: a package imports from itself and from those before it."""
-OUTSIDE = ("arrays", "files", "dirichlet", "gaussian", "reduction")
+OUTSIDE = ("arrays", "checks", "files", "dirichlet", "gaussian", "reduction")
 """What the wing may use of the rest; its figures use ``plots`` as well."""
 
 
@@ -81,7 +81,8 @@ def test_the_mathematics_of_gaussians_is_without_torch():
     todo, seen = ["gaussian"], set()
     while todo:
         seen.add(name := todo.pop())
-        for module in imports(ROOT / f"{name}.py"):
+        place = ROOT / name.replace(".", "/")
+        for module in imports(place / "__init__.py" if place.is_dir() else place.with_suffix(".py")):
             assert module.split(".")[0] != "torch", name
             if module.startswith("activebmr.") and (inner := module.removeprefix("activebmr.")) not in seen:
                 todo.append(inner)

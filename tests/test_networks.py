@@ -291,7 +291,7 @@ def test_networks_learn_with_noise(make):
         (lambda: resnet50(10, width=0), "width must be a whole number >= 1; got 0"),
         (lambda: Attention(10, 3), r"width must be a multiple of num_heads \(3\); got 10"),
         (lambda: vit((1, 9, 8), 10), "patch must divide the sides of an image, 9 x 8; got 2"),
-        (lambda: vit((1, 8, 8), 10, pool="max"), "pool must be 'class' or 'mean'; got 'max'"),
+        (lambda: vit((1, 8, 8), 10, pool="max"), r"pool must be one of \['class', 'mean'\]; got 'max'"),
         (
             lambda: VisionTransformer((1, 8, 8), 10, patch=0, width=4, depth=1, num_heads=2),
             "patch must be a whole number >= 1; got 0",

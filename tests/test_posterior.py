@@ -229,7 +229,7 @@ def test_evidence_of_a_diverged_posterior_names_the_weight(value):
 
 @pytest.mark.parametrize("mask", [torch.zeros(3, dtype=torch.bool), torch.zeros(N), torch.zeros(N, 1, dtype=torch.bool)])
 def test_wrong_masks_are_refused(mask):
-    with pytest.raises(ValueError, match=r"mask must be bool of shape \(29,\); got"):
+    with pytest.raises(ValueError, match=r"mask must (be a tensor of truth values|have shape \(29,\)); got"):
         mean_field().remove(mask)
 
 
@@ -281,7 +281,9 @@ def test_prior_variances_of_unknown_parameters_are_refused():
     ids=str,
 )
 def test_wrong_numbers_of_examples_and_hessians_are_refused(wrong):
-    with pytest.raises(ValueError, match="n_examples must be >= 1; got|hessian must be a finite number > 0; got"):
+    with pytest.raises(
+        ValueError, match="n_examples must be a whole number >= 1; got|hessian must be a finite number > 0; got"
+    ):
         NaturalGaussian(weights(), **wrong)
 
 
@@ -355,7 +357,7 @@ def test_networks_that_can_have_no_posterior_are_refused(make, names, match):
 
 
 def test_what_is_no_network_is_refused():
-    with pytest.raises(TypeError, match="net must be a torch.nn.Module; got list"):
+    with pytest.raises(TypeError, match="net must be a torch.nn.Module; got \\["):
         parameters_of([nn.Linear(2, 2)])
 
 

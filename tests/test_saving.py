@@ -386,7 +386,7 @@ def test_other_networks(saved, net, message):
 def test_wrong_arguments(tmp_path, saved):
     with pytest.raises(ValueError, match="small must be a network made by compact"):
         save_compact(made("mlp"), tmp_path)
-    with pytest.raises(TypeError, match="net must be a torch.nn.Module; got str"):
+    with pytest.raises(TypeError, match="net must be a torch.nn.Module; got '"):
         load_compact("mlp", saved, example("mlp"))
     with pytest.raises(Exception, match="cannot be multiplied"):  # what does not fit is found now
         load_compact(made("mlp"), saved, torch.randn(2, 11))

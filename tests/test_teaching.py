@@ -156,9 +156,9 @@ def test_trial_of_insight():
         else:
             assert check.trial_of_insight(trial + 1, result, agent)
             assert "from 1" in check.trial_of_insight(trial, result, agent).text
-    with pytest.raises(ValueError, match=r"agent must be a whole number in 0..1; got 2"):
+    with pytest.raises(ValueError, match=r"agent must lie in 0..1; got 2"):
         check.trial_of_insight(1, result, 2)
-    with pytest.raises(TypeError, match="result must be a Result; got int"):
+    with pytest.raises(TypeError, match="result must be a Result; got 3"):
         check.trial_of_insight(1, 3, 0)
 
 

@@ -368,6 +368,6 @@ def test_accuracy_leaves_all_modes_as_they_were():
     net[3].eval()
     accuracy(net, *clouds())
     assert [m.training for m in net] == [True, True, True, False, True] and net.training
-    with pytest.raises(RuntimeError):
+    with pytest.raises(ValueError, match="data must hold what net can be called with; it raises RuntimeError"):
         accuracy(net, torch.zeros(3, 7), torch.zeros(3, dtype=torch.long))
     assert [m.training for m in net] == [True, True, True, False, True]

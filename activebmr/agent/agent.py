@@ -186,7 +186,13 @@ class Agent:
         return html_of_agent(self)
 
     def with_(self, **changes: Any) -> Agent:
-        """Agents like these, but for some arguments of `Agent`: ``agent.with_(planner=Planner(depth=2))``."""
+        """Agents like these, but for some arguments of `Agent`: ``agent.with_(planner=Planner(depth=2))``.
+
+        Raises:
+            TypeError: if there is no such argument.
+            ValueError, TypeError: as `Agent` does.
+        """
+        checks.known_arguments(changes, ["model", *self.given], "Agent")
         return Agent(**{"model": self.model, **self.given, **changes})
 
     @property

@@ -56,7 +56,8 @@ def way_of(inference: str | None, hypotheses: HypothesisSpace | None, reasoning:
         )
     name = ALIASES.get(inference, inference) if isinstance(inference, str) else ""
     if name not in WAYS:
-        raise ValueError(f"inference of Agent must be one of {[*WAYS, *ALIASES]}; got {inference!r}")
+        known = [*WAYS, *ALIASES]
+        raise ValueError(f"inference of Agent must be one of {known}; got {inference!r}{checks.meant(inference, known)}")
     if reasoning is not None and name not in ("models", "paths"):
         raise ValueError(
             f"reasoning of Agent needs inference='models', or None; got inference={inference!r} and reasoning={reasoning!r}"

@@ -125,7 +125,8 @@ def _named(key: str, model: POMDP, name: str) -> list[Table]:
     if of_kind is None or (key == "pE" and not tables):
         tables = [model.table(key)]
     if not tables or not set(tables) <= set(model.learned):
-        raise ValueError(f"{name} must name tables that are learned, {[f'p{t}' for t in model.learned]}; got {key!r}")
+        known = [f"p{t}" for t in model.learned]
+        raise ValueError(f"{name} must name tables that are learned, {known}; got {key!r}{checks.meant(key, known)}")
     return tables
 
 

@@ -82,8 +82,7 @@ class ParadigmEnv(gymnasium.Env):  # type: ignore[misc]
         elif isinstance(paradigm, str):
             module = load_paradigm(paradigm)
             wanted = module.DEFAULT_SCHEME if scheme is None else scheme
-            if checks.text(wanted, "scheme") not in module.SCHEMES:
-                raise ValueError(f"scheme of {module.NAME} must be one of {list(module.SCHEMES)}; got {wanted!r}")
+            checks.choice(checks.text(wanted, "scheme"), f"scheme of {module.NAME}", module.SCHEMES)
             built = build_paradigm(module, wanted, true_rule, **options)
         else:
             raise TypeError(f"paradigm must be a Paradigm, the name of one or a path; got {paradigm!r}")

@@ -271,6 +271,7 @@ class HypothesisSpace:
             if hypothesis not in self.names:
                 raise ValueError(
                     f"hypothesis must be one of the {len(self)} names, such as {self.names[0]!r}; got {hypothesis!r}"
+                    + checks.meant(hypothesis, self.names)
                 )
             return self.names.index(hypothesis)
         return checks.whole_number(hypothesis, "hypothesis", 0, len(self) - 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -208,7 +208,8 @@ class POMDP:
     def _index(self, kind: str, name: str | int, count: int) -> int:
         if isinstance(name, str):
             if name not in self.labels[kind]:
-                raise ValueError(f"{kind} must be one of {list(self.labels[kind])}; got {name!r}")
+                known = list(self.labels[kind])
+                raise ValueError(f"{kind} must be one of {known}; got {name!r}{checks.meant(name, known)}")
             return self.labels[kind].index(name)
         return checks.whole_number(name, kind, 0, count - 1)
 
@@ -235,10 +236,15 @@ class POMDP:
     def with_(self, **changes: Any) -> POMDP:
         """A copy with some fields replaced, checked anew; policies that were made by default are made again to fit, and
         what is the mean of counts follows the counts.
+
+        Raises:
+            TypeError: if a field is none of `POMDP`'s.
+            ValueError, TypeError: as `POMDP` does.
         """
+        checks.known_arguments(changes, [f.name for f in fields(self) if f.init], "POMDP")
         for kind in ("A", "B", "D"):
             if f"p{kind}" in changes and kind not in changes:
-                counts = changes[f"p{kind}"] or ()
+                counts = () if changes[f"p{kind}"] is None else checks.sequence(changes[f"p{kind}"], f"p{kind} of POMDP")
                 values = getattr(self, kind)
                 held = [i < len(counts) and counts[i] is not None for i in range(len(values))]
                 changes[kind] = [None if new else x for x, new in zip(values, held, strict=True)]
@@ -425,11 +431,12 @@ class POMDP:
         return tuple(out)
 
     def _checked_labels(self) -> dict[str, Any]:
-        given = dict(self.labels)
+        given = dict(checks.mapping(self.labels, "labels of POMDP"))
         known = ("factor", "modality", "states", "outcomes", "controls")
-        unknown = sorted(set(given) - set(known))
+        unknown = sorted(set(given) - set(known), key=str)
         if unknown:
-            raise ValueError(f"labels of POMDP must have keys among {list(known)}; got {unknown[0]!r}")
+            near = checks.meant(unknown[0], known)
+            raise ValueError(f"labels of POMDP must have keys among {list(known)}; got {unknown[0]!r}{near}")
         out: dict[str, Any] = {
             "factor": self._names("factor", given, self.num_factors),
             "modality": self._names("modality", given, self.num_modalities),
@@ -439,13 +446,16 @@ class POMDP:
             ("outcomes", "modality", self.num_outcomes),
             ("controls", "factor", self.num_controls),
         ):
-            inner = dict(given.get(key, {}))
-            strange = sorted(set(inner) - set(out[owner]))
+            inner = dict(checks.mapping(given.get(key, {}), f"labels[{key!r}] of POMDP"))
+            strange = sorted(set(inner) - set(out[owner]), key=str)
             if strange:
-                raise ValueError(f"labels[{key!r}] must be keyed by names of {owner} {out[owner]}; got {strange[0]!r}")
+                raise ValueError(
+                    f"labels[{key!r}] must be keyed by names of {owner} {out[owner]}; got {strange[0]!r}"
+                    + checks.meant(strange[0], out[owner])
+                )
             out[key] = {}
             for name, n in zip(out[owner], sizes, strict=True):
-                names = [str(s) for s in inner.get(name, range(n))]
+                names = [str(s) for s in checks.sequence(inner.get(name, range(n)), f"labels[{key!r}][{name!r}]")]
                 if len(names) != n:
                     raise ValueError(f"labels[{key!r}][{name!r}] must have {n} names; got {len(names)}")
                 out[key][name] = names
@@ -453,7 +463,8 @@ class POMDP:
 
     @staticmethod
     def _names(kind: str, given: Mapping[str, Any], count: int) -> list[str]:
-        names = [str(n) for n in given.get(kind, [f"{kind}_{i}" for i in range(count)])]
+        held = checks.sequence(given.get(kind, [f"{kind}_{i}" for i in range(count)]), f"labels[{kind!r}] of POMDP")
+        names = [str(n) for n in held]
         if len(names) != count or len(set(names)) != count:
             raise ValueError(f"labels[{kind!r}] must be {count} different names; got {names}")
         return names

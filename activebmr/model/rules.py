@@ -262,7 +262,6 @@ def _said(kind: str, index: int | str, values: NDArray[np.float64], concentratio
 
 def _index(names: Sequence[str], given: Any, what: str) -> int:
     if isinstance(given, str):
-        if given not in names:
-            raise ValueError(f"{what} must be one of {list(names)}; got {given!r}")
+        checks.choice(given, what, names)
         return list(names).index(given)
     return checks.whole_number(given, what, 0, len(names) - 1)

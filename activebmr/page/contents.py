@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from activebmr import checks
 from activebmr.model.by_axis import names_by_axis, policy_names
 from activebmr.model.pomdp import POMDP
 from activebmr.page.lives import Life, Source, chosen_agents, lives, source_of
@@ -32,9 +33,9 @@ def contents_of(
     result: Result, agents: Sequence[int] | None = None, schemes: Sequence[str] | None = None, paradigm: Any = None
 ) -> tuple[dict[str, Any], str | None]:
     """What a page shows of a result, and the script of its scene (None for the general one); see `activebmr.page.html`."""
-    if not isinstance(result, Result):
-        raise TypeError(f"result must be a Result; got {result!r}")
-    names = [result.schemes[result.index(s)] for s in (schemes if schemes is not None else result.schemes)]
+    checks.an(Result)(result, "result")
+    wanted = result.schemes if schemes is None else checks.sequence(schemes, "schemes")
+    names = [result.schemes[result.index(s)] for s in wanted]
     if not names or len(set(names)) != len(names):
         raise ValueError(f"schemes must name each scheme once, and at least one; got {names}")
     at = chosen_agents(result, agents, AGENTS)

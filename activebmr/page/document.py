@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from activebmr import checks
 from activebmr.files import in_one_move
 from activebmr.page.assets import embedded, script, style
 from activebmr.page.contents import contents_of
@@ -99,7 +100,7 @@ def write(
     Example:
         ``page.write(result, "three_ball.html")``
     """
-    with in_one_move(path) as part:
+    with in_one_move(checks.path_like(path, "path")) as part:
         part.write_text(html(result, agents=agents, schemes=schemes, paradigm=paradigm), encoding="utf-8", newline="\n")
     return Path(path)
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from activebmr import checks
 from activebmr.simulation.paradigm import Paradigm
 from activebmr.simulation.registry import build_paradigm, load_paradigm, module_of, options_as_run, where_to_find
 from activebmr.simulation.result import Result
@@ -100,7 +101,8 @@ def _built(result: Result, module: Any, scheme: str) -> Paradigm:
     """A scheme as it was when the result was made."""
     settings = result.settings
     if scheme not in module.SCHEMES:
-        raise ValueError(f"schemes must be ones that {module.NAME} has, {list(module.SCHEMES)}; got {scheme!r}")
+        near = checks.meant(scheme, module.SCHEMES)
+        raise ValueError(f"schemes must be ones that {module.NAME} has, {list(module.SCHEMES)}; got {scheme!r}{near}")
     return build_paradigm(module, scheme, settings.get("truth"), **options_as_run(module, result, scheme))
 
 
@@ -114,10 +116,10 @@ def chosen_agents(result: Result, agents: Sequence[int] | None, most: int) -> ND
     numbers = np.asarray(result.agent)
     if agents is None:
         return np.arange(min(most, len(numbers)))
-    wanted = list(agents)
+    wanted = list(checks.sequence(agents, "agents"))
     for number in wanted:
-        if isinstance(number, (bool, np.bool_)) or not isinstance(number, (int, np.integer)):
-            raise TypeError(f"agents must be whole numbers; got {number!r}")
+        if not checks.is_whole(number):
+            raise TypeError(f"agents must be whole numbers; got {checks.brief(number)}")
         if number not in numbers:
             raise ValueError(f"agents must be among those of the result, {numbers.min()} to {numbers.max()}; got {number}")
     if not wanted or len(set(wanted)) != len(wanted):

@@ -6,6 +6,7 @@ import html as markup
 from collections.abc import Sequence
 from typing import Any
 
+from activebmr import checks
 from activebmr.page.assets import style
 from activebmr.page.contents import contents_of
 from activebmr.page.document import as_json, html, program
@@ -68,10 +69,8 @@ def widget(
     Example:
         ``page.widget(result, agents=[0])``
     """
-    if isinstance(height, bool) or not isinstance(height, int):
-        raise TypeError(f"height must be a whole number of pixels; got {height!r}")
-    if height < 200:
-        raise ValueError(f"height must be 200 pixels or more; got {height}")
+    height = checks.whole_number(height, "height", 200)
+    frame = None if frame is None else checks.flag(frame, "frame")
     if not frame:
         try:
             import anywidget

@@ -26,8 +26,7 @@ def _factor(responses: NeuronalResponses, factor: str | int) -> tuple[int, str, 
     """Index and name of a factor, and the names of its states."""
     names = list(responses.labels["factor"])
     if isinstance(factor, str):
-        if factor not in names:
-            raise ValueError(f"factor must be one of {names}; got {factor!r}")
+        checks.choice(factor, "factor", names)
         factor = names.index(factor)
     f = index("factor", factor, len(names))
     return f, names[f], list(responses.labels["states"][names[f]])

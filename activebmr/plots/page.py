@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -28,6 +29,23 @@ _SCREEN = 1920  # dots that a slide is wide
 _OUTPUT: ContextVar[tuple[str | None, float | None]] = ContextVar("format and dots per inch", default=(None, None))
 
 
+_INCHES = checks.real(checks.Rule("be a finite number of inches", np.isfinite))
+_SIZE = checks.real(checks.POSITIVE)
+
+
+def _shaded(value: Any, name: str) -> Any:
+    if not isinstance(value, Axes) or not value.images:
+        raise TypeError(f"{name} must be Axes with a table of shades in them; got {checks.brief(value)}")
+    return value
+
+
+def _ticks(value: Any, name: str) -> list[float]:
+    held = checks.numbers(value, name, checks.Rule("be finite", np.isfinite))
+    if held.ndim != 1:
+        raise ValueError(f"{name} must be a list of numbers; got shape {held.shape}")
+    return [float(t) for t in held]
+
+
 class Page:
     """A figure with a heading, below which axes are placed in inches from the left and from the top."""
 
@@ -43,7 +61,14 @@ class Page:
         self.figure.text(0.15 / WIDTH, 1 - 0.12 / self.height, first, fontsize=11.5, fontweight="bold", **place)
         self.figure.text(0.15 / WIDTH, 1 - middle / self.height, second, fontsize=8.5, color="#444444", **place)
 
+    @checks.checked(left=_INCHES, top=_INCHES, width=_SIZE, height=_SIZE)
     def axes(self, left: float, top: float, width: float, height: float) -> Axes:
+        """Axes at a place of the page, below its heading.
+
+        Args:
+            left, top: distance from the left and from the heading, inches.
+            width, height: of the axes, inches, > 0.
+        """
         bottom = 1 - (self.start + top + height) / self.height
         return self.figure.add_axes((left / WIDTH, bottom, width / WIDTH, height / self.height), axes_class=PictureAxes)
 
@@ -51,8 +76,16 @@ class Page:
         """What notebooks show of a page."""
         return png(self.figure)
 
+    @checks.checked(ax=_shaded, left=_INCHES, top=_INCHES, height=_SIZE, label=checks.text, ticks=_ticks)
     def scale(self, ax: Axes, left: float, top: float, height: float, label: str, ticks: Sequence[float] = (0, 0.5, 1)) -> None:
-        """The scale of the shades of some axes."""
+        """The scale of the shades of some axes.
+
+        Args:
+            ax: with a table of shades in them.
+            left, top, height: see `axes`.
+            label: what the shades stand for.
+            ticks: numbers that are written beside it.
+        """
         bar = self.figure.colorbar(ax.images[0], cax=self.axes(left, top, 0.11, height), ticks=list(ticks))
         bar.ax.set_yticklabels([f"{t:g}" for t in ticks])
         bar.set_label(label)
@@ -72,8 +105,6 @@ def output(form: str | None = None, dpi: float | None = None) -> Iterator[None]:
     Raises:
         ValueError: if one of them is out of range.
     """
-    if form is not None and form not in FORMATS:
-        raise ValueError(f"form must be one of {list(FORMATS)}; got {form!r}")
     if dpi is not None and not 20 <= dpi <= 1200:
         raise ValueError(f"dpi must lie in 20..1200; got {dpi}")
     before = _OUTPUT.set((form, dpi))

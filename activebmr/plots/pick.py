@@ -96,8 +96,7 @@ def index(name: str, value: Any, count: int) -> int:
 
 def per_trial(result: Result, measure: str, scheme: str | int) -> NDArray[Any]:
     """A measure of one scheme ``(agent, trial)``; ``net_wins`` are wins - losses."""
-    if measure not in trial_measures(result):
-        raise ValueError(f"measure must be one of {trial_measures(result)}; got {measure!r}")
+    checks.choice(measure, "measure", trial_measures(result))
     s = result.index(scheme)
     if measure == "net_wins":
         return result["wins"][s].astype(float) - result["losses"][s]
@@ -109,8 +108,7 @@ def per_trial(result: Result, measure: str, scheme: str | int) -> NDArray[Any]:
 
 def per_agent(result: Result, measure: str, scheme: str | int) -> NDArray[Any]:
     """A measure of one scheme ``(agent,)``; a trial of adoption counts from 1 and is nan for agents that adopted nothing."""
-    if measure not in agent_measures(result):
-        raise ValueError(f"measure must be one of {agent_measures(result)}; got {measure!r}")
+    checks.choice(measure, "measure", agent_measures(result))
     values = result[measure][result.index(scheme)].astype(float)
     return np.where(values < 0, np.nan, values + 1) if measure == "adoption_trial" else values
 

@@ -315,7 +315,8 @@ def likelihood(
     outcome_names = model.labels["outcomes"][model.labels["modality"][m]]
     o = outcome_names.index(outcome) if isinstance(outcome, str) and outcome in outcome_names else outcome
     if isinstance(o, str):
-        raise ValueError(f"outcome must be one of {outcome_names}; got {outcome!r}")
+        near = checks.meant(outcome, outcome_names)
+        raise ValueError(f"outcome must be one of {outcome_names}; got {outcome!r}{near}")
     o = index("outcome", o, len(outcome_names))
     down = list(deps[: (len(deps) + 1) // 2]) if rows is None else _factors(model, rows, "rows")
     across = [f for f in deps if f not in down] if columns is None else _factors(model, columns, "columns")

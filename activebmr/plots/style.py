@@ -110,8 +110,7 @@ def style(kind: str = "print") -> Iterator[None]:
     Example:
         ``with plots.style("talk"): plots.save(plots.log_odds(result), "log_odds.png")``
     """
-    if kind not in STYLES:
-        raise ValueError(f"kind must be one of {list(STYLES)}; got {kind!r}")
+    checks.choice(kind, "kind", STYLES)
     settings = _STYLE | ({"savefig.dpi": 256, "axes.titlesize": 10} if kind == "talk" else {})
     before = _KIND.set(kind)
     try:

@@ -14,7 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from activebmr import checks
 from activebmr.agent.agent import Agent
+from activebmr.agent.sequence import check_state, kind_of
 from activebmr.agent.state import AgentState
 from activebmr.arrays import Floats
 from activebmr.inference.paths import ITERATIONS, TIME_CONSTANT
@@ -67,10 +69,13 @@ def neuronal_responses(agent: Agent, state: AgentState, outcomes: Any, controls:
     Raises:
         ValueError, TypeError: if the state is not that of one agent between trials, or outcomes and controls do not fit.
     """
+    checks.an(Agent)(agent, "agent")
+    check_state(state)
+    if kind_of(agent.init(state.n_agents)) != kind_of(state):
+        raise ValueError(f"state must be that of agents with this model and this way of believing; got {state!r} of others")
     if state.n_agents != 1 or state.t != 0:
         raise ValueError(f"state must be of one agent between trials; got {state.n_agents} agents at time {state.t}")
-    seen, done = np.atleast_2d(np.asarray(outcomes)), np.asarray(controls)
-    done = np.atleast_2d(done) if done.size else np.zeros((0, agent.model.num_factors), dtype=np.intp)
+    seen, done = _table(outcomes, "outcomes", agent.model.num_modalities), _table(controls, "controls", agent.model.num_factors)
     times = len(seen)
     if len(done) not in (times - 1, times):
         raise ValueError(f"controls must have {times - 1} or {times} rows for {times} outcomes; got {len(done)}")
@@ -105,6 +110,20 @@ def neuronal_responses(agent: Agent, state: AgentState, outcomes: Any, controls:
     precision = (q * np.log(np.maximum(q, _TINY))).sum(axis=1)
     dopamine = np.diff(precision, prepend=precision[:1])
     return NeuronalResponses([np.stack(r) for r in rates], np.stack(policies), precision, dopamine, dict(model.labels))
+
+
+def _table(value: Any, name: str, width: int) -> Any:
+    """Rows of what was seen or done, one for each time ``(T, width)``; what is in them is seen to when it is their turn."""
+    try:
+        table = np.ma.asarray(value) if isinstance(value, np.ma.MaskedArray) else np.asarray(value)
+    except ValueError:  # lists of different lengths
+        table = np.empty(0, dtype=object)
+    if not table.size:
+        return np.zeros((0, width), dtype=np.intp)
+    table = np.atleast_2d(table)
+    if table.ndim != 2:
+        raise ValueError(f"{name} must have shape (T, {width}); got shape {table.shape}")
+    return table
 
 
 def _flow(start: Floats, end: Floats) -> Floats:

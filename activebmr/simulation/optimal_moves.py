@@ -86,9 +86,14 @@ def fewest_moves(maps: ArrayLike, *, max_sets: int = 200_000) -> Floats:
 
 
 def _checked(maps: ArrayLike, prior: ArrayLike | None) -> tuple[Ints, Floats]:
-    tables = np.asarray(maps)
+    try:
+        tables = np.asarray(maps)
+    except ValueError:  # lists of different lengths
+        tables = np.empty((), dtype=object)
     if tables.ndim != 3 or 0 in tables.shape:
         raise ValueError(f"maps must have shape (n_maps, n_states, n_controls); got {tables.shape}")
+    if isinstance(maps, np.ma.MaskedArray) and np.ma.getmaskarray(maps).any():
+        raise ValueError(f"maps must not be masked; got {checks.brief(maps)}")
     if tables.dtype.kind not in "iu":
         raise TypeError(f"maps must hold whole numbers, the state to which each control leads; got {tables.dtype}")
     if tables.min() < 0 or tables.max() >= tables.shape[1]:

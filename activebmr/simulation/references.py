@@ -13,7 +13,7 @@ from activebmr import checks
 from activebmr.arrays import Floats, Ints, standard_error
 from activebmr.inference.models.reasoner import JointReasoner
 from activebmr.model.hypotheses import HypothesisSpace
-from activebmr.simulation.paradigm import Paradigm, is_whole
+from activebmr.simulation.paradigm import Paradigm
 from activebmr.simulation.result import Result
 from activebmr.simulation.simulate import simulate, trial_draws
 from activebmr.simulation.worlds import ModelProcess
@@ -48,9 +48,8 @@ def lower_bound(space: HypothesisSpace, answers: int) -> float:
 
     Hypotheses that agree everywhere count once.
     """
-    if answers < 2:
-        raise ValueError(f"answers must be at least 2; got {answers}")
-    return log(len(space.distinct()[0])) / log(answers)
+    checks.an(HypothesisSpace)(space, "space")
+    return log(len(space.distinct()[0])) / log(checks.whole_number(answers, "answers", 2))
 
 
 def evidence_bound(outcomes: ArrayLike, prior: ArrayLike | None = None, sure: float = 0.95) -> Floats:
@@ -161,10 +160,9 @@ def ideal_observer(paradigm: Paradigm, n_agents: int = 1024, n_trials: int = 256
             reference.
     """
     if not isinstance(paradigm, Paradigm) or paradigm.hypotheses is None:
-        raise ValueError("paradigm must be a Paradigm with hypotheses to tell apart")
-    for name, value in (("n_agents", n_agents), ("n_trials", n_trials)):
-        if not is_whole(value) or value < 1:
-            raise ValueError(f"{name} must be a whole number >= 1; got {value!r}")
+        raise ValueError(f"paradigm must be a Paradigm with hypotheses to tell apart; got {checks.brief(paradigm)}")
+    n_agents, n_trials = (checks.whole_from(v, n, 1) for n, v in (("n_agents", n_agents), ("n_trials", n_trials)))
+    seed = checks.whole_number(seed, "seed", 0)
     space = paradigm.hypotheses
     for table in space.tables.values():
         if ((table.columns > 0).sum(axis=1) > 1).any():
@@ -201,5 +199,9 @@ def clairvoyant(paradigm: Paradigm, n_agents: int = 1024, n_trials: int = 64, se
     """The paradigm's own agents, told before each trial the states that no action sets: what not having to look is worth.
 
     Needs agents that reason jointly. Where feedback is noisy, this is the reference in place of `ideal_observer`.
+
+    Raises:
+        ValueError, TypeError: if there is no such paradigm, its agents do not reason jointly, or as `simulate` does.
     """
+    checks.an(Paradigm)(paradigm, "paradigm")
     return simulate(replace(paradigm, scheme="clairvoyant", preparation="told"), n_agents, n_trials, seed, jobs=jobs)

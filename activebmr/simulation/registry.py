@@ -42,11 +42,11 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from activebmr import checks
 from activebmr.simulation.contract import flaw_of
 
 if TYPE_CHECKING:
@@ -121,8 +121,8 @@ def load_paradigm(name: str) -> ParadigmModule:
         >>> load_paradigm("three-ball").DEFAULT_SCHEME
         'reasoning'
     """
-    if is_file(name):
-        return _from_file(Path(name))
+    if is_file(checks.text(name, "name")):
+        return _from_file(Path(checks.path_like(name, "name")))
     found = _announced()
     if name not in found:
         file = f"; {name}.py is a file: say ./{name}.py" if Path(f"{name}.py").is_file() else ""
@@ -151,10 +151,8 @@ def _from_file(path: Path) -> ParadigmModule:
     if path.suffix != ".py":
         raise ValueError(f"paradigm file {path} must end in .py")
     if not path.is_file():
-        near = get_close_matches(path.name, [p.name for p in path.parent.glob("*.py")], n=1, cutoff=0.5)
-        raise ValueError(
-            f"paradigm file {path} does not exist" + (f"; did you mean {path.with_name(near[0])}?" if near else "")
-        )
+        near = checks.nearest(path.name, [p.name for p in path.parent.glob("*.py")])
+        raise ValueError(f"paradigm file {path} does not exist" + (f"; did you mean {path.with_name(near)}?" if near else ""))
     folder = str(path.resolve().parent)
     title = f"paradigm_file_{path.stem}"
     spec = importlib.util.spec_from_file_location(title, path.resolve())
@@ -305,6 +303,9 @@ def build_paradigm(module: ParadigmModule, scheme: str, rule: int | str | None =
     """
     from activebmr.simulation.paradigm import Paradigm
 
+    if not callable(getattr(module, "paradigm", None)):
+        raise TypeError(f"module must be that of a paradigm (see load_paradigm); got {checks.brief(module)}")
+    checks.text(scheme, "scheme")
     built = module.paradigm(scheme, rule, **options)
     if not isinstance(built, Paradigm):
         raise TypeError(f"paradigm of {module.NAME} must return an activebmr.Paradigm; got {built!r}")
@@ -363,6 +364,4 @@ def unknown(what: str, name: str, known: list[str]) -> str:
         if what != "paradigm":
             return f"there is no {what} {name!r}: there is none at all"
         return f"there is no {what} {name!r}: none is installed (is activebmr itself installed, as with 'pip install -e .'?)"
-    near = get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    return f"there is no {what} {name!r}, only {', '.join(known)}{hint}"
+    return f"there is no {what} {name!r}, only {', '.join(known)}{checks.meant(name, known)}"

@@ -169,8 +169,7 @@ class Result:
     def index(self, scheme: str | int) -> int:
         """Position of a scheme given by name or index."""
         if isinstance(scheme, str):
-            if scheme not in self.schemes:
-                raise ValueError(f"scheme must be one of {self.schemes}; got {scheme!r}")
+            checks.choice(scheme, "scheme", self.schemes)
             return self.schemes.index(scheme)
         return checks.whole_number(scheme, "scheme", 0, len(self.schemes) - 1)
 

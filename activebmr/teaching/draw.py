@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from activebmr import checks
 from activebmr.arrays import Floats
 
 if TYPE_CHECKING:
@@ -19,8 +20,44 @@ if TYPE_CHECKING:
 __all__ = ["bars", "curves", "dots", "lines", "shades"]
 
 _NUMBERS = 8  # so many bars of several series have their numbers written above them
+_MOST = checks.optional(checks.real(checks.POSITIVE))
+_FINITE = checks.Rule("be finite", np.isfinite)
+_WORDS = {"label": checks.text, "across": checks.text, "title": checks.text}
 
 
+def _named(value: Any, name: str) -> Any:
+    """The rule that there is something to draw for each of some names."""
+    if not checks.mapping(value, name):
+        raise ValueError(f"{name} must have a name and a number at least; got none")
+    return value
+
+
+def _numbers(value: Any, name: str) -> Floats:
+    """The rule of a row of finite numbers."""
+    row = checks.numbers(value, name, _FINITE)
+    if row.ndim != 1:
+        raise ValueError(f"{name} must be a list of numbers (n,); got shape {row.shape}")
+    return row
+
+
+def _form(value: Any, name: str) -> str:
+    """The rule of how numbers are written."""
+    try:
+        format(1.0, checks.text(value, name))
+    except ValueError:
+        raise ValueError(f"{name} must say how numbers are written, as '.2f' does; got {value!r}") from None
+    return value  # type: ignore[no-any-return]
+
+
+@checks.checked(
+    values=_named,
+    label=checks.text,
+    title=checks.text,
+    most=_MOST,
+    stacked=checks.flag,
+    legend=checks.text,
+    form=_form,
+)
 def bars(
     values: Mapping[str, Any],
     label: str,
@@ -84,15 +121,14 @@ def bars(
 
 def _series(values: Mapping[str, Any]) -> tuple[list[str], dict[str, Floats]]:
     """Names, and the numbers of every series; the only one of plain numbers has no name."""
-    if not values:
-        raise ValueError("values must have a name and a number at least; got none")
+    single = lambda v, key: checks.number(v, f"values[{key!r}]", _FINITE)  # noqa: E731
     if not all(isinstance(v, Mapping) for v in values.values()):
-        return list(values), {"": np.array([float(v) for v in values.values()])}
+        return list(values), {"": np.array([single(v, key) for key, v in values.items()])}
     names = list(next(iter(values.values())))
     for key, row in values.items():
         if list(row) != names:
             raise ValueError(f"values must have the same names in every series, {names}; {key!r} has {list(row)}")
-    return names, {str(key): np.array([float(v) for v in row.values()]) for key, row in values.items()}
+    return names, {str(key): np.array([single(v, key) for v in row.values()]) for key, row in values.items()}
 
 
 def _write(ax: Axes, places: Floats, heights: Floats, form: str, number: Any) -> None:
@@ -101,6 +137,7 @@ def _write(ax: Axes, places: Floats, heights: Floats, form: str, number: Any) ->
         ax.annotate(number(y, form), (x, max(y, 0.0)), fontsize="small", **above)
 
 
+@checks.checked(values=_named, start=checks.whole(), most=_MOST, scale=checks.one_of(("linear", "log")), **_WORDS)
 def lines(
     values: Mapping[str, ArrayLike],
     label: str,
@@ -133,11 +170,9 @@ def lines(
     from activebmr.plots.style import PALETTE, axes_of, colour, tidy, whole_numbers
     from activebmr.plots.style import title as set_title
 
-    if not values:
-        raise ValueError("values must have a name and numbers at least; got none")
+    rows = {name: _numbers(row, f"values[{name!r}]") for name, row in values.items()}
     ax = axes_of(None, 5.5, 2.6)
-    for i, (name, row) in enumerate(values.items()):
-        numbers = np.asarray(row, dtype=float)
+    for i, (name, numbers) in enumerate(rows.items()):
         x = np.arange(start, start + len(numbers))
         dot = {"marker": "o", "markersize": 3.5} if len(numbers) <= 40 else {}
         ax.plot(x, numbers, color=colour(i), linewidth=1.5, label=name, **dot)
@@ -156,6 +191,10 @@ def lines(
     return ax
 
 
+_names = checks.items(checks.text)
+
+
+@checks.checked(rows=_names, columns=_names, label=checks.text, title=checks.text, most=_MOST, form=checks.optional(_form))
 def shades(
     values: ArrayLike,
     rows: Sequence[str],
@@ -185,8 +224,8 @@ def shades(
     from activebmr.plots.style import SHADES, axes_of, number
     from activebmr.plots.style import title as set_title
 
-    table = np.asarray(values, dtype=float)
-    if table.shape != (len(rows), len(columns)):
+    table = checks.numbers(values, "values", _FINITE)
+    if not table.size or table.shape != (len(rows), len(columns)):
         raise ValueError(
             f"values must have shape {(len(rows), len(columns))}, as rows and columns have names; got {table.shape}"
         )
@@ -212,6 +251,7 @@ def shades(
     return ax
 
 
+@checks.checked(x=_numbers, values=_named, **_WORDS)
 def curves(x: ArrayLike, values: Mapping[str, ArrayLike], label: str, across: str, title: str = "") -> Axes:
     """A smooth curve for every name.
 
@@ -231,15 +271,13 @@ def curves(x: ArrayLike, values: Mapping[str, ArrayLike], label: str, across: st
     from activebmr.plots.style import PALETTE, axes_of, colour, tidy
     from activebmr.plots.style import title as set_title
 
-    if not values:
-        raise ValueError("values must have a name and heights at least; got none")
-    at = np.asarray(x, dtype=float)
+    rows = {name: _numbers(row, f"values[{name!r}]") for name, row in values.items()}
+    for name, heights in rows.items():
+        if heights.shape != np.shape(x):
+            raise ValueError(f"values must have a height for every x, shape {np.shape(x)}; {name!r} has {heights.shape}")
     ax = axes_of(None, 5.5, 2.6)
-    for i, (name, row) in enumerate(values.items()):
-        heights = np.asarray(row, dtype=float)
-        if heights.shape != at.shape:
-            raise ValueError(f"values must have a height for every x, shape {at.shape}; {name!r} has {heights.shape}")
-        ax.plot(at, heights, color=colour(i), linewidth=1.5, label=name)
+    for i, (name, heights) in enumerate(rows.items()):
+        ax.plot(x, heights, color=colour(i), linewidth=1.5, label=name)
     ax.axvline(0, color=PALETTE["black"], linewidth=0.7, zorder=1)
     ax.set_ylim(bottom=0)
     ax.set(xlabel=across, ylabel=label)
@@ -250,6 +288,7 @@ def curves(x: ArrayLike, values: Mapping[str, ArrayLike], label: str, across: st
     return ax
 
 
+@checks.checked(x=_numbers, y=_numbers, **_WORDS)
 def dots(x: ArrayLike, y: ArrayLike, across: str, label: str, title: str = "") -> Axes:
     """A dot for every pair of numbers, with the line on which both are equal.
 
@@ -267,8 +306,8 @@ def dots(x: ArrayLike, y: ArrayLike, across: str, label: str, title: str = "") -
     from activebmr.plots.style import axes_of, colour, tidy
     from activebmr.plots.style import title as set_title
 
-    a, b = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
-    if a.shape != b.shape or a.ndim != 1:
+    a, b = np.asarray(x), np.asarray(y)
+    if a.shape != b.shape:
         raise ValueError(f"x and y must have the same shape (n,); got {a.shape} and {b.shape}")
     ax = axes_of(None, 4.0, 3.6)
     ends = [min(a.min(initial=0), b.min(initial=0)), max(a.max(initial=1), b.max(initial=1))]

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from activebmr import checks
 from activebmr.teaching.remark import Remark, about_number, almost, no, opened, right
 
 __all__ = ["WEIGHTS", "evidence_for_removal", "inputs_needed", "weights_that_go"]
@@ -86,7 +87,11 @@ def inputs_needed(answer: Any, first_layer: Any, names: list[str]) -> Remark:
     Raises:
         ValueError: if there is not a name for every input.
     """
-    weights = np.asarray(first_layer.detach().cpu() if hasattr(first_layer, "detach") else first_layer, dtype=float)
+    held = first_layer.detach().cpu().numpy() if checks.is_tensor(first_layer) else first_layer
+    weights, names = (
+        checks.numbers(held, "first_layer", checks.Rule("be finite", np.isfinite)),
+        checks.items(checks.text)(names, "names"),
+    )
     if weights.ndim != 2 or weights.shape[1] != len(names):
         raise ValueError(f"names must have one name for every column of first_layer, {weights.shape}; got {len(names)}")
     remark = opened(answer)

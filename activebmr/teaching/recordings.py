@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from activebmr import checks
 from activebmr.teaching.remark import Remark, about_number, almost, named, no, right
 
 __all__ = ["LEADS", "best_scheme", "example_recording", "lead_of_class", "log_likelihood_of_three"]
@@ -62,13 +63,13 @@ def best_scheme(answer: Any, log_evidence: Mapping[str, ArrayLike], student: int
     """
     if not isinstance(log_evidence, Mapping) or not log_evidence:
         raise TypeError(f"log_evidence must be a dict from schemes to arrays; got {type(log_evidence).__name__}")
-    table = {str(name): np.asarray(values, dtype=float) for name, values in log_evidence.items()}
+    table = {str(name): checks.float_array(values, f"log_evidence[{name!r}]") for name, values in log_evidence.items()}
     sizes = {v.shape for v in table.values()}
     if len(sizes) != 1 or len(next(iter(sizes))) != 1:
         raise ValueError(f"log_evidence must have one number per student for every scheme; got shapes {sorted(sizes)}")
     n = next(iter(sizes))[0]
-    if isinstance(student, bool) or not isinstance(student, (int, np.integer)) or not 1 <= student <= n:
-        raise ValueError(f"student must be a whole number in 1..{n}; got {student!r}")
+    if not checks.is_whole(student) or not 1 <= student <= n:
+        raise ValueError(f"student must be a whole number in 1..{n}; got {checks.brief(student)}")
     name = named(answer, list(table))
     if isinstance(name, Remark):
         return name
@@ -97,7 +98,7 @@ def lead_of_class(answer: Any, leads: Sequence[float] = LEADS) -> Remark:
         >>> lead_of_class(8.0)
         right: evidence of people who do not know of one another adds up: what nobody shows alone, a class may show
     """
-    values = np.asarray(leads, dtype=float)
+    values = checks.float_array(leads, "leads")
     if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
         raise ValueError(f"leads must be a list of finite numbers; got {leads!r}")
     truth = float(values.sum())

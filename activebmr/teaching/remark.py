@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from activebmr import checks
 from activebmr.arrays import Floats
 
 __all__ = ["Remark", "about_number", "about_probabilities", "almost", "named", "no", "opened", "right"]
@@ -40,8 +41,8 @@ class Remark:
     text: str
 
     def __post_init__(self) -> None:
-        if self.grade not in _GRADES:
-            raise ValueError(f"grade of Remark must be one of {list(_GRADES)}; got {self.grade!r}")
+        checks.choice(self.grade, "grade of Remark", _GRADES)
+        checks.text(self.text, "text of Remark")
 
     def __bool__(self) -> bool:
         return self.grade == "right"

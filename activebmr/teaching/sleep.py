@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from activebmr import checks
 from activebmr.simulation.result import Result
 from activebmr.teaching.remark import Remark, about_number, named, no, right
 
@@ -85,11 +86,9 @@ def trial_of_insight(answer: Any, result: Result, agent: int) -> Remark:
         TypeError: if the result is none.
         ValueError: if it has no such agent, or the agent adopted nothing.
     """
-    if not isinstance(result, Result):
-        raise TypeError(f"result must be a Result; got {type(result).__name__}")
+    checks.an(Result)(result, "result")
     trials = np.asarray(result["adoption_trial"])[-1]
-    if isinstance(agent, bool) or not isinstance(agent, (int, np.integer)) or not 0 <= agent < len(trials):
-        raise ValueError(f"agent must be a whole number in 0..{len(trials) - 1}; got {agent!r}")
+    agent = checks.whole_number(agent, "agent", 0, len(trials) - 1)
     trial = int(trials[agent])
     if trial < 0:
         raise ValueError(f"agent must be one that adopted a motif; agent {agent} of result adopted none")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -101,6 +101,7 @@ class PathSettings:
     def spm(cls, **changes: Any) -> PathSettings:
         """``spm_MDP_VB_X`` with policies of a whole trial (its field V), its defaults: Friston et al. (2016, 2017)."""
         spm = {"policies": "trial", "iterations": ITERATIONS, "tau": TIME_CONSTANT, "stall": STALL, "zeta": 3.0, "beta": 1.0}
+        checks.known_arguments(changes, [f.name for f in fields(cls)], "PathSettings")
         return cls(**{**spm, "quirks": True, **changes})
 
     @classmethod
@@ -108,6 +109,7 @@ class PathSettings:
         """``spm_MDP_VB_X`` with moves from now on (its field U) at a fixed precision: "Active inference, curiosity and
         insight" (2017).
         """
+        checks.known_arguments(changes, [f.name for f in fields(cls)], "PathSettings")
         return cls(**{"iterations": ITERATIONS, "tau": TIME_CONSTANT, "stall": STALL, "quirks": True, **changes})
 
     @property

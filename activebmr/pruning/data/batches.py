@@ -12,10 +12,13 @@ from torch.nn.utils.rnn import PackedSequence
 from torch.utils._pytree import tree_leaves
 from torch.utils.data import DataLoader, IterableDataset
 
+from activebmr import checks
+from activebmr.pruning.data.checks import module
 from activebmr.pruning.data.digests import digest, digest_of_dataset
 from activebmr.pruning.data.loaders import examples_of_loader, length_of
+from activebmr.pruning.data.modes import evaluating
 
-__all__ = ["Batches", "Data", "Inputs", "call", "device_of", "length_of_batch", "to_device"]
+__all__ = ["Batches", "Data", "Inputs", "call", "device_of", "length_of_batch", "to_device", "tried"]
 
 Inputs = Tensor | tuple[Any, ...] | list[Any] | Mapping[str, Any]
 """What a network is called with: a tensor, or its arguments by place or by name."""
@@ -33,8 +36,35 @@ def call(net: nn.Module, inputs: Any) -> Any:
     return net(inputs)
 
 
+def tried(net: nn.Module, inputs: Any, name: str) -> Any:
+    """Outputs of a network in evaluation mode, for a first call: what it says of its inputs is said of the argument.
+
+    Args:
+        net: any module; all its parts have the modes that they had afterwards.
+        inputs: see `call`.
+        name: of the argument that the inputs are from.
+
+    Raises:
+        ValueError: if it cannot be called with them, whatever error that is.
+    """
+    with evaluating(net), torch.no_grad():
+        try:
+            return call(net, inputs)
+        except torch.OutOfMemoryError:  # nothing is wrong with the inputs
+            raise
+        except Exception as error:  # whatever user code raises
+            raise ValueError(
+                f"{name} must hold what net can be called with; it raises {type(error).__name__}: {error}"
+            ) from error
+
+
 def device_of(net: nn.Module) -> torch.device:
-    """Device of a network's first parameter or buffer; the CPU if it has neither."""
+    """Device of a network's first parameter or buffer; the CPU if it has neither.
+
+    Raises:
+        TypeError: if it is no module.
+    """
+    module(net)
     return next((t.device for t in (*net.parameters(), *net.buffers())), torch.device("cpu"))
 
 
@@ -116,11 +146,12 @@ class Batches:
         device: torch.device | str | None = None,
         name: str = "data",
     ) -> None:
-        if n_examples is not None and (isinstance(n_examples, bool) or not isinstance(n_examples, int) or n_examples < 1):
-            raise ValueError(f"n_examples must be None or a whole number >= 1; got {n_examples!r}")
+        if n_examples is not None and (not checks.is_whole(n_examples) or n_examples < 1):
+            raise ValueError(f"n_examples must be None or a whole number >= 1; got {checks.brief(n_examples)}")
         if batch_to is not None and not callable(batch_to):
             raise TypeError(f"batch_to must be a function of a batch, or None; got {type(batch_to).__name__}")
-        self.device = None if device is None else torch.device(device)
+        checks.text(name, "name")
+        self.device = None if device is None else _device(device)
         if self.device is not None and self.device.type == "cuda" and self.device.index is None:
             self.device = torch.device("cuda", torch.cuda.current_device())
         self.batch_to, self.name = batch_to, name
@@ -149,6 +180,7 @@ class Batches:
         """Let a loader draw what this epoch of this seed draws, whatever has been drawn before: generators of its own begin
         anew, and samplers that want to know the epoch (`set_epoch`) are told. All else follows torch's own random numbers.
         """
+        epoch, seed = checks.whole_from(epoch, "epoch", 0), checks.whole_from(seed, "seed", 0)
         if self.loader is None:
             return
         batches: Any = self.loader.batch_sampler
@@ -174,6 +206,7 @@ class Batches:
         if self.loader is not None:
             yield from self._loaded()
             return
+        size = checks.whole_from(size, "size", 1)
         order = torch.randperm(self.n)
         for i in range(0, self.n, size):
             yield self._rows(order[i : i + size])
@@ -183,13 +216,14 @@ class Batches:
         if self.loader is not None:
             yield from self._loaded()
             return
+        size = checks.whole_from(size, "size", 1)
         for i in range(0, self.n, size):
             yield self._rows(slice(i, i + size))
 
     def n_batches(self, size: int) -> int:
         """Batches of an epoch. Of a stream that does not say it, what its first batch makes likely until an epoch is over."""
         if self.loader is None:
-            return -(-self.n // size)
+            return -(-self.n // checks.whole_from(size, "size", 1))
         if self._n_batches is None:
             self._n_batches = length_of(self.loader)
         if self._n_batches is None:
@@ -255,6 +289,15 @@ class Batches:
         return self._identity
 
 
+def _device(value: Any) -> torch.device:
+    if not isinstance(value, (str, torch.device)):
+        raise TypeError(f"device must be a torch.device, or the name of one; got {checks.brief(value)}")
+    try:
+        return torch.device(value)
+    except RuntimeError as error:
+        raise ValueError(f"device must be one that torch knows; got {value!r} ({str(error).splitlines()[0]})") from None
+
+
 def _varies(loader: DataLoader[Any]) -> bool:
     """Whether the examples of an epoch may rightly be another number each time: batches of a sampler of the user's own."""
     return not isinstance(loader.dataset, IterableDataset) and loader.batch_size is None
@@ -279,6 +322,7 @@ def _checked(data: Any, name: str) -> tuple[Any, Any, int]:
         raise ValueError(f"{name} must hold as many targets as inputs, and some; got {' and '.join(map(str, shapes))}")
     for what, part in (("inputs", x), ("targets", y)):
         for t in _leaves(part):
+            checks.dense_tensor(t, f"{what} of {name}")
             if t.is_floating_point() and not torch.isfinite(t).all():
                 raise ValueError(f"{what} of {name} must be finite; they hold {t[~torch.isfinite(t)][0].item()}")
     return x, y, lengths.pop()

@@ -17,6 +17,9 @@ from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from activebmr import checks
+from activebmr.pruning.data.checks import module, module_names
+
 __all__ = ["held_weights", "hold_weights", "release_weights"]
 
 _HELD: Any = WeakTensorKeyDictionary()
@@ -104,21 +107,28 @@ def hold_weights(net: nn.Module, weights: Mapping[str, tuple[Tensor, Tensor]]) -
         weights: by parameter name a mask of the weights to be held, and their values, both in the parameter's shape.
 
     Raises:
-        ValueError: if a parameter is unknown, or shapes do not fit.
+        TypeError: if ``net`` is no module, or weights are no pairs of tensors.
+        ValueError: if a parameter is unknown, shapes do not fit, or values are not finite.
 
     Example:
         >>> hold_weights(net, {"0.weight": (net[0].weight == 0, torch.zeros_like(net[0].weight))})
     """
-    held, known = held_weights(net), dict(net.named_parameters(remove_duplicate=False))
-    for name, (gone, value) in weights.items():
+    held, known = held_weights(module(net)), dict(net.named_parameters(remove_duplicate=False))
+    for name, pair in checks.mapping(weights, "weights").items():
         if name not in known:
-            raise ValueError(f"weights must name parameters of {list(known)}; got {name!r}")
+            near = checks.meant(name, known)
+            raise ValueError(f"weights must name parameters of {list(known)}; got {name!r}{near}")
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            raise TypeError(f"weights of {name!r} must be a pair, a mask and values; got {checks.brief(pair)}")
+        gone, value = (checks.real_tensor(x, f"weights of {name!r}") for x in pair)
         shape = known[name].shape
         if gone.shape != shape or value.shape != shape or gone.dtype != torch.bool:
             raise ValueError(
                 f"weights of {name!r} must be a bool mask and values of shape {tuple(shape)}; got {gone.dtype} "
                 f"{tuple(gone.shape)} and {tuple(value.shape)}"
             )
+        if not (finite := torch.isfinite(value[gone])).all():
+            raise ValueError(f"weights of {name!r} must be held at finite values; got {value[gone][~finite][0].item()}")
         gone, value = gone.detach().to(known[name].device), value.detach().to(known[name])
         if name in held:
             value = torch.where(gone, value, held[name][1])
@@ -145,15 +155,24 @@ def release_weights(net: nn.Module, names: Iterable[str] | None = None) -> None:
         >>> net = bayes.write_means(hold=True)
         >>> ...  # fine-tuning
         >>> release_weights(net)
+
+    Raises:
+        TypeError: if ``net`` is no module, or names are no list.
+        ValueError: if a name is that of no parameter.
     """
-    chosen = None if names is None else set(names)
-    for at, module, hook in _hooks(net):
+    chosen = None if names is None else set(module_names(names, "names"))
+    known = {name for name, _ in module(net).named_parameters(remove_duplicate=False)} | held_weights(net).keys()
+    for name in chosen or ():
+        if name not in known:
+            near = checks.meant(name, known)
+            raise ValueError(f"names must be parameters of net, {sorted(known)}; got {name!r}{near}")
+    for at, owner, hook in _hooks(net):
         for name in [name for name in hook.held if chosen is None or at + name in chosen]:
             del hook.held[name]
-            if _is_parameter(module, name):
-                _forget(module.get_parameter(name))
+            if _is_parameter(owner, name):
+                _forget(owner.get_parameter(name))
         if not hook.held:
-            for hooks in (module._forward_pre_hooks, module._state_dict_pre_hooks):
+            for hooks in (owner._forward_pre_hooks, owner._state_dict_pre_hooks):
                 for key in [key for key, other in hooks.items() if other is hook]:
                     del hooks[key]
     if not len(_HELD) and _watching:
@@ -163,6 +182,6 @@ def release_weights(net: nn.Module, names: Iterable[str] | None = None) -> None:
 def _hooks(net: nn.Module) -> list[tuple[str, nn.Module, _Hold]]:
     """Where modules hold weights: the prefix of their names, the module, and its hook."""
     found = []
-    for name, module in net.named_modules():
-        found += [(f"{name}." if name else "", module, h) for h in module._forward_pre_hooks.values() if isinstance(h, _Hold)]
+    for name, owner in net.named_modules():
+        found += [(f"{name}." if name else "", owner, h) for h in owner._forward_pre_hooks.values() if isinstance(h, _Hold)]
     return found

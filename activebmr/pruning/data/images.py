@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from activebmr import checks
 from activebmr.pruning.data.cache import cache_folder
 from activebmr.pruning.data.image_downloads import download
 from activebmr.pruning.data.image_readers import CLASSES, IMAGE_SHAPES, Images, ImageSet, Labels, is_complete, read_images
@@ -74,12 +75,10 @@ def load_images(
         >>> data.x_train.shape
         torch.Size([1150, 1, 8, 8])
     """
-    if name not in IMAGE_SHAPES:
-        raise ValueError(f"name must be one of {list(IMAGE_SHAPES)}; got {name!r}")
-    if not isinstance(validation, (int, float)) or not 0 <= validation < 1:
-        raise ValueError(f"validation must be a share in [0, 1); got {validation!r}")
-    if not isinstance(seed, (int, np.integer)) or seed < 0:
-        raise ValueError(f"seed must be a whole number >= 0; got {seed!r}")
+    checks.choice(name, "name", IMAGE_SHAPES)
+    validation = checks.number(validation, "validation", checks.Rule("be a share in [0, 1)", checks.SHARE.holds))
+    seed = checks.whole_from(seed, "seed", 0)
+    folder = None if folder is None else checks.path_like(folder, "folder")
     rng = np.random.default_rng(seed)
     if name == "digits":
         (x, y), test = _digits(rng)

@@ -14,7 +14,9 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from activebmr.pruning.data.batches import Batches, call, device_of, length_of_batch
+from activebmr import checks
+from activebmr.pruning.data.batches import Batches, call, device_of, length_of_batch, tried
+from activebmr.pruning.data.checks import runnable
 from activebmr.pruning.data.digests import digest_of_function
 from activebmr.pruning.data.modes import evaluating
 
@@ -125,11 +127,25 @@ class Objective:
     def nats(self, outputs: Any, targets: Any) -> Tensor:
         """Mean over the examples of a batch, a scalar: nats of all targets of an example, or what the user's loss says."""
         if self.own is not None:
-            return self._own_nats(self.own(outputs, targets), length_of_batch(outputs, targets))
+            return self._own_nats(self._own_loss(outputs, targets), length_of_batch(outputs, targets))
         assert self._axis is not None
         if outputs.dim() == 2:
             return F.cross_entropy(outputs, targets.long())
         return _per_example(F.cross_entropy(outputs.movedim(self._axis, 1), targets.long(), reduction="none")).mean()
+
+    def _own_loss(self, outputs: Any, targets: Any) -> Any:
+        """What the user's loss says; torch's errors about shapes and types are said of both."""
+        assert self.own is not None
+        try:
+            return self.own(outputs, targets)
+        except torch.OutOfMemoryError:
+            raise
+        except (RuntimeError, TypeError, IndexError) as error:
+            got = " and ".join(str(tuple(t.shape)) if isinstance(t, Tensor) else type(t).__name__ for t in (outputs, targets))
+            said = f"{type(error).__name__}: {error}"
+            raise ValueError(
+                f"loss must take outputs of the network and targets of data, here {got}; it raises {said}"
+            ) from error
 
     @staticmethod
     def _own_nats(found: Any, n: int) -> Tensor:
@@ -181,6 +197,8 @@ def accuracy(
     """
     if isinstance(x, DataLoader) and y is not None:
         raise ValueError("y must be None where x is a loader: its batches hold the targets")
+    runnable(model, "model")
+    batch = checks.whole_from(batch, "batch", 1)
     data = x if isinstance(x, DataLoader) else (x, y)
     return share_right(model, batches_without_number(data, batch_to, device_of(model), "data"), batch)
 
@@ -191,8 +209,10 @@ def share_right(model: nn.Module, batches: Batches, batch: int) -> float:
     right, n, axis = 0, 0, None
     with evaluating(model):
         for inputs, targets in batches.in_order(batch):
-            outputs = call(model, inputs)
+            outputs = tried(model, inputs, batches.name) if axis is None else call(model, inputs)
             axis = class_axis(outputs, targets, batches.name) if axis is None else axis
+            if targets.is_floating_point() or targets.is_complex() or targets.dtype == torch.bool:
+                raise TypeError(f"labels of {batches.name} must be class numbers (int64); got {targets.dtype}")
             counts = counted(targets)
             right += int(((outputs.argmax(dim=axis) == targets) & counts).sum())
             n += int(counts.sum())

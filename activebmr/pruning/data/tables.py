@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from activebmr import checks
 from activebmr.pruning.data.cache import cache_folder
 from activebmr.pruning.data.table_downloads import SOURCES, download_table, is_table_complete
 
@@ -127,12 +128,11 @@ def load_regression(
         (torch.Size([398, 10]), torch.Size([398, 1]))
     """
     names = (*TABLES, *WAVES)
-    if not isinstance(name, str) or name not in names:
-        raise ValueError(f"name must be one of {list(names)}; got {name!r}")
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
-        raise ValueError(f"seed must be a whole number >= 0; got {seed!r}")
-    if isinstance(split, bool) or not isinstance(split, (int, np.integer, type(None))):
-        raise ValueError(f"split must be None or a whole number; got {split!r}")
+    checks.choice(name, "name", names)
+    seed = checks.whole_from(seed, "seed", 0)
+    if split is not None and not checks.is_whole(split):
+        raise ValueError(f"split must be None or a whole number; got {checks.brief(split)}")
+    folder = None if folder is None else checks.path_like(folder, "folder")
     split = None if split is None else int(split)
     if name in _SPLITS:
         _check_split(name, split, _SPLITS[name])
@@ -146,7 +146,11 @@ def standardise_targets(data: RegressionData) -> RegressionData:
 
     Priors of weights say how large outputs can be, so what targets are measured in matters: power's lie around 454, and a
     network of weights ~ N(0, 1) needs all of its units to get there.
+
+    Raises:
+        TypeError: if ``data`` is no `RegressionData`.
     """
+    checks.an(RegressionData)(data, "data")
     mean, sd = data.y_train.double().mean(dim=0), data.y_train.double().std(dim=0, correction=0)
     y_train, y_test = (((y.double() - mean) / sd).float() for y in (data.y_train, data.y_test))
     y_mean = (data.y_mean + data.y_sd * mean).float()

@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from activebmr import checks
 from activebmr.pruning.data.images import ImageData, load_images
 from activebmr.pruning.experiments.keeping import keep_json, kept_json
 from activebmr.pruning.experiments.measuring import compare
@@ -81,8 +82,7 @@ class Experiment:
         for name in self.criteria:
             if name != "none":
                 criterion_named(name)
-        if self.schedule not in SCHEDULES:
-            raise ValueError(f"schedule must be one of {list(SCHEDULES)}; got {self.schedule!r}")
+        checks.choice(self.schedule, "schedule", SCHEDULES)
 
 
 def run_seed(

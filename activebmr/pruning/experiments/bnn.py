@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from activebmr import checks
 from activebmr.pruning.data.tables import WAVES, RegressionData, load_regression, standardise_targets
 from activebmr.pruning.experiments.metrics import regression_metrics, removable_structures, student_t_log_density
 from activebmr.pruning.experiments.runs import Tell, epoch_seconds, run_all, saying
@@ -108,10 +109,8 @@ class BNNExperiment:
             raise ValueError(f"targets must be None or one of {list(TARGETS)}; got {self.targets!r}")
         if self.start not in (None, *STARTS):
             raise ValueError(f"start must be None or one of {list(STARTS)}; got {self.start!r}")
-        if self.data not in _SIZES:
-            raise ValueError(f"data must be one of {list(_SIZES)}; got {self.data!r}")
-        if self.inference not in INFERENCES:
-            raise ValueError(f"inference must be one of {list(INFERENCES)}; got {self.inference!r}")
+        checks.choice(self.data, "data", _SIZES)
+        checks.choice(self.inference, "inference", INFERENCES)
         for name in self.methods:
             if name not in METHODS and _percent(name) is None:
                 raise ValueError(f"method must be one of {list(METHODS)}, or bmr-N with N in 1..99; got {name!r}")

@@ -11,10 +11,12 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from activebmr.pruning.data.batches import call
+from activebmr import checks
+from activebmr.pruning.data.batches import call, tried
+from activebmr.pruning.data.checks import runnable
 from activebmr.pruning.data.modes import evaluating
 from activebmr.pruning.structures.compaction import structure_of
-from activebmr.pruning.structures.noisy import NoisyModule
+from activebmr.pruning.structures.noisy import NoisyModule, check_noisy
 from activebmr.pruning.units.inputs import Inputs, check_inputs
 
 __all__ = ["CompactionReport", "Comparison", "Measurement", "compaction_report", "compare", "measure"]
@@ -71,6 +73,7 @@ class CompactionReport(Comparison):
 
 def measure(model: nn.Module, example_inputs: Inputs, repeats: int = 20) -> Measurement:
     """Parameters, FLOPs and latency of a network in evaluation mode; ``repeats`` blocks of calls are timed."""
+    runnable(model, "model")
     return compare(model, model, example_inputs, repeats).before
 
 
@@ -82,8 +85,9 @@ def compare(before: nn.Module, after: nn.Module, example_inputs: Inputs, repeats
         ValueError: if ``repeats`` is not at least 1.
     """
     check_inputs(example_inputs)
-    if not isinstance(repeats, int) or repeats < 1:
-        raise ValueError(f"repeats must be a whole number >= 1; got {repeats!r}")
+    repeats = checks.whole_from(repeats, "repeats", 1)
+    for name, net in (("before", before), ("after", after)):
+        tried(runnable(net, name), example_inputs, f"example_inputs of {name}")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -137,8 +141,7 @@ def compaction_report(noisy: NoisyModule, small: nn.Module, example_inputs: Inpu
     Example:
         >>> print(compaction_report(noisy, compact(noisy, x[:1]), x[:1]))
     """
-    if not isinstance(noisy, NoisyModule):
-        raise TypeError(f"noisy must be a NoisyModule (see attach_noise); got {type(noisy).__name__}")
+    check_noisy(noisy)
     last = structure_of(small)[-1]
     found = compare(noisy.net, small, example_inputs, repeats)
     structures = {

@@ -15,6 +15,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from activebmr import checks
+from activebmr.pruning.data.checks import numbers, whole_labels
+
 __all__ = ["BINNINGS", "Calibration", "calibration", "classification_metrics", "regression_metrics", "removable_structures"]
 __all__ += ["sparsity", "sparsity_by_layer", "student_t_log_density"]
 
@@ -58,13 +61,11 @@ def calibration(probabilities: Tensor, labels: Tensor, bins: int = 20, binning: 
         ValueError: if shapes do not fit, probabilities are negative, not finite or do not sum to 1, labels lie out of range,
             or there are no such bins.
     """
-    p = _double(probabilities)
+    p = numbers(probabilities, "probabilities", None).detach()
     if p.ndim != 2 or 0 in p.shape:
         raise ValueError(f"probabilities must have shape (n, classes), without a 0; got {tuple(p.shape)}")
-    if not isinstance(bins, int) or bins < 1:
-        raise ValueError(f"bins must be a whole number >= 1; got {bins!r}")
-    if binning not in BINNINGS:
-        raise ValueError(f"binning must be one of {list(BINNINGS)}; got {binning!r}")
+    bins = checks.whole_from(bins, "bins", 1)
+    checks.choice(binning, "binning", BINNINGS)
     _distributions(p, "probabilities")
     y = _labels(labels, *p.shape).to(p.device)
     confidence, predicted = p.max(dim=1)
@@ -102,10 +103,11 @@ def classification_metrics(log_probabilities: Tensor, labels: Tensor, bins: int 
         ValueError: if shapes do not fit, there is no distribution (have they gone through log_softmax?), or labels lie out of
             range.
     """
-    logs = _double(log_probabilities)
+    bins = checks.whole_from(bins, "bins", 1)
+    logs = numbers(log_probabilities, "log_probabilities", None).detach()
     logs = logs.unsqueeze(0) if logs.ndim == 2 else logs
     if logs.ndim != 3 or 0 in logs.shape:
-        shape = tuple(log_probabilities.shape)
+        shape = tuple(torch.as_tensor(log_probabilities).shape)
         raise ValueError(f"log_probabilities must have shape (samples, n, classes) or (n, classes), without a 0; got {shape}")
     _distributions(logs.exp(), "exponentials of log_probabilities")
     y = _labels(labels, *logs.shape[1:]).to(logs.device)
@@ -133,7 +135,8 @@ def regression_metrics(means: Tensor, y: Tensor, log_densities: Tensor) -> dict[
     Raises:
         ValueError: if shapes do not fit, means or targets are not finite, or log densities are nan or inf.
     """
-    m, targets, logs = _double(means), _double(y), _double(log_densities)
+    given = {"means": means, "y": y, "log_densities": log_densities}
+    m, targets, logs = (numbers(x, name, None).detach() for name, x in given.items())
     if m.ndim != 3 or 0 in m.shape:
         raise ValueError(f"means must have shape (samples, n, n_out), without a 0; got {tuple(m.shape)}")
     if targets.shape != m.shape[1:]:
@@ -166,7 +169,7 @@ def student_t_log_density(y: Tensor | float, location: Tensor | float, alpha: Te
     """
     values = {"y": y, "location": location, "alpha": alpha, "beta": beta}
     device = next((x.device for x in values.values() if isinstance(x, Tensor)), None)
-    tensors = {name: torch.as_tensor(x, dtype=torch.float64, device=device) for name, x in values.items()}
+    tensors = {name: numbers(x, name, None).to(device) for name, x in values.items()}
     for name, x in tensors.items():
         _finite(x, name)
         if name in ("alpha", "beta") and x.numel() and x.min() <= 0:
@@ -246,10 +249,6 @@ def removable_structures(alive: Mapping[str, Tensor]) -> dict[str, dict[str, int
 
 
 # --- what is refused -------------------------------------------------------------------------------------------------
-def _double(x: Tensor) -> Tensor:
-    return torch.as_tensor(x, dtype=torch.float64).detach()
-
-
 def _finite(x: Tensor, name: str) -> None:
     if not (good := torch.isfinite(x)).all():
         raise ValueError(f"{name} must be finite; got {x[~good][0].item()}")
@@ -266,9 +265,7 @@ def _distributions(p: Tensor, name: str) -> None:
 
 
 def _labels(labels: Tensor, n: int, classes: int) -> Tensor:
-    y = torch.as_tensor(labels).detach()
-    if y.dtype == torch.bool or y.is_floating_point() or y.is_complex():
-        raise TypeError(f"labels must be whole numbers; got {y.dtype}")
+    y = whole_labels(labels, "labels")
     if y.shape != (n,):
         raise ValueError(f"labels must have shape ({n},), one for each example; got {tuple(y.shape)}")
     y = y.long()
@@ -278,8 +275,9 @@ def _labels(labels: Tensor, n: int, classes: int) -> Tensor:
 
 
 def _masks(alive: Mapping[str, Tensor]) -> None:
-    for name, mask in alive.items():
+    for name, mask in checks.mapping(alive, "alive").items():
         if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
             raise TypeError(f"alive[{name!r}] must be a bool tensor; got {getattr(mask, 'dtype', type(mask).__name__)}")
+        checks.real_tensor(mask, f"alive[{name!r}]")
         if not mask.numel():
             raise ValueError(f"alive[{name!r}] must not be empty; got shape {tuple(mask.shape)}")

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from activebmr import checks
 from activebmr.pruning.data.images import IMAGE_SHAPES, ImageData, load_images
 from activebmr.pruning.data.modes import evaluating
 from activebmr.pruning.experiments.keeping import keep_json, kept_json
@@ -108,8 +109,7 @@ class SparseExperiment:
             ("inference", self.inference, [i for i in INFERENCES if i != "vbp"]),
             *(("method", name, list(SPARSE_METHODS)) for name in self.methods),
         ):
-            if value not in known:
-                raise ValueError(f"{what} must be one of {known}; got {value!r}")
+            checks.choice(value, what, known)
         if not 1 <= self.settings.start <= self.settings.epochs:
             raise ValueError(f"start must lie in 1..epochs; got {self.settings.start} and {self.settings.epochs}")
 

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from activebmr import checks
 from activebmr.pruning.networks.families_convolutional import (
     ConvNeXt,
     DenseNet,
@@ -57,6 +58,7 @@ def resnet50_family(full: bool = False) -> tuple[nn.Module, Tensor]:
     Args:
         full: whether to make it at the published size: 25.6 million parameters, 1000 classes.
     """
+    checks.flag(full, "full")
     block = partial(Bottleneck, expansion=4)
     if full:
         net = ResidualNet(block, (3, 4, 6, 3), (64, 128, 256, 512), expansion=4, classes=1000, stem=64, large=True)

@@ -7,11 +7,13 @@ They are written so that symbolic tracing sees every structure: activations are 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from activebmr import checks
 from activebmr.pruning.data.images import IMAGE_SHAPES, ImageData
 
 __all__ = [
@@ -48,8 +50,7 @@ def network_named(model: str, data: ImageData | str) -> nn.Module:
     Raises:
         ValueError: if there is no such network or data set.
     """
-    if model not in NETWORKS:
-        raise ValueError(f"model must be one of {list(NETWORKS)}; got {model!r}")
+    checks.choice(model, "model", NETWORKS)
     shape, classes = _shape(data)
     if model == "mlp":
         return mlp_for(data)
@@ -64,15 +65,28 @@ def _shape(data: ImageData | str) -> tuple[tuple[int, int, int], int]:
     """Shape of a data set's images, and its number of classes."""
     if isinstance(data, ImageData):
         return data.shape, data.classes
-    if data not in IMAGE_SHAPES:
-        raise ValueError(f"data must be images or one of {list(IMAGE_SHAPES)}; got {data!r}")
+    if not isinstance(data, str) or data not in IMAGE_SHAPES:
+        near = checks.meant(data, IMAGE_SHAPES)
+        raise ValueError(f"data must be images or one of {list(IMAGE_SHAPES)}; got {checks.brief(data)}{near}")
     return IMAGE_SHAPES[data], _CLASSES
 
 
-def _counts(**values: int) -> None:
+def counts(**values: Any) -> None:
+    """Check sizes of layers: whole numbers >= 1."""
     for name, value in values.items():
-        if not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name} must be a whole number >= 1; got {value!r}")
+        checks.whole_from(value, name, 1)
+
+
+def image_shape(shape: Any) -> tuple[int, int, int]:
+    """Channels, height and width of an image, all of them whole numbers >= 1.
+
+    Raises:
+        TypeError, ValueError: if it is something else.
+    """
+    if len(checks.sequence(shape, "shape")) != 3:
+        raise ValueError(f"shape must be channels, height and width of an image; got {checks.brief(shape)}")
+    counts(**dict(zip(("channels", "height", "width"), shape, strict=True)))
+    return shape[0], shape[1], shape[2]
 
 
 # --- multilayer perceptrons ------------------------------------------------------------------------------------------
@@ -85,9 +99,10 @@ def mlp(sizes: Sequence[int], activation: Callable[[], nn.Module] = nn.Tanh) -> 
 
     Layers are called ``fc1``, ``fc2``, ..., activations ``act1``, ``act2``, ...
     """
-    if len(sizes) < 2:
+    checks.function(activation, "activation")
+    if len(checks.sequence(sizes, "sizes")) < 2:
         raise ValueError(f"sizes must hold at least those of input and output; got {list(sizes)}")
-    _counts(**{f"sizes[{i}]": size for i, size in enumerate(sizes)})
+    counts(**{f"sizes[{i}]": size for i, size in enumerate(sizes)})
     net = nn.Sequential()
     net.add_module("flatten", nn.Flatten())
     for i, (n_in, n_out) in enumerate(zip(sizes, sizes[1:]), start=1):  # noqa: B905
@@ -104,7 +119,8 @@ def mlp_for(data: ImageData | str) -> nn.Sequential:
     (channels, height, width), classes = _shape(data)
     name = data.name if isinstance(data, ImageData) else data
     if name not in _HIDDEN:
-        raise ValueError(f"data must be one of {list(_HIDDEN)}, others need sizes of their own (mlp); got {name!r}")
+        near = checks.meant(name, _HIDDEN)
+        raise ValueError(f"data must be one of {list(_HIDDEN)}, others need sizes of their own (mlp); got {name!r}{near}")
     return mlp((channels * height * width, *_HIDDEN[name], classes))
 
 
@@ -117,8 +133,8 @@ def lenet5(shape: tuple[int, int, int], classes: int = _CLASSES) -> nn.Sequentia
             convolution, and maps below 10 pixels at the second, so that 28 x 28 and 32 x 32 both give 400 numbers to ``fc1``.
         classes: number of outputs.
     """
-    channels, height, width = shape
-    _counts(channels=channels, classes=classes)
+    channels, height, width = image_shape(shape)
+    counts(classes=classes)
     if min(height, width) < 4:
         raise ValueError(f"shape of an image must be at least 4 x 4 for lenet5; got {height} x {width}")
     pad1 = 2 if min(height, width) < 32 else 0
@@ -184,7 +200,11 @@ class ResNet(nn.Module):
 
     def __init__(self, depths: Sequence[int], classes: int, channels: int = 3, *, width: int = 64, small: bool = False) -> None:
         super().__init__()
-        _counts(classes=classes, channels=channels, width=width, **{f"depths[{i}]": d for i, d in enumerate(depths)})
+        counts(classes=classes, channels=channels, width=width)
+        if not len(checks.sequence(depths, "depths")):
+            raise ValueError("depths must hold the blocks of one stage at least; got none")
+        counts(**{f"depths[{i}]": d for i, d in enumerate(depths)})
+        small = checks.flag(small, "small")
         self.conv1 = nn.Conv2d(channels, width, 3 if small else 7, 1 if small else 2, 1 if small else 3, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU()
@@ -232,7 +252,7 @@ class Attention(nn.Module):
 
     def __init__(self, width: int, num_heads: int) -> None:
         super().__init__()
-        _counts(width=width, num_heads=num_heads)
+        counts(width=width, num_heads=num_heads)
         if width % num_heads:
             raise ValueError(f"width must be a multiple of num_heads ({num_heads}); got {width}")
         self.num_heads, self.head_dim = num_heads, width // num_heads
@@ -293,13 +313,13 @@ class VisionTransformer(nn.Module):
         pool: str = "class",
     ) -> None:
         super().__init__()
-        channels, height, breadth = shape
+        channels, height, breadth = image_shape(shape)
+        counts(classes=classes, patch=patch, width=width, depth=depth, num_heads=num_heads)
         hidden = 4 * width if hidden is None else hidden
-        _counts(channels=channels, classes=classes, patch=patch, width=width, depth=depth, hidden=hidden)
+        counts(hidden=hidden)
         if height % patch or breadth % patch:
             raise ValueError(f"patch must divide the sides of an image, {height} x {breadth}; got {patch}")
-        if pool not in ("class", "mean"):
-            raise ValueError(f"pool must be 'class' or 'mean'; got {pool!r}")
+        checks.choice(pool, "pool", ("class", "mean"))
         self.pool = pool
         tokens = (height // patch) * (breadth // patch)
         self.embed = nn.Conv2d(channels, width, patch, stride=patch)
@@ -327,7 +347,7 @@ class VisionTransformer(nn.Module):
 
 def vit(shape: tuple[int, int, int], classes: int, *, pool: str = "class") -> VisionTransformer:
     """A transformer for small images: 6 blocks with 4 heads, width 128, patches of 4 pixels (2 for images below 16)."""
-    patch = 4 if min(shape[1:]) >= 16 else 2
+    patch = 4 if min(image_shape(shape)[1:]) >= 16 else 2
     return VisionTransformer(shape, classes, patch=patch, width=128, depth=6, num_heads=4, pool=pool)
 
 
@@ -338,4 +358,6 @@ def vit_base(classes: int, shape: tuple[int, int, int] = (3, 224, 224), *, patch
 
 def vit_tiny(shape: tuple[int, int, int], classes: int, *, pool: str = "class") -> VisionTransformer:
     """Two blocks with 3 heads, width 12, 2 x 2 patches: for tests."""
-    return VisionTransformer(shape, classes, patch=shape[1] // 2, width=12, depth=2, num_heads=3, hidden=20, pool=pool)
+    return VisionTransformer(
+        shape, classes, patch=max(image_shape(shape)[1] // 2, 1), width=12, depth=2, num_heads=3, hidden=20, pool=pool
+    )

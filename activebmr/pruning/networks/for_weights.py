@@ -14,8 +14,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from activebmr import checks
 from activebmr.pruning.data.images import ImageData
-from activebmr.pruning.networks.for_structures import VisionTransformer, mlp
+from activebmr.pruning.networks.for_structures import VisionTransformer, counts, image_shape, mlp
 
 __all__ = ["DENSE_NETWORKS", "GRU", "Mixer", "dense_network_named", "gru_network", "mixer", "regression_mlp", "small_vit"]
 __all__ += ["swish_mlp", "tanh_lenet"]
@@ -37,8 +38,7 @@ def dense_network_named(model: str, data: ImageData, dropout: float = 0.0) -> nn
         TypeError: if data are not images.
         ValueError: if there is no such network, or the share lies out of range.
     """
-    if model not in DENSE_NETWORKS:
-        raise ValueError(f"model must be one of {list(DENSE_NETWORKS)}; got {model!r}")
+    checks.choice(model, "model", DENSE_NETWORKS)
     if not isinstance(data, ImageData):
         raise TypeError(f"data must be ImageData; got {type(data).__name__}")
     if model == "mlp":
@@ -49,16 +49,9 @@ def dense_network_named(model: str, data: ImageData, dropout: float = 0.0) -> nn
     return (small_vit if model == "vit" else mixer)(data.shape, data.classes, patch=patch, dropout=dropout)
 
 
-def _counts(**values: int) -> None:
-    for name, value in values.items():
-        if not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name} must be a whole number >= 1; got {value!r}")
-
-
 def _dropping(activation: nn.Module, dropout: float) -> nn.Module:
     """An activation, with dropout after it if there is any: parameters have the same names either way."""
-    if not isinstance(dropout, (int, float)) or not 0 <= dropout < 1:
-        raise ValueError(f"dropout must be a share in [0, 1); got {dropout!r}")
+    dropout = checks.number(dropout, "dropout", checks.Rule("be a share in [0, 1)", checks.SHARE.holds))
     return nn.Sequential(activation, nn.Dropout(dropout)) if dropout else activation
 
 
@@ -76,7 +69,10 @@ def swish_mlp(
 
     Layers are called ``fc1``, ``fc2``, ..., activations ``act1``, ``act2``, ...
     """
-    return mlp((math.prod(shape), *hidden, classes), lambda: _dropping(nn.SiLU(), dropout))
+    counts(classes=classes)
+    return mlp(
+        (math.prod(image_shape(shape)), *checks.sequence(hidden, "hidden"), classes), lambda: _dropping(nn.SiLU(), dropout)
+    )
 
 
 def tanh_lenet(shape: tuple[int, int, int], classes: int, dropout: float = 0.0) -> nn.Sequential:
@@ -92,8 +88,8 @@ def tanh_lenet(shape: tuple[int, int, int], classes: int, dropout: float = 0.0) 
     12. So the third always sees 5 x 5 maps, to every place of which the image reaches, and none of its weights is idle, as most
     would be if small maps were padded. The third convolution gives larger maps for images of 36 pixels and more.
     """
-    channels, *sides = shape
-    _counts(channels=channels, height=sides[0], width=sides[1], classes=classes)
+    channels, *sides = image_shape(shape)
+    counts(classes=classes)
     n1, n2, n3, n4 = (6, 16, 120, 84) if channels == 1 else (18, 48, 360, 256)
     padding = [max(0, (33 - side) // 2) for side in sides]
     height, width = (((side + 2 * pad - 4) // 2 - 4) // 2 - 4 for side, pad in zip(sides, padding, strict=True))
@@ -131,7 +127,7 @@ def small_vit(
 
     Dropout, in [0, 1), is after the hidden layer of each block.
     """
-    _counts(width=width, mlp_ratio=mlp_ratio)
+    counts(width=width, mlp_ratio=mlp_ratio)
     hidden = mlp_ratio * width
     net = VisionTransformer(shape, classes, patch=patch, width=width, depth=depth, num_heads=num_heads, hidden=hidden)
     for block in net.blocks:
@@ -189,9 +185,9 @@ class Mixer(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        channels, height, breadth = shape
-        _counts(channels=channels, height=height, width=breadth, classes=classes, patch=patch)
-        _counts(width=width, hidden=hidden, depth=depth, tokens_hidden=tokens_hidden)
+        channels, height, breadth = image_shape(shape)
+        counts(classes=classes, patch=patch)
+        counts(width=width, hidden=hidden, depth=depth, tokens_hidden=tokens_hidden)
         if height % patch or breadth % patch:
             raise ValueError(f"patch must divide the sides of an image, {height} x {breadth}; got {patch}")
         tokens = (height // patch) * (breadth // patch)
@@ -246,7 +242,7 @@ class GRU(nn.Module):
 
     def __init__(self, n_in: int, n_hidden: int) -> None:
         super().__init__()
-        _counts(n_in=n_in, n_hidden=n_hidden)
+        counts(n_in=n_in, n_hidden=n_hidden)
         self.n_in, self.n_hidden = n_in, n_hidden
         self.weight_ih = nn.Parameter(torch.empty(3 * n_hidden, n_in))
         self.weight_hh = nn.Parameter(torch.empty(3 * n_hidden, n_hidden))
@@ -280,7 +276,7 @@ def gru_network(n_in: int = 1, n_hidden: int = 16, n_out: int = 1) -> nn.Sequent
     """A `GRU`, called ``gru``, and a linear layer ``out`` that reads its last state, as in Beckers et al. (2024): series
     ``(n, steps, n_in)`` to ``(n, n_out)``.
     """
-    _counts(n_out=n_out)
+    counts(n_out=n_out)
     net = nn.Sequential()
     net.add_module("gru", GRU(n_in, n_hidden))
     net.add_module("out", nn.Linear(n_hidden, n_out))
@@ -289,7 +285,7 @@ def gru_network(n_in: int = 1, n_hidden: int = 16, n_out: int = 1) -> nn.Sequent
 
 def regression_mlp(n_in: int, n_out: int = 1, hidden: int = 50) -> nn.Sequential:
     """One hidden layer of ReLU units, for tables ``(n, n_in)``: ``fc1``, ``relu``, ``fc2``."""
-    _counts(n_in=n_in, n_out=n_out, hidden=hidden)
+    counts(n_in=n_in, n_out=n_out, hidden=hidden)
     net = nn.Sequential()
     net.add_module("fc1", nn.Linear(n_in, hidden))
     net.add_module("relu", nn.ReLU())

@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from activebmr import checks
+from activebmr.pruning.data.checks import module, module_names, runnable
 from activebmr.pruning.data.modes import evaluating
 from activebmr.pruning.structures.noisy import NoisyModule, check_draws
 from activebmr.pruning.structures.trial import agree, doubled_copy, exactly, fold, lively, probes_of, removable
@@ -58,8 +60,7 @@ def attach_noise(
         >>> print(noisy.left_out)
         >>> loss = F.cross_entropy(noisy(x), y) + noisy.kl() / n_examples
     """
-    if not isinstance(net, nn.Module):
-        raise TypeError(f"net must be a torch.nn.Module; got {type(net).__name__}")
+    module(net)
     if isinstance(net, (nn.DataParallel, nn.parallel.DistributedDataParallel)) or hasattr(net, "_orig_mod"):
         inner = "_orig_mod" if hasattr(net, "_orig_mod") else "module"
         raise ValueError(f"net must be the network itself, not a wrapper; hand over net.{inner} of this {type(net).__name__}")
@@ -70,8 +71,7 @@ def attach_noise(
         raise ValueError("names must hold at least one module with structures, or be None for all; got none")
     if isinstance(net, NoisyModule):
         raise ValueError("net must be a network without noise; this one is a NoisyModule already")
-    if any(p.device.type == "meta" for p in net.parameters()):
-        raise ValueError("net must have weights, so that it can be run; its parameters are on the device 'meta'")
+    runnable(net)
     if next(iter(net.parameters()), None) is None:
         raise ValueError("net must have a structure that can be pruned: it has no parameters")
     inputs = _inputs(net, example_inputs)
@@ -125,14 +125,12 @@ def _multiplying(net: nn.Module, inputs: Inputs, plan: Plan, draws: int | None) 
 
 def _module_names(net: nn.Module, names: Iterable[str], what: str) -> list[str]:
     """Names of modules, each as `named_modules` has it first."""
-    if isinstance(names, str):
-        raise TypeError(f"{what} must be a list of names of modules; got the string {names!r}")
-    modules, found = dict(net.named_modules(remove_duplicate=False)), list(names)
+    modules, found = dict(net.named_modules(remove_duplicate=False)), module_names(names, what)
     first = {id(module): name for name, module in net.named_modules()}
     for name in found:
         if name not in modules or name == "":
-            near = next((n for n in modules if n), "")
-            raise ValueError(f"{what} must be modules of net, such as {near!r}; got {name!r}")
+            one = next((n for n in modules if n), "")
+            raise ValueError(f"{what} must be modules of net, such as {one!r}; got {name!r}{checks.meant(name, modules)}")
     return [first[id(modules[name])] for name in found]
 
 

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from activebmr.pruning.data.batches import tried
 from activebmr.pruning.structures.cutting import Structure, structure_of
-from activebmr.pruning.structures.noisy import NoisyModule
+from activebmr.pruning.structures.noisy import NoisyModule, check_noisy
 from activebmr.pruning.structures.trial import agree, cut_down, doubled_copy, fold, outputs_of, probes_of
 from activebmr.pruning.units.inputs import Inputs, check_inputs
 from activebmr.pruning.units.plan import Plan
@@ -44,9 +45,9 @@ def compact(noisy: NoisyModule, example_inputs: Inputs) -> nn.Module:
     Example:
         >>> small = compact(noisy, x[:1])
     """
-    if not isinstance(noisy, NoisyModule):
-        raise TypeError(f"noisy must be a NoisyModule (see attach_noise); got {type(noisy).__name__}")
+    check_noisy(noisy)
     check_inputs(example_inputs)
+    tried(noisy, example_inputs, "example_inputs")
     exact, inputs = doubled_copy(noisy, example_inputs)
     assert isinstance(exact, NoisyModule)
     probes, want = probes_of(exact, inputs)

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from activebmr import checks
 from activebmr.pruning.structures.noise import TruncatedLogNormal, log_mass, log_scaled_mass
 
 __all__ = ["BMRS_N", "BMRS_U", "Criterion", "L2Norm", "MeanBelow", "RandomRank", "ReducedNormal", "ReducedUniform", "SNRBelow"]
@@ -37,6 +38,10 @@ class ReducedNormal:
     mean: float
     sd: float
 
+    def __post_init__(self) -> None:
+        checks.number(self.mean, "mean of ReducedNormal", _FINITE)
+        checks.number(self.sd, "sd of ReducedNormal", checks.POSITIVE)
+
 
 @dataclass(frozen=True)
 class ReducedUniform:
@@ -45,13 +50,23 @@ class ReducedUniform:
     low: float
     high: float
 
+    def __post_init__(self) -> None:
+        for name in ("low", "high"):
+            checks.number(getattr(self, name), f"{name} of ReducedUniform", _FINITE)
+
+
+_FINITE = checks.Rule("be a finite number", np.isfinite)
+
 
 def log_evidence_ratio(posterior: TruncatedLogNormal, reduced: ReducedNormal | ReducedUniform) -> Tensor:
     """ln p(data | reduced prior) - ln p(data | uniform prior) of each structure, nats, float64 (Wright et al. 2024, eq. 9).
 
     Raises:
+        TypeError: if one of them is something else.
         ValueError: if the reduced prior lies outside the posterior's interval.
     """
+    checks.an(TruncatedLogNormal)(posterior, "posterior")
+    checks.an((ReducedNormal, ReducedUniform))(reduced, "reduced")
     a, b, mu = posterior.low, posterior.high, posterior.mu
     if isinstance(reduced, ReducedUniform):
         if not a <= reduced.low < reduced.high <= b:
@@ -105,6 +120,24 @@ class Criterion(Protocol):
         ...
 
 
+def _of_settings(criterion: Any, *odds: str, above: tuple[str, ...] = ()) -> None:
+    """Check the attributes of a criterion: those named, and its name and whether it decides."""
+    kind = type(criterion).__name__
+    for name in odds:
+        checks.number(getattr(criterion, name), f"{name} of {kind}", _FINITE)
+    for name in above:
+        checks.number(getattr(criterion, name), f"{name} of {kind}", checks.POSITIVE)
+    checks.text(criterion.name, f"name of {kind}")
+    checks.flag(criterion.decides, f"decides of {kind}")
+
+
+def _judged(posterior: Any, weights: Any) -> None:
+    """Refuse what no criterion can judge, before it is looked into."""
+    checks.an(TruncatedLogNormal)(posterior, "posterior")
+    if weights is not None and not checks.real_tensor(weights, "weights").is_floating_point():
+        raise TypeError(f"weights must be floating-point numbers; got {weights.dtype}")
+
+
 def _checked(scores: Tensor, posterior: TruncatedLogNormal, name: str) -> Tensor:
     """The scores, if they and what they judge are numbers: a posterior without width has a score, and yet is no posterior."""
     for what, x in (("scores of", scores), ("mu judged by", posterior.mu), ("log sigma judged by", posterior.log_sigma)):
@@ -128,6 +161,9 @@ class BMRS_N:  # noqa: N801 (the paper's name)
     name: str = "bmrs-n"
     decides: bool = True
 
+    def __post_init__(self) -> None:
+        _of_settings(self, "log_prior_odds", above=("sd",))
+
     @classmethod
     def released(cls) -> BMRS_N:
         """The rule of the authors' released code; see `RELEASED_ODDS`."""
@@ -135,6 +171,7 @@ class BMRS_N:  # noqa: N801 (the paper's name)
 
     def scores(self, posterior: TruncatedLogNormal, weights: Tensor | None = None) -> Tensor:
         """Log evidence ratio plus log prior odds; see `Criterion.scores`."""
+        _judged(posterior, weights)
         ratio = log_evidence_ratio(posterior, ReducedNormal(posterior.low, self.sd))
         return _checked(ratio + self.log_prior_odds, posterior, self.name)
 
@@ -153,12 +190,19 @@ class BMRS_U:  # noqa: N801
     from_end: bool = False
     decides: bool = True
 
+    def __post_init__(self) -> None:
+        checks.flag(self.from_end, "from_end of BMRS_U")
+        for name in ("p1", "p2"):
+            checks.number(getattr(self, name), f"{name} of BMRS_U", _FINITE)
+        _of_settings(self, "log_prior_odds")
+
     @property
     def name(self) -> str:
         return f"bmrs-u{self.p1:g}"
 
     def scores(self, posterior: TruncatedLogNormal, weights: Tensor | None = None) -> Tensor:
         """Log evidence ratio plus log prior odds; see `Criterion.scores`."""
+        _judged(posterior, weights)
         low = posterior.low if self.from_end else -self.p2 * math.log(2)
         ratio = log_evidence_ratio(posterior, ReducedUniform(low, -self.p1 * math.log(2)))
         return _checked(ratio + self.log_prior_odds, posterior, self.name)
@@ -172,8 +216,12 @@ class MeanBelow:
     name: str = "mean"
     decides: bool = True
 
+    def __post_init__(self) -> None:
+        _of_settings(self, above=("threshold",))
+
     def scores(self, posterior: TruncatedLogNormal, weights: Tensor | None = None) -> Tensor:
         """Log of threshold / E[theta]; see `Criterion.scores`."""
+        _judged(posterior, weights)
         return _checked(math.log(self.threshold) - posterior.log_moment(1), posterior, self.name)
 
 
@@ -185,8 +233,12 @@ class SNRBelow:
     name: str = "snr"
     decides: bool = True
 
+    def __post_init__(self) -> None:
+        _of_settings(self, above=("threshold",))
+
     def scores(self, posterior: TruncatedLogNormal, weights: Tensor | None = None) -> Tensor:
         """Log of threshold / SNR; see `Criterion.scores`."""
+        _judged(posterior, weights)
         return _checked(math.log(self.threshold) - torch.log(posterior.snr()), posterior, self.name)
 
 
@@ -197,10 +249,16 @@ class L2Norm:
     name: str = "l2"
     decides: bool = False
 
+    def __post_init__(self) -> None:
+        _of_settings(self)
+
     def scores(self, posterior: TruncatedLogNormal, weights: Tensor | None = None) -> Tensor:
         """Minus the norm of the incoming weights; see `Criterion.scores`."""
         if weights is None:
             raise ValueError("weights must be given for the criterion l2")
+        _judged(posterior, weights)
+        if weights.dim() < 2 or len(weights) != posterior.mu.numel():
+            raise ValueError(f"weights must have shape ({posterior.mu.numel()}, n_in); got {tuple(weights.shape)}")
         return _checked(-weights.double().flatten(1).norm(dim=1), posterior, self.name)
 
 
@@ -213,12 +271,18 @@ class RandomRank:
     decides: bool = False
     layer: str = ""
 
+    def __post_init__(self) -> None:
+        checks.whole_number(self.seed, "seed of RandomRank", 0)
+        checks.text(self.layer, "layer of RandomRank")
+        _of_settings(self)
+
     def for_layer(self, name: str) -> RandomRank:
         """The criterion whose random numbers are those of a layer."""
         return replace(self, layer=name)
 
     def scores(self, posterior: TruncatedLogNormal, weights: Tensor | None = None) -> Tensor:
         """Uniform random numbers below 0, on the device of the posterior; see `Criterion.scores`."""
+        _judged(posterior, weights)
         own = np.random.SeedSequence([self.seed, zlib.crc32(self.layer.encode())])
         seed = int(own.generate_state(1)[0]) if self.layer else self.seed
         numbers = torch.rand(posterior.mu.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
@@ -239,8 +303,13 @@ def checked_criterion(criterion: Any) -> Criterion:
 
 
 def criterion_for(criterion: Criterion, layer: str) -> Criterion:
-    """What judges the layer of this name: the criterion, or what its ``for_layer`` says."""
-    own = getattr(criterion, "for_layer", None)
+    """What judges the layer of this name: the criterion, or what its ``for_layer`` says.
+
+    Raises:
+        TypeError: if it is no criterion, or the name no text.
+    """
+    checks.text(layer, "layer")
+    own = getattr(checked_criterion(criterion), "for_layer", None)
     return criterion if own is None else own(layer)
 
 
@@ -262,6 +331,5 @@ def criterion_named(name: str) -> Criterion:
     Raises:
         ValueError: if there is none of that name.
     """
-    if name not in _NAMED:
-        raise ValueError(f"criterion must be one of {list(_NAMED)}; got {name!r}")
+    checks.choice(name, "criterion", _NAMED)
     return _NAMED[name]

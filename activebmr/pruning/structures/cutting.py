@@ -54,7 +54,7 @@ def structure_of(small: nn.Module) -> list[Structure]:
         ValueError: if it has not been made by `compact` or `activebmr.pruning.load_compact`.
     """
     structures = getattr(small, "_compactions", None)
-    if structures is None:
+    if structures is None or not isinstance(small, nn.Module):
         raise ValueError(f"small must be a network made by compact; this {type(small).__name__} is not")
     return structures  # type: ignore[no-any-return]
 

@@ -20,11 +20,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from activebmr import checks
+from activebmr.pruning.data.checks import numbers, torch_generator
+
 __all__ = ["LOG_THETA", "TruncatedLogNormal", "log_mass", "log_scaled_mass"]
 
 LOG_THETA = (-20.0, 0.0)
 """Interval of log theta: theta lies between e^-20, as good as nothing, and 1."""
 
+_FINITE = checks.Rule("be a finite number", np.isfinite)
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 _TAIL = -4.0  # below it the continued fraction, above it erfcx
 _TERMS = 22
@@ -119,6 +123,7 @@ class TruncatedLogNormal:
         low, high: the interval of x.
 
     Raises:
+        TypeError: if they are no tensors of real numbers.
         ValueError: if shapes differ or the interval is empty.
     """
 
@@ -128,6 +133,13 @@ class TruncatedLogNormal:
     high: float = LOG_THETA[1]
 
     def __post_init__(self) -> None:
+        for name in ("mu", "log_sigma"):
+            x = getattr(self, name)  # on "meta" too, where scores are asked for their device alone
+            if not isinstance(x, Tensor) or not x.is_floating_point() or x.layout != torch.strided:
+                got = f"{x.dtype}, {x.layout}" if isinstance(x, Tensor) else checks.brief(x)
+                raise TypeError(f"{name} must be a dense tensor of floating-point numbers; got {got}")
+        for name in ("low", "high"):
+            checks.number(getattr(self, name), name, _FINITE)
         if self.mu.shape != self.log_sigma.shape:
             raise ValueError(
                 f"mu and log_sigma must have the same shape; got {tuple(self.mu.shape)} and {tuple(self.log_sigma.shape)}"
@@ -157,7 +169,14 @@ class TruncatedLogNormal:
         return log_mass(*self.bounds)
 
     def log_share(self, low: float, high: float) -> Tensor:
-        """Log of the mass that q puts on an interval of x within its own."""
+        """Log of the mass that q puts on an interval of x within its own.
+
+        Raises:
+            TypeError, ValueError: if the ends are no numbers, or do not lie within.
+        """
+        low, high = checks.number(low, "low", _FINITE), checks.number(high, "high", _FINITE)
+        if not self.low <= low < high <= self.high:
+            raise ValueError(f"low and high must lie within [{self.low}, {self.high}], low below high; got {low} and {high}")
         own, part = self.bounds, ((low - self.mu) / self.sigma, (high - self.mu) / self.sigma)
         flip = own[0] > 0  # mirrored where the mean lies below the interval, so that it never does
         (alpha, beta), (a, b) = (
@@ -174,7 +193,13 @@ class TruncatedLogNormal:
 
     def log_prob(self, x: Tensor | float) -> Tensor:
         """Log density of x = log theta within the interval."""
-        z = (torch.as_tensor(x, dtype=torch.float64) - self.mu) / self.sigma
+        inside = checks.Rule(f"lie within [{self.low}, {self.high}]", lambda x: (x >= self.low) & (x <= self.high))
+        at = numbers(x, "x", inside).to(self.mu.device)
+        try:
+            torch.broadcast_shapes(at.shape, self.mu.shape)
+        except RuntimeError:
+            raise ValueError(f"x must broadcast to the shape of mu, {tuple(self.mu.shape)}; got {tuple(at.shape)}") from None
+        z = (at - self.mu) / self.sigma
         return -0.5 * z * z - _HALF_LOG_2PI - self.log_sigma - self.log_z
 
     def kl(self) -> Tensor:
@@ -205,6 +230,7 @@ class TruncatedLogNormal:
 
     def log_moment(self, k: float) -> Tensor:
         """log E[theta^k], elementwise."""
+        k = checks.number(k, "k", _FINITE)
         alpha, beta = self.bounds
         sigma = self.sigma
         above = beta < 0  # the mean lies above the interval: (mu / sigma)^2 cancels
@@ -256,7 +282,12 @@ class TruncatedLogNormal:
         Args:
             draws: how many, along a new first axis; one without that axis by default.
             generator: source of random numbers; torch's own by default.
+
+        Raises:
+            TypeError, ValueError: if there is no such number of draws, or the source is none.
         """
+        draws = None if draws is None else checks.whole_number(draws, "draws", 1)
+        generator = torch_generator(generator)
         shape = self.mu.shape if draws is None else (draws, *self.mu.shape)
         u = torch.rand(shape, dtype=torch.float64, device=self.mu.device, generator=generator).clamp_(1e-12, 1 - 1e-12)
         return torch.exp(_Quantile.apply(self.mu, self.log_sigma, u, self.low, self.high))  # type: ignore[no-untyped-call]

@@ -16,12 +16,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from activebmr.pruning.structures.criteria import Criterion, criterion_for
+from activebmr import checks
+from activebmr.pruning.structures.criteria import Criterion, checked_criterion, criterion_for
 from activebmr.pruning.structures.multiplying import Pass, Places
 from activebmr.pruning.structures.noise import TruncatedLogNormal
 from activebmr.pruning.units.plan import Plan, Site, cost
 
-__all__ = ["Noise", "NoisyModule", "check_draws"]
+__all__ = ["Noise", "NoisyModule", "check_draws", "check_noisy"]
 
 MU_RANGE = (-20.0, 5.0)
 LOG_SIGMA_RANGE = (-20.0, 5.0)
@@ -103,8 +104,9 @@ class NoisyModule(nn.Module):
 
     def of(self, name: str) -> Noise:
         """Noise of the site with this name."""
-        if name not in self.sites:
-            raise ValueError(f"name must be one of the sites {list(self.sites)}; got {name!r}")
+        if not isinstance(name, str) or name not in self.sites:
+            near = checks.meant(name, self.sites)
+            raise ValueError(f"name must be one of the sites {list(self.sites)}; got {checks.brief(name)}{near}")
         return self.noise[_key(name)]  # type: ignore[return-value]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -199,7 +201,13 @@ class NoisyModule(nn.Module):
 
         log sigma starts at -5 and has to travel far; with the network's learning rate it does not arrive. Weight decay is for
         weights: the noise's group has none, whatever the optimiser's is.
+
+        Raises:
+            TypeError, ValueError: if a rate is no finite number > 0.
         """
+        checks.number(lr, "lr", checks.POSITIVE)
+        if noise_lr is not None:
+            checks.number(noise_lr, "noise_lr", checks.POSITIVE)
         noise = {"params": list(self.noise.parameters()), "lr": 10 * lr if noise_lr is None else noise_lr, "weight_decay": 0.0}
         return [{"params": list(self.net.parameters()), "lr": lr}, noise]
 
@@ -208,13 +216,14 @@ class NoisyModule(nn.Module):
         if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
             kind = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
             raise ValueError(f"the mask of {name!r} must be a tensor of truth values; got {kind}")
+        checks.real_tensor(mask, f"the mask of {name!r}")
         if mask.shape != alive.shape:
             raise ValueError(f"the mask of {name!r} must have shape {tuple(alive.shape)}; got {tuple(mask.shape)}")
 
     # --- structures ----------------------------------------------------------------------------------------------------
     def alive(self, masks: Mapping[str, Tensor] | None = None) -> np.ndarray:
         """By structure of all sites ``(n,)``, whether it is left; of sites in ``masks`` as they say."""
-        masks = masks or {}
+        masks = {} if masks is None else checks.mapping(masks, "masks")
         for name, mask in masks.items():
             self._check_mask(name, mask)
         found = [masks.get(name, self.of(name).alive).detach().cpu() for name in self.sites]
@@ -230,8 +239,9 @@ class NoisyModule(nn.Module):
         Raises:
             ValueError: if there is no such cost.
         """
-        if of not in ("structures", "parameters", "flops"):
-            raise ValueError(f"of must be 'structures', 'parameters' or 'flops'; got {of!r}")
+        checks.choice(of, "of", ("structures", "parameters", "flops"))
+        if alive is not None:
+            checks.mapping(alive, "alive")
         mine = self.alive(alive)
         if of == "structures":
             return float(mine.sum())
@@ -247,6 +257,7 @@ class NoisyModule(nn.Module):
     def scores(self, criterion: Criterion) -> dict[str, Tensor]:
         """Scores of a criterion by site ``(n,)``; -inf for structures that are gone."""
         out = {}
+        checked_criterion(criterion)
         with torch.no_grad():
             for name in self.sites:
                 noise = self.of(name)
@@ -256,6 +267,7 @@ class NoisyModule(nn.Module):
 
     def rows(self, name: str) -> Tensor:
         """Weights that write each structure of a site ``(n, n_weights)``."""
+        self.of(name)  # says which there are
         site, found = self.sites[name], []
         held = dict(self.net.named_parameters()) | dict(self.net.named_buffers())
         for tensor, axis in site.rows:
@@ -275,7 +287,7 @@ class NoisyModule(nn.Module):
             how many each site has lost.
         """
         lost = {}
-        for name, mask in dead.items():
+        for name, mask in checks.mapping(dead, "dead").items():
             self._check_mask(name, mask)
         for name, mask in dead.items():
             noise = self.of(name)
@@ -309,6 +321,17 @@ class NoisyModule(nn.Module):
                 lines[-1] += f", only switched off: {site.stays}"
         lines += [f"{name}: left out, {reason}" for name, reason in self.left_out.items()]
         return "\n".join(lines)
+
+
+def check_noisy(noisy: Any) -> NoisyModule:
+    """``noisy`` if it is a network with noise.
+
+    Raises:
+        TypeError: if it is none.
+    """
+    if not isinstance(noisy, NoisyModule):
+        raise TypeError(f"noisy must be a NoisyModule (see attach_noise); got {type(noisy).__name__}")
+    return noisy
 
 
 def check_draws(draws: Any) -> None:

@@ -17,11 +17,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from activebmr import checks
 from activebmr.files import write_whole
-from activebmr.pruning.data.batches import call
-from activebmr.pruning.data.modes import evaluating
+from activebmr.pruning.data.batches import tried
+from activebmr.pruning.data.checks import module
 from activebmr.pruning.structures.cutting import Structure, cut, structure_of
-from activebmr.pruning.units.inputs import Inputs
+from activebmr.pruning.units.inputs import Inputs, check_inputs
 
 __all__ = ["FORMAT_VERSION", "load_compact", "save_compact"]
 
@@ -48,10 +49,12 @@ def save_compact(small: nn.Module, folder: str | Path) -> Path:
     from safetensors.torch import save
 
     structures, state = structure_of(small), small.state_dict()
+    folder = Path(checks.path_like(folder, "folder"))
     for name, value in state.items():
         if not isinstance(value, torch.Tensor):
             raise ValueError(f"small must have a state of tensors alone; {name!r} is a {type(value).__name__}")
-    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"folder must be that of the network, or not exist yet; {folder} is a file")
     folder.mkdir(parents=True, exist_ok=True)
     weights = save({name: value.detach().cpu().contiguous().clone() for name, value in state.items()})
     about = {
@@ -98,9 +101,10 @@ def load_compact(net: nn.Module, folder: str | Path, example_inputs: Inputs | No
     Example:
         >>> small = load_compact(lenet5((1, 28, 28)), "folder", x[:1])
     """
-    if not isinstance(net, nn.Module):
-        raise TypeError(f"net must be a torch.nn.Module; got {type(net).__name__}")
-    folder = Path(folder)
+    module(net)
+    if example_inputs is not None:
+        check_inputs(example_inputs)
+    folder = Path(checks.path_like(folder, "folder"))
     structures, digest, metadata = _read_structure(folder / _STRUCTURE)
     state = _read_weights(folder / _WEIGHTS, digest)
     small = copy.deepcopy(net).eval()
@@ -112,8 +116,7 @@ def load_compact(net: nn.Module, folder: str | Path, example_inputs: Inputs | No
     small.load_state_dict(held)
     small._compactions = structures  # type: ignore[assignment]
     if example_inputs is not None:
-        with torch.no_grad(), evaluating(small):
-            call(small, example_inputs)
+        tried(small, example_inputs, "example_inputs")
     return small
 
 

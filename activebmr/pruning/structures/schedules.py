@@ -18,10 +18,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from activebmr.pruning.data.batches import call, device_of
+from activebmr import checks
+from activebmr.pruning.data.batches import call, device_of, tried
 from activebmr.pruning.structures.compaction import compact
 from activebmr.pruning.structures.criteria import Criterion, checked_criterion
-from activebmr.pruning.structures.noisy import NoisyModule
+from activebmr.pruning.structures.noisy import NoisyModule, check_noisy
+from activebmr.pruning.units.inputs import check_inputs
 
 __all__ = ["COSTS", "Step", "compression", "prune", "prune_ranked", "prune_share"]
 
@@ -67,6 +69,8 @@ class Step:
 
     @classmethod
     def of(cls, noisy: NoisyModule) -> Step:
+        """How much of a network is left."""
+        check_noisy(noisy)
         parameters, whole = round(noisy.cost("parameters")), sum(p.numel() for p in noisy.net.parameters())
         return cls(
             left={name: int(noisy.of(name).alive.sum()) for name in noisy.sites},
@@ -89,6 +93,7 @@ def compression(noisy: NoisyModule) -> float:
     """Share of all trainable parameters that pruning has made useless, as Wright et al. (2024) count it: the network's own that
     go when it is compacted, and the two parameters of each removed structure's noise, of all parameters including the noise's.
     """
+    check_noisy(noisy)
     own, all_ = sum(p.numel() for p in noisy.net.parameters()), sum(p.numel() for p in noisy.parameters())
     return (own - noisy.cost("parameters") + 2 * noisy.n_removed) / all_
 
@@ -99,6 +104,7 @@ def prune(noisy: NoisyModule, criterion: Criterion) -> Step:
     Raises:
         ValueError: if the criterion only ranks (use `prune_share`), or a score is not finite: that never decides.
     """
+    check_noisy(noisy)
     if not checked_criterion(criterion).decides:
         raise ValueError(f"criterion {criterion.name!r} only ranks: use prune_share")
     scores = _scores(noisy, criterion)
@@ -172,15 +178,15 @@ def prune_share(
         >>> step = prune_share(noisy, BMRS_N.released(), 0.5, of="flops", multiple_of=8)
         >>> print(step.parameters, step.beyond)
     """
-    if not 0 <= share < 1:
-        raise ValueError(f"share must lie in [0, 1); got {share}")
-    if isinstance(multiple_of, bool) or not isinstance(multiple_of, int) or multiple_of < 1:
-        raise ValueError(f"multiple_of must be a whole number >= 1; got {multiple_of!r}")
-    kind = _SHORT.get(of, of) if isinstance(of, str) else of
-    if kind not in COSTS:
-        raise ValueError(f"of must be one of {list(COSTS)}; got {of!r}")
+    check_noisy(noisy)
+    share = checks.number(share, "share", checks.SHARE)
+    multiple_of = checks.whole_from(multiple_of, "multiple_of", 1)
+    kind = checks.choice(_SHORT.get(of, of) if isinstance(of, str) else of, "of", COSTS)
     if kind == "latency" and example_inputs is None:
         raise ValueError("example_inputs must be given for a share of latency; got None")
+    if kind == "latency":
+        check_inputs(example_inputs)
+        tried(noisy, example_inputs, "example_inputs")
     scores = _scores(noisy, criterion)
     flat = _may_go(noisy, scores)
     order = flat.argsort(descending=True, stable=True)[: int((flat > -torch.inf).sum())]
@@ -293,12 +299,18 @@ def prune_ranked(
         until: score below which structures stay, nats.
         judge: accuracy on validation examples, for the reports.
 
+    Raises:
+        TypeError, ValueError: as `prune` does, and if an argument is out of range.
+
     Yields:
         a report after every round; stopping early is fine, the network is then as the last report says.
     """
-    few = max(1, noisy.n_structures // 20) if at_once is None else at_once
-    if few < 1:
-        raise ValueError(f"at_once must be a whole number >= 1; got {at_once}")
+    check_noisy(noisy)
+    few = max(1, noisy.n_structures // 20) if at_once is None else checks.whole_from(at_once, "at_once", 1)
+    until = checks.number(until, "until", checks.ANY_NUMBER)
+    checks.function(retrain, "retrain")
+    if judge is not None:
+        checks.function(judge, "judge")
     while True:
         scores = _scores(noisy, criterion)
         flat = _may_go(noisy, scores)

@@ -20,10 +20,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from activebmr.pruning.data.batches import Batches, Data, call, device_of, length_of_batch
+from activebmr import checks
+from activebmr.pruning.data.batches import Batches, Data, call, device_of, length_of_batch, tried
 from activebmr.pruning.data.checkpoints import load_checkpoint, save_checkpoint
+from activebmr.pruning.data.checks import check_progress, runnable
 from activebmr.pruning.data.losses import Loss, Objective, accuracy, batches_without_number, share_right
-from activebmr.pruning.data.modes import evaluating
 from activebmr.pruning.structures.criteria import Criterion, checked_criterion
 from activebmr.pruning.structures.noisy import NoisyModule
 from activebmr.pruning.structures.schedules import Step, prune
@@ -62,16 +63,11 @@ class Training:
 
     def __post_init__(self) -> None:
         for name, least in (("epochs", 1), ("fine_tune", 0), ("batch", 1), ("warm_up", 0), ("prune_from", 0), ("seed", 0)):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise ValueError(f"{name} of Training must be a whole number >= {least}; got {value!r}")
+            checks.whole_from(getattr(self, name), f"{name} of Training", least)
         for name in ("lr", "noise_lr"):
-            if not (np.isfinite(getattr(self, name)) and getattr(self, name) > 0):
-                raise ValueError(f"{name} of Training must be a finite number > 0; got {getattr(self, name)}")
-        if not (np.isfinite(self.weight) and self.weight >= 0):
-            raise ValueError(f"weight of Training must be a finite number >= 0; got {self.weight}")
-        if self.schedule not in ("constant", "cosine"):
-            raise ValueError(f"schedule of Training must be 'constant' or 'cosine'; got {self.schedule!r}")
+            checks.number(getattr(self, name), f"{name} of Training", checks.POSITIVE)
+        checks.number(self.weight, "weight of Training", checks.NOT_NEGATIVE)
+        checks.choice(self.schedule, "schedule of Training", ("constant", "cosine"))
 
 
 @dataclass
@@ -141,23 +137,27 @@ def fit(
     Example:
         >>> fit(noisy, DataLoader(dataset, 128, shuffle=True), Training(epochs=30), criterion=BMRS_N.released())
     """
-    settings = settings or Training()
+    settings = Training() if settings is None else checks.an(Training)(settings, "settings")
+    runnable(model, "model")
+    path = None if checkpoint is None else Path(checks.path_like(checkpoint, "checkpoint"))
+    tell = check_progress(progress, watch, _print)
     trainer = _Trainer(model, data, settings, Objective(loss), criterion, validation, batch_to, n_examples)
     trainer.check()
-    if checkpoint is not None:
-        trainer.resume(Path(checkpoint))
-    tell = progress if callable(progress) else _print if progress else None
+    if not any(p.requires_grad for p in model.parameters()):
+        raise ValueError("model must have parameters that learn; none of them requires a gradient")
+    if path is not None:
+        trainer.resume(path)
     try:
         for epoch in range(trainer.epoch, settings.epochs + settings.fine_tune):
             line = trainer.run_epoch(epoch)
             if watch is not None:
                 watch(epoch, model)
-            if checkpoint is not None:
-                trainer.save(Path(checkpoint))
+            if path is not None:
+                trainer.save(path)
             if tell is not None:
                 tell(epoch, line)
     except KeyboardInterrupt:
-        if checkpoint is None:
+        if path is None:
             raise
         trainer.result.interrupted = True
     model.eval()
@@ -197,7 +197,7 @@ class _Trainer:
     ) -> None:
         self.model, self.settings, self.objective = model, settings, objective
         self.noisy = model if isinstance(model, NoisyModule) else None
-        if criterion is not None and (self.noisy is None or not checked_criterion(criterion).decides):
+        if criterion is not None and (not checked_criterion(criterion).decides or self.noisy is None):
             raise ValueError("criterion must decide by itself (not only rank), and needs a network with noise")
         self.criterion, self.frozen = criterion, _frozen(model)
         device = device_of(model)
@@ -226,6 +226,8 @@ class _Trainer:
         x, y = pair
         if not (isinstance(x, Tensor) and isinstance(y, Tensor)):
             return
+        if any(t.device.type == "meta" or t.layout != torch.strided for t in (x, y)):  # `Batches` says what it needs
+            return
         if x.dim() == 0 or y.dim() == 0 or len(x) != len(y) or len(x) == 0:
             raise ValueError(
                 f"{name} must hold as many labels (n,) as examples (n, ...); got {tuple(x.shape)} and {tuple(y.shape)}"
@@ -241,8 +243,7 @@ class _Trainer:
             if batches is None:
                 continue
             inputs, targets = batches.first() if batches.loader is not None else next(batches.in_order(2))
-            with evaluating(self.model):
-                outputs = call(self.model, inputs)
+            outputs = tried(self.model, inputs, name)
             self.objective.check(outputs, targets, name)
             if batches.loader is None:
                 self.objective.check_labels(batches.y, name, self.objective.classes(outputs))

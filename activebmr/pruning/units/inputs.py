@@ -23,6 +23,14 @@ def check_inputs(example_inputs: Any) -> None:
             f"example_inputs must be a tensor, a tuple of arguments or a dict of keyword arguments; got "
             f"{type(example_inputs).__name__}"
         )
+    given = [x for x in tree_leaves(example_inputs) if isinstance(x, Tensor)]
+    if given and not any(x.numel() for x in given):
+        raise ValueError(f"example_inputs must hold an example at least; got shapes {[tuple(x.shape) for x in given]}")
+    for x in tree_leaves(example_inputs):
+        if isinstance(x, Tensor) and x.device.type == "meta":
+            raise ValueError("example_inputs must have values; got a tensor on the device 'meta'")
+        if isinstance(x, Tensor) and x.is_floating_point() and not torch.isfinite(x).all():
+            raise ValueError(f"example_inputs must be finite; they hold {x[~torch.isfinite(x)][0].item()}")
 
 
 def leaves(outputs: Any, depth: int = 5) -> list[Any]:

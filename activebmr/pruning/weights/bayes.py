@@ -20,7 +20,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
-from activebmr.pruning.data.batches import Inputs, call, length_of_batch, to_device
+from activebmr import checks
+from activebmr.pruning.data.batches import Inputs, call, length_of_batch, to_device, tried
+from activebmr.pruning.data.checks import module, runnable
 from activebmr.pruning.data.holding import held_weights, hold_weights, release_weights
 from activebmr.pruning.data.modes import Modes, evaluating
 from activebmr.pruning.weights.ivon import IVON
@@ -50,8 +52,9 @@ class BayesianModule(nn.Module):
 
     def __init__(self, net: nn.Module, posterior: WeightPosterior, inference: str) -> None:
         super().__init__()
-        if inference not in INFERENCES:
-            raise ValueError(f"inference must be one of {list(INFERENCES)}; got {inference!r}")
+        checks.choice(inference, "inference", INFERENCES)
+        module(net)
+        checks.an(WeightPosterior)(posterior, "posterior")
         self.net, self.posterior, self.inference = net, posterior, inference
         set_frozen(net, posterior.places, True)  # until `write_means`
         self._take_over_held()
@@ -93,7 +96,14 @@ class BayesianModule(nn.Module):
         return self.posterior.mean
 
     def with_weights(self, flat: Tensor, *args: Any, **kwargs: Any) -> Any:
-        """Outputs of the network with these weights ``(n,)``, in the type of its own."""
+        """Outputs of the network with these weights ``(n,)``, in the type of its own.
+
+        Raises:
+            TypeError, ValueError: if they are no tensor of that shape.
+        """
+        if not isinstance(flat, Tensor) or not flat.is_floating_point():
+            got = flat.dtype if isinstance(flat, Tensor) else checks.brief(flat)
+            raise TypeError(f"flat must be a tensor of floating-point numbers; got {got}")
         return call_with(self.net, self.posterior.split(flat.to(self._type())), args, kwargs)
 
     def _type(self) -> torch.dtype:
@@ -156,9 +166,14 @@ class BayesianModule(nn.Module):
         Raises:
             ValueError: if ``samples`` or ``batch`` is below 1, or outputs are not tensors with a row for each example.
         """
-        for name, value in (("samples", samples), ("batch", batch)):
-            if value < 1:
-                raise ValueError(f"{name} must be 1 or more; got {value}")
+        samples, batch = checks.whole_number(samples, "samples", 1), checks.whole_number(batch, "batch", 1)
+        seed = checks.whole_number(seed, "seed", 0)
+        if not any(isinstance(t, Tensor) and t.dim() for t in tree_leaves(x)):
+            raise TypeError(f"x must hold tensors with an axis of examples; got {checks.brief(x)}")
+        for t in tree_leaves(x):
+            if isinstance(t, Tensor):  # rows can be taken of dense ones alone
+                checks.dense_tensor(t, "x")
+        tried(self, rows_of(x, length_of_batch(x), slice(2)), "x")
         generator = torch.Generator(device=self.posterior.alive.device).manual_seed(seed)
         out, n = [], length_of_batch(x)
         x = to_device(x, self.posterior.alive.device)
@@ -189,7 +204,7 @@ class BayesianModule(nn.Module):
             )
 
     def draw_weights(self, generator: torch.Generator | None = None) -> Tensor:
-        """One draw of all weights ``(n,)`` from the posterior."""
+        """One draw of all weights ``(n,)`` from the posterior; `TypeError` if ``generator`` is none of torch's."""
         return self.posterior.sample(generator)
 
     # --- training --------------------------------------------------------------------------------------------------------
@@ -201,13 +216,23 @@ class BayesianModule(nn.Module):
         """Adam for means and log standard deviations (1e-2 by default), or IVON (0.1 by default).
 
         Parameters of the network that have no posterior are not in it.
+
+        Raises:
+            TypeError, ValueError: if the learning rate is no finite number > 0, or an option none of the optimiser's.
         """
+        lr = None if lr is None else checks.number(lr, "lr", checks.POSITIVE)
         if isinstance(self.posterior, NaturalGaussian):
             return IVON(self.posterior, **({} if lr is None else {"lr": lr}), **options)
         return torch.optim.Adam(self.posterior.parameters(), lr=1e-2 if lr is None else lr, **options)
 
     def remove(self, mask: Tensor, optimizer: torch.optim.Optimizer | None = None) -> int:
-        """Remove weights ``(n,)``, also from the memory of an optimiser; returns how many were new."""
+        """Remove weights ``(n,)``, also from the memory of an optimiser; returns how many were new.
+
+        Raises:
+            TypeError, ValueError: if the mask is none of that shape, or the optimiser none.
+        """
+        if optimizer is not None:
+            checks.an(torch.optim.Optimizer)(optimizer, "optimizer")
         new = self.posterior.remove(mask)
         if isinstance(optimizer, IVON):
             optimizer.forget(~self.posterior.alive)
@@ -230,7 +255,11 @@ class BayesianModule(nn.Module):
             hold: whether removed weights stay what they are while the network is trained further, with any optimiser of torch
                 (see `activebmr.pruning.data.holding`). ``write_means(hold=False)`` or `release_weights` lets them go again;
                 None holds them if the network does so already.
+
+        Raises:
+            TypeError: if ``hold`` is none of these.
         """
+        hold = None if hold is None else checks.flag(hold, "hold")
         parameters = dict(self.net.named_parameters())
         for name, mean in self.posterior.split(self.mean_weights()).items():
             parameters[name].copy_(mean)
@@ -279,8 +308,8 @@ class _Held:
 
     @torch.no_grad()
     def restore(self) -> None:
-        for module, name, buffer, value in self.buffers:
-            module._buffers[name] = buffer.copy_(value)
+        for owner, name, buffer, value in self.buffers:
+            owner._buffers[name] = buffer.copy_(value)
         torch.set_rng_state(self.random)
         if self.random_cuda is not None:
             torch.cuda.set_rng_state(self.random_cuda, self.device)
@@ -322,9 +351,9 @@ def attach_posterior(
         >>> optimizer = bayes.optimizer()
         >>> loss = F.cross_entropy(bayes(x), y) + bayes.kl() / len(x)
     """
-    if inference not in INFERENCES:
-        raise ValueError(f"inference must be one of {list(INFERENCES)}; got {inference!r}")
+    checks.choice(inference, "inference", INFERENCES)
     parameters = parameters_of(net, names)
+    runnable(net)
     gains = {
         f"{name}.weight".lstrip("."): 1.0
         for name, m in net.named_modules()
@@ -335,8 +364,8 @@ def attach_posterior(
             raise ValueError("n_examples must be given for inference 'ivon'")
         q: WeightPosterior = NaturalGaussian(parameters, prior_variance, gains, n_examples=n_examples, hessian=hessian)
     else:
-        if sd is not None and not 0 < sd < float("inf"):
-            raise ValueError(f"sd must be a finite number > 0; got {sd}")
+        if sd is not None:
+            checks.number(sd, "sd", checks.POSITIVE)
         n = sum(p.numel() for p in parameters.values())
         q = MeanField(
             parameters, prior_variance, gains, None if sd is None else torch.full((n,), float(sd) ** 2, dtype=torch.float64)

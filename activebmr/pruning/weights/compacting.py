@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from activebmr import checks
 from activebmr.pruning.data.batches import call
 from activebmr.pruning.data.modes import evaluating
 from activebmr.pruning.structures.attach import attach_noise
@@ -45,6 +46,7 @@ def compact_weights(
     Example:
         >>> small = compact_weights(sparsify(net, data).bayes, x[:2])
     """
+    checks.an(BayesianModule)(bayes, "bayes")
     check_inputs(example_inputs)
     net = copied(bayes.write_means())
     plan = attach_noise(net, names, example_inputs, exclude).plan

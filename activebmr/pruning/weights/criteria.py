@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from activebmr import checks
 from activebmr.pruning.weights.hyperpriors import beta_bernoulli_odds, horseshoe_evidence
 from activebmr.pruning.weights.posterior import WeightPosterior
 
-__all__ = ["RANKS", "ByEvidence", "ByRank", "Horseshoe", "SpikeAndSlab", "WeightCriterion", "rank_scores"]
+__all__ = ["RANKS", "ByEvidence", "ByRank", "Horseshoe", "SpikeAndSlab", "WeightCriterion", "check_criterion", "rank_scores"]
 
 RANKS = ("evidence", "snr", "mean-sd")
 """What weights can be ranked by; see `rank_scores`."""
@@ -37,6 +38,19 @@ class WeightCriterion(Protocol):
         ...
 
 
+def check_criterion(criterion: Any, name: str = "criterion") -> WeightCriterion:
+    """``criterion`` if it judges weights.
+
+    Raises:
+        TypeError: if it does not, such as a class or a criterion for structures.
+    """
+    judges = callable(getattr(criterion, "select", None)) and not isinstance(criterion, (type, str, Tensor))
+    if not judges:
+        hint = f"; did you mean {criterion.__name__}()?" if isinstance(criterion, type) else ""
+        raise TypeError(f"{name} must be a criterion for weights such as ByEvidence(); got {checks.brief(criterion)}{hint}")
+    return criterion  # type: ignore[no-any-return]
+
+
 @dataclass(frozen=True)
 class ByEvidence:
     """Bayesian model reduction: a weight goes iff its log evidence ratio is at least minus the tolerance (nats, >= 0).
@@ -49,10 +63,11 @@ class ByEvidence:
     name: str = "bmr"
 
     def __post_init__(self) -> None:
-        if not 0 <= self.tolerance < float("inf"):
-            raise ValueError(f"tolerance must be a finite number >= 0; got {self.tolerance}")
+        checks.number(self.tolerance, "tolerance", checks.NOT_NEGATIVE)
+        checks.text(self.name, "name of ByEvidence")
 
     def select(self, posterior: WeightPosterior, round: int = 0) -> Tensor:
+        _judged(posterior, round)
         return posterior.removal_evidence() >= -self.tolerance
 
 
@@ -75,8 +90,13 @@ class SpikeAndSlab:
 
     def __post_init__(self) -> None:
         _check_share(self.at_most)
+        for name in ("a", "b"):
+            checks.number(getattr(self, name), f"{name} of SpikeAndSlab", checks.POSITIVE)
+        checks.whole_from(self.sweeps, "sweeps of SpikeAndSlab", 1)
+        _check_names(self)
 
     def select(self, posterior: WeightPosterior, round: int = 0) -> Tensor:
+        _judged(posterior, round)
         ratios = posterior.removal_evidence()
         mask = torch.zeros_like(posterior.alive)
         for slices in _pruned_layers(posterior, self.spared).values():
@@ -109,8 +129,15 @@ class Horseshoe:
 
     def __post_init__(self) -> None:
         _check_share(self.at_most)
+        checks.number(self.tau0, "tau0 of Horseshoe", checks.POSITIVE)
+        checks.pair(self.slab, "slab of Horseshoe", checks.POSITIVE)
+        for name in ("particles", "columns", "steps"):
+            checks.whole_from(getattr(self, name), f"{name} of Horseshoe", 1)
+        checks.number(self.tolerance, "tolerance of Horseshoe", checks.NOT_NEGATIVE)
+        _check_names(self)
 
     def select(self, posterior: WeightPosterior, round: int = 0) -> Tensor:
+        _judged(posterior, round)
         mask = torch.zeros_like(posterior.alive)
         sd = posterior.prior_variance.sqrt()
         mean = (posterior.raw_mean().detach() - posterior.prior_mean) / sd
@@ -145,9 +172,21 @@ class Horseshoe:
         return mask
 
 
+def _judged(posterior: Any, round: Any) -> None:
+    """Refuse what no criterion can judge."""
+    checks.an(WeightPosterior)(posterior, "posterior")
+    checks.whole_number(round, "round", 0)
+
+
 def _check_share(at_most: float) -> None:
-    if not 0 < at_most <= 1:
-        raise ValueError(f"at_most must be a share > 0 and <= 1; got {at_most}")
+    checks.number(at_most, "at_most", checks.Rule("be a share > 0 and <= 1", checks.FRACTION.holds))
+
+
+def _check_names(criterion: SpikeAndSlab | Horseshoe) -> None:
+    kind = type(criterion).__name__
+    checks.text(criterion.name, f"name of {kind}")
+    if criterion.spared is not None:
+        checks.items(checks.text)(criterion.spared, f"spared of {kind}")
 
 
 def _strongest(mask: Tensor, evidence: Tensor, most: float) -> Tensor:
@@ -173,7 +212,7 @@ def _pruned_layers(posterior: WeightPosterior, spared: Sequence[str] | None) -> 
         spared = matrices[-1:] if len(set(matrices)) > 1 else []
     for name in spared:
         if name not in layers:
-            raise ValueError(f"spared must name layers of {list(layers)}; got {name!r}")
+            raise ValueError(f"spared must name layers of {list(layers)}; got {name!r}{checks.meant(name, layers)}")
     return {name: slices for name, slices in layers.items() if name not in spared}
 
 
@@ -188,8 +227,7 @@ def rank_scores(posterior: WeightPosterior, by: str) -> Tensor:
         return posterior.removal_evidence()
     mean = (posterior.raw_mean().detach() - posterior.prior_mean).abs().double()
     sd = posterior.raw_variance().detach().double().sqrt()
-    if by not in RANKS:
-        raise ValueError(f"by must be one of {list(RANKS)}; got {by!r}")
+    checks.choice(by, "by", RANKS)
     scores = -mean / sd if by == "snr" else -(mean + sd)
     return torch.where(posterior.alive, scores, torch.full_like(scores, -torch.inf))
 
@@ -211,12 +249,14 @@ class ByRank:
         return self.by
 
     def __post_init__(self) -> None:
-        if self.by not in RANKS:
-            raise ValueError(f"by must be one of {list(RANKS)}; got {self.by!r}")
+        checks.choice(self.by, "by", RANKS)
+        for i, n in enumerate(checks.sequence(self.removed, "removed")):
+            checks.whole_number(n, f"removed[{i}]", 0)
         if any(b < a for a, b in zip(self.removed, self.removed[1:], strict=False)):
             raise ValueError(f"removed must not fall; got {self.removed}")
 
     def select(self, posterior: WeightPosterior, round: int = 0) -> Tensor:
+        _judged(posterior, round)
         mask = torch.zeros_like(posterior.alive)
         if round < len(self.removed):
             more = max(self.removed[round] - posterior.n_removed, 0)

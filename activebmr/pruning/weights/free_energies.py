@@ -9,12 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from activebmr.pruning.data.batches import Batches, Data, call, length_of_batch
+from activebmr import checks
+from activebmr.pruning.data.batches import Batches, Data, call, length_of_batch, tried
 from activebmr.pruning.data.modes import Modes, evaluating
-from activebmr.pruning.weights.bayes import BayesianModule
-from activebmr.pruning.weights.likelihoods import Likelihood
+from activebmr.pruning.weights.bayes import BayesianModule, rows_of
+from activebmr.pruning.weights.likelihoods import Likelihood, check_likelihood
 
-__all__ = ["batches_for", "free_energy", "learn_scales", "moments", "refresh_statistics"]
+__all__ = ["batches_for", "check_data", "free_energy", "learn_scales", "moments", "refresh_statistics"]
 
 
 def batches_for(
@@ -24,6 +25,7 @@ def batches_for(
     batch_to: Callable[[Any], tuple[Any, Any]] | None = None,
 ) -> Batches:
     """Data in batches on the device of a posterior; `Batches` are taken as they are."""
+    checks.an(BayesianModule)(bayes, "bayes")
     if not isinstance(data, Batches):
         return Batches(data, n_examples=n_examples, batch_to=batch_to, device=bayes.posterior.alive.device)
     if n_examples is not None or batch_to is not None:
@@ -58,17 +60,59 @@ def free_energy(
         n_examples, batch_to: see `activebmr.pruning.data.batches.Batches`.
 
     Raises:
+        TypeError: if ``bayes`` or the likelihood is none, or data are no pairs.
         ValueError: if ``samples`` is below 1, or data do not fit.
 
     Example:
         >>> free_energy(bayes, Categorical(), (x, y), samples=20)
     """
+    checks.an(BayesianModule)(bayes, "bayes")
+    check_likelihood(likelihood)
+    samples, seed = checks.whole_number(samples, "samples"), checks.whole_number(seed, "seed", 0)
     if samples < 1 and bayes.inference != "vbp":
         raise ValueError(f"samples must be 1 or more for inference {bayes.inference!r}; got {samples}")
+    batch = checks.whole_number(batch, "batch", 1)
     batches = batches_for(bayes, data, n_examples, batch_to)
     with evaluating(bayes), _own_numbers(bayes, seed):
-        total = sum(float(_nll(bayes, likelihood, x, y, samples)) for x, y in batches.in_order(batch))
+        total, seen = 0.0, isinstance(data, Batches)  # training has seen to those
+        if batches.loader is None and not seen:
+            check_data(bayes, likelihood, *batches.first())
+            seen = True
+        for x, y in batches.in_order(batch):
+            if not seen:
+                check_data(bayes, likelihood, x, y)
+                seen = True
+            total += float(_nll(bayes, likelihood, x, y, samples))
     return total + float(bayes.kl()) + float(likelihood.kl())
+
+
+@torch.no_grad()
+def check_data(bayes: BayesianModule, likelihood: Likelihood, x: Any, y: Any) -> None:
+    """Whether a network takes inputs, and targets fit what it gives out.
+
+    Args:
+        bayes: network with a posterior; every module keeps its mode.
+        likelihood: what its outputs say about targets.
+        x, y: a batch, of which the inputs of two examples are tried.
+
+    Raises:
+        TypeError, ValueError: if they do not fit; the message says what.
+    """
+    n = length_of_batch(x, y)
+    few_x, few_y = rows_of(x, n, slice(2)), rows_of(y, n, slice(2))
+    outputs, device = tried(bayes, few_x, "data"), bayes.posterior.alive.device
+    with evaluating(bayes):
+        if isinstance(outputs, Tensor) and isinstance(y, Tensor):
+            if len(few_y) < n and (not outputs.dim() or len(outputs) != len(few_y)):
+                raise ValueError(f"outputs must have a row for each of {len(few_y)} examples; got {tuple(outputs.shape)}")
+            likelihood.check(y, outputs[:1].expand(len(y), *outputs.shape[1:]) if outputs.dim() else outputs)
+        else:
+            likelihood.check(few_y, outputs)
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            loss = likelihood.nll(outputs, few_y)
+    if not isinstance(loss, Tensor) or loss.shape != (length_of_batch(few_x, few_y),):
+        got = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
+        raise ValueError(f"nll of the likelihood must have one number for each example (n,); got {got}")
 
 
 @contextmanager
@@ -99,7 +143,12 @@ def refresh_statistics(bayes: BayesianModule, data: Data | Batches, batch: int =
         data: see `free_energy`.
         batch: examples at a time, > 1 (a loader has its own).
         seed: of the order.
+
+    Raises:
+        TypeError, ValueError: as `free_energy` does.
     """
+    batch, seed = checks.whole_from(batch, "batch", 2), checks.whole_number(seed, "seed", 0)
+    batches = batches_for(bayes, data)
     kind = nn.modules.batchnorm._NormBase
     norms = [m for m in bayes.net.modules() if isinstance(m, kind) and m.training and m.running_mean is not None]
     if not norms:
@@ -112,7 +161,9 @@ def refresh_statistics(bayes: BayesianModule, data: Data | Batches, batch: int =
             m.train()
             m.reset_running_stats()
         with _own_numbers(bayes, seed):
-            for k, (x, _) in enumerate(batches_for(bayes, data).shuffled(batch)):
+            for k, (x, _) in enumerate(batches.shuffled(batch)):
+                if k == 0 and not isinstance(data, Batches):
+                    tried(bayes, rows_of(x, length_of_batch(x), slice(2)), "data")
                 if k and length_of_batch(x) == 1:  # there is no variance of one
                     continue
                 for m in norms:
@@ -138,7 +189,12 @@ def learn_scales(bayes: BayesianModule, shape: float = 2.0, rate: float = 2.0) -
 
     (shape + n / 2) / (rate + sum of (variance + (mean - prior mean)^2) / 2) over the n weights of the layer that are left,
     after Markovic et al. (2023), whose c^-2 ~ Gamma(2, 2) has a log-normal posterior instead.
+
+    Raises:
+        TypeError, ValueError: if ``bayes`` is none, or shape or rate is no finite number > 0.
     """
+    checks.an(BayesianModule)(bayes, "bayes")
+    shape, rate = checks.number(shape, "shape", checks.POSITIVE), checks.number(rate, "rate", checks.POSITIVE)
     q, found = bayes.posterior, {}
     square = (q.raw_mean() - q.prior_mean) ** 2 + q.raw_variance()
     for layer, slices in q.layers.items():

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from activebmr import gaussian
 from activebmr.gaussian import reduce_gaussian, remove_block
+from activebmr.pruning.data.checks import numbers
 
 __all__ = ["DenseGaussian", "Gaussian", "reduce_gaussian", "removal_evidence", "remove_block"]
 
 
-def _tensor(x: Tensor | Sequence[float] | float) -> Tensor:
-    return torch.as_tensor(x, dtype=torch.float64, device=x.device if isinstance(x, Tensor) else None)
+def _tensor(x: Tensor | Sequence[float] | float, name: str = "mean") -> Tensor:
+    return numbers(x, name, None)
 
 
 class Gaussian(gaussian.Gaussian):

@@ -12,6 +12,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from activebmr import checks
+from activebmr.pruning.data.checks import torch_generator
 from activebmr.pruning.weights.bayes import BayesianModule
 from activebmr.pruning.weights.hyperpriors import log_gamma, log_half_cauchy, squared_scales
 from activebmr.pruning.weights.posterior import MeanField, SinglePrecision, parameters_of
@@ -31,11 +33,14 @@ class HorseshoeModule(BayesianModule):
         tau0: scale of the global half-Cauchy of each layer, > 0.
         slab: shape and rate of c^-2.
         sd: first standard deviation of every z, > 0.
+
+    Raises:
+        TypeError, ValueError: if the network has no weights that learn, or a number is out of range.
     """
 
     def __init__(self, net: nn.Module, tau0: float = 0.01, slab: tuple[float, float] = (2.0, 6.0), sd: float = 0.1) -> None:
-        if not (tau0 > 0 and sd > 0 and slab[0] > 0 and slab[1] > 0):
-            raise ValueError(f"tau0, sd and slab must be > 0; got {tau0}, {sd} and {slab}")
+        tau0, sd = checks.number(tau0, "tau0", checks.POSITIVE), checks.number(sd, "sd", checks.POSITIVE)
+        slab = checks.pair(slab, "slab", checks.POSITIVE)
         parameters = parameters_of(net)
         variance = torch.full((sum(p.numel() for p in parameters.values()),), float(sd) ** 2, dtype=torch.float64)
         super().__init__(net, MeanField(parameters, variance=variance), "bbb-local")
@@ -85,6 +90,7 @@ class HorseshoeModule(BayesianModule):
         return torch.cat([t.reshape(-1) for t in self._scaled(self.posterior.split(self.posterior.mean), typical).values()])
 
     def draw_weights(self, generator: torch.Generator | None = None) -> Tensor:
+        generator = torch_generator(generator)
         scales, _ = self._scales(generator)
         drawn = self.posterior.split(self.posterior.sample(generator))
         return torch.cat([t.reshape(-1) for t in self._scaled(drawn, scales).values()])

@@ -13,6 +13,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from activebmr import checks
+from activebmr.pruning.data.checks import FINITE, POSITIVE, bool_mask, numbers
+
 __all__ = ["HorseshoeFit", "beta_bernoulli_odds", "horseshoe_evidence", "log_gamma", "log_half_cauchy", "scale_evidence"]
 __all__ += ["squared_scales"]
 
@@ -28,9 +31,9 @@ def beta_bernoulli_odds(ratios: Tensor, a: float = 1.0, b: float = 1.0, sweeps: 
         a, b: of the rate's prior, > 0.
         sweeps: of coordinate ascent, >= 1.
     """
-    if not (a > 0 and b > 0 and sweeps >= 1):
-        raise ValueError(f"a and b must be > 0 and sweeps >= 1; got {a}, {b} and {sweeps}")
-    ratios = torch.as_tensor(ratios, dtype=torch.float64).reshape(-1)
+    a, b = checks.number(a, "a", checks.POSITIVE), checks.number(b, "b", checks.POSITIVE)
+    sweeps = checks.whole_number(sweeps, "sweeps", 1)
+    ratios = numbers(ratios, "ratios").reshape(-1)
     zeta, found = torch.zeros((), dtype=torch.float64, device=ratios.device), []
     for _ in range(sweeps):
         kept = torch.sigmoid(zeta - ratios).sum()
@@ -105,16 +108,20 @@ def horseshoe_evidence(
     Raises:
         ValueError: if shapes do not fit, a variance is not positive, or an argument is out of range.
     """
-    if mean.dim() != 2 or variance.shape != mean.shape or (alive is not None and alive.shape != mean.shape):
+    mean, variance = (numbers(x, n, None).detach() for n, x in (("mean", mean), ("variance", variance)))
+    if mean.dim() != 2 or variance.shape != mean.shape:
         raise ValueError(
             f"mean, variance and alive must be tables of one shape; got {tuple(mean.shape)} and {tuple(variance.shape)}"
         )
-    if not (tau0 > 0 and slab[0] > 0 and slab[1] > 0 and particles >= 1 and columns >= 1 and steps >= 1 and lr > 0):
-        raise ValueError(
-            f"tau0, slab and lr must be > 0, particles, columns and steps >= 1; got {tau0}, {slab}, {lr}, "
-            f"{particles}, {columns}, {steps}"
-        )
-    mean, variance = mean.detach().double(), variance.detach().double()
+    alive = None if alive is None else bool_mask(alive, "alive", tuple(mean.shape))
+    for name, x, rule in (("mean", mean, FINITE), ("variance", variance, POSITIVE)):
+        numbers(x if alive is None else x[alive], name, rule)  # what is gone may have any
+    tau0, lr = checks.number(tau0, "tau0", checks.POSITIVE), checks.number(lr, "lr", checks.POSITIVE)
+    slab = checks.pair(slab, "slab", checks.POSITIVE)
+    particles, columns, steps = (
+        checks.whole_number(x, n, 1) for n, x in (("particles", particles), ("columns", columns), ("steps", steps))
+    )
+    seed = checks.whole_number(seed, "seed", 0)
     left = torch.ones_like(mean, dtype=torch.bool) if alive is None else alive
     # where data took precision away, no wider prior is proper; as wide as the old one is as good as no data
     variance = torch.where(left, variance, torch.ones_like(variance)).clamp_max(1.0)

@@ -17,6 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from activebmr import checks
+from activebmr.pruning.data.checks import bool_mask
 from activebmr.pruning.weights.posterior import NaturalGaussian
 
 __all__ = ["IVON"]
@@ -30,6 +32,9 @@ class IVON(torch.optim.Optimizer):
         lr: step of the means, > 0; about 100 times Adam's, because gradients are divided by Hessians and not by their roots.
         betas: memories of gradient and Hessian, in [0, 1).
         clip: largest step of a weight before the learning rate, > 0.
+
+    Raises:
+        TypeError, ValueError: if the posterior is no `NaturalGaussian`, or a number is out of range.
 
     Example:
         >>> bayes = attach_posterior(net, inference="ivon", n_examples=len(x))
@@ -45,8 +50,10 @@ class IVON(torch.optim.Optimizer):
         betas: tuple[float, float] = (0.9, 0.9999),
         clip: float = float("inf"),
     ) -> None:
-        if not (lr > 0 and all(0 <= b < 1 for b in betas) and clip > 0):
-            raise ValueError(f"lr and clip must be > 0 and betas in [0, 1); got {lr}, {clip} and {betas}")
+        checks.an(NaturalGaussian)(posterior, "posterior")
+        lr = checks.number(lr, "lr", checks.POSITIVE)
+        betas = checks.pair(betas, "betas", checks.SHARE)
+        clip = checks.number(clip, "clip", checks.POSITIVE_OR_INFINITE)
         super().__init__([posterior.location, posterior.curvature], {"lr": lr, "betas": betas, "clip": clip})
         self.posterior = posterior
         self.state[posterior.location] = {"step": 0, "momentum": torch.zeros_like(posterior.location)}
@@ -56,10 +63,12 @@ class IVON(torch.optim.Optimizer):
         """One step; a closure computes loss and gradient first.
 
         Raises:
+            TypeError: if the closure is no function.
             RuntimeError: if no gradient of a draw is there.
         """
         loss = None
         if closure is not None:
+            checks.function(closure, "closure")
             with torch.enable_grad():
                 loss = closure()
         q, group = self.posterior, self.param_groups[0]
@@ -87,5 +96,6 @@ class IVON(torch.optim.Optimizer):
         return loss
 
     def forget(self, removed: Tensor) -> None:
-        """Take removed weights ``(n,)`` out of the optimiser's memory."""
-        self.state[self.posterior.location]["momentum"].masked_fill_(removed, 0)
+        """Take removed weights ``(n,)`` out of the optimiser's memory; ValueError if the mask is none of that shape."""
+        mask = bool_mask(removed, "removed", tuple(self.posterior.alive.shape))
+        self.state[self.posterior.location]["momentum"].masked_fill_(mask.to(self.posterior.alive.device), 0)

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from activebmr import checks
+from activebmr.pruning.data.checks import POSITIVE, numbers
 from activebmr.pruning.data.losses import IGNORED, counted
 
-__all__ = ["Categorical", "GaussianNoise", "Likelihood", "likelihood_named"]
+__all__ = ["Categorical", "GaussianNoise", "Likelihood", "check_likelihood", "likelihood_named"]
 
 
 class Likelihood(nn.Module):
@@ -69,9 +72,34 @@ def _tensor(outputs: object) -> Tensor:
     )
 
 
+def _numbers(outputs: object) -> Tensor:
+    """Outputs, if they are a tensor of floating-point numbers.
+
+    Raises:
+        TypeError: if they are not.
+    """
+    found = _tensor(outputs)
+    if not found.is_floating_point():
+        raise TypeError(f"outputs of the network must be floating-point numbers; got {found.dtype}")
+    checks.real_tensor(found, "outputs of the network")
+    return found
+
+
 def _single(outputs: Tensor) -> Tensor:
     """In single precision or better: sums over places and examples have no room in less."""
     return outputs.float() if outputs.element_size() < 4 else outputs
+
+
+def check_likelihood(likelihood: Any) -> Likelihood:
+    """``likelihood`` if it is one.
+
+    Raises:
+        TypeError: if it is none, such as a class or a name.
+    """
+    if not isinstance(likelihood, Likelihood):
+        hint = f"; did you mean {likelihood.__name__}()?" if isinstance(likelihood, type) else ""
+        raise TypeError(f"likelihood must be a Likelihood such as Categorical(); got {checks.brief(likelihood)}{hint}")
+    return likelihood
 
 
 class Categorical(Likelihood):
@@ -93,10 +121,10 @@ class Categorical(Likelihood):
 
     def __init__(self, axis: int | None = None, ignore: int | None = IGNORED) -> None:
         super().__init__()
-        if axis not in (None, 1, -1):
-            raise ValueError(f"axis must be 1, -1 or None; got {axis!r}")
-        if ignore is not None and (isinstance(ignore, bool) or not isinstance(ignore, int)):
-            raise ValueError(f"ignore must be a whole number or None; got {ignore!r}")
+        if axis is not None and (not checks.is_whole(axis) or axis not in (1, -1)):
+            raise ValueError(f"axis must be 1, -1 or None; got {checks.brief(axis)}")
+        if ignore is not None and not checks.is_whole(ignore):
+            raise ValueError(f"ignore must be a whole number or None; got {checks.brief(ignore)}")
         self.axis, self.ignore = axis, ignore
         self._found: int | None = None
 
@@ -104,6 +132,8 @@ class Categorical(Likelihood):
         if not isinstance(y, Tensor) or y.dim() < 1 or y.dtype not in (torch.int64, torch.uint8, torch.int32):
             got = f"{y.dtype} of shape {tuple(y.shape)}" if isinstance(y, Tensor) else type(y).__name__
             raise ValueError(f"targets must be class numbers (n,), int64; got {got}")
+        checks.real_tensor(y, "targets")
+        _numbers(outputs)
         self._found = self._axis(_tensor(outputs), y)
         classes, labels = outputs.shape[self._found], y if y.dim() == 1 else y[counted(y, self.ignore)]
         if labels.numel() and not (int(labels.min()) >= 0 and int(labels.max()) < classes):
@@ -178,16 +208,12 @@ class GaussianNoise(Likelihood):
         variance: float | None = None,
     ) -> None:
         super().__init__()
-        for name, value in (("n_out", n_out), ("n_examples", n_examples)):
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be a whole number >= 1; got {value!r}")
-        rates = torch.as_tensor(rate, dtype=torch.float64)
+        n_out, n_examples = checks.whole_from(n_out, "n_out", 1), checks.whole_from(n_examples, "n_examples", 1)
+        shape = checks.number(shape, "shape", checks.POSITIVE)
+        rates = numbers(rate, "rate", POSITIVE)
         if rates.dim() > 1 or (rates.dim() == 1 and len(rates) != n_out):
             raise ValueError(f"rate must be a number or one for each of the {n_out} outputs; got shape {tuple(rates.shape)}")
-        if not (shape > 0 and (rates > 0).all() and rates.isfinite().all()):
-            raise ValueError(f"shape and rate must be finite and > 0; got {shape} and {rate}")
-        if variance is not None and not 0 < variance < math.inf:
-            raise ValueError(f"variance must be a finite number > 0; got {variance}")
+        variance = None if variance is None else checks.number(variance, "variance", checks.POSITIVE)
         alpha = shape + 0.5 * n_examples
         first = rates / shape if variance is None else torch.tensor(variance, dtype=torch.float64)
         self.log_beta = nn.Parameter((alpha * first).log().expand(n_out).to(torch.get_default_dtype()).contiguous())
@@ -201,7 +227,7 @@ class GaussianNoise(Likelihood):
         return self.log_beta.exp()
 
     def check(self, y: Tensor, outputs: Tensor) -> None:
-        outputs = _tensor(outputs)
+        outputs = _numbers(outputs)
         if not isinstance(y, Tensor):
             raise ValueError(f"targets must be floats of shape (n, {self.n_out}), as outputs; got {type(y).__name__}")
         if y.shape != outputs.shape or not y.is_floating_point() or y.dim() != 2 or y.shape[1] != self.n_out:
@@ -209,6 +235,9 @@ class GaussianNoise(Likelihood):
                 f"targets must be floats of shape (n, {self.n_out}), as outputs; got {y.dtype} {tuple(y.shape)} and "
                 f"{tuple(outputs.shape)}"
             )
+        checks.real_tensor(y, "targets")
+        if not torch.isfinite(y).all():
+            raise ValueError(f"targets must be finite; got {y[~torch.isfinite(y)][0].item()}")
 
     def nll(self, outputs: Tensor, y: Tensor, variance: Tensor | None = None) -> Tensor:
         apart = (y - _single(_tensor(outputs))).square()
@@ -229,8 +258,7 @@ def likelihood_named(name: str, n_out: int = 1, n_examples: int = 1) -> Likeliho
     Raises:
         ValueError: if there is none of that name.
     """
+    checks.choice(name, "likelihood", ("categorical", "gaussian"))
     if name == "categorical":
         return Categorical()
-    if name == "gaussian":
-        return GaussianNoise(n_out, n_examples)
-    raise ValueError(f"likelihood must be 'categorical' or 'gaussian'; got {name!r} (nor is it a Likelihood)")
+    return GaussianNoise(n_out, n_examples)

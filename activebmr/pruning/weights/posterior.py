@@ -9,16 +9,23 @@ becomes: a logarithm of a deviation in bfloat16 would not move by a step of an o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from activebmr.gaussian import removal_evidence
+from activebmr import checks
+from activebmr.gaussian import removal_evidence_of
+from activebmr.pruning.data.checks import bool_mask, numbers, torch_generator
+from activebmr.pruning.data.parameters import parameters_of, set_frozen
 
 __all__ = ["MeanField", "NaturalGaussian", "SinglePrecision", "WeightPosterior", "parameters_of", "set_frozen"]
+
+
+_FINITE = checks.Rule("be a finite number", math.isfinite)
 
 
 @dataclass(frozen=True)
@@ -31,74 +38,23 @@ class Place:
     layer: str
 
 
-def parameters_of(net: nn.Module, names: list[str] | None = None) -> dict[str, nn.Parameter]:
-    """Parameters that a posterior can go on, by name: all floating-point ones that learn, or those named.
-
-    Tied parameters, one tensor under several names, are one, under the first of their names.
-
-    Raises:
-        TypeError: if ``net`` is no module.
-        ValueError: if there is none, a name is unknown, types or devices differ, or one overlaps with another in memory.
-    """
-    if not isinstance(net, nn.Module):
-        raise TypeError(f"net must be a torch.nn.Module; got {type(net).__name__}")
-    known = {n: p for n, p in net.named_parameters() if (p.requires_grad or _is_frozen(net, n)) and p.is_floating_point()}
-    if names is not None:
-        first = {id(p): n for n, p in known.items()}
-        alias = {n: first[id(p)] for n, p in net.named_parameters(remove_duplicate=False) if id(p) in first}
-        for name in names:
-            if name not in alias:
-                raise ValueError(f"names must be parameters that learn, of {list(known)}; got {name!r}")
-        chosen = {alias[name] for name in names}
-        known = {n: p for n, p in known.items() if n in chosen}
-    if not known:
-        raise ValueError("net must have parameters that learn; it has none")
-    _no_overlap(net, known)
-    kinds = {(p.dtype, p.device) for p in known.values()}
-    if len(kinds) > 1:
-        raise ValueError(f"parameters must have one type and lie on one device; got {sorted(map(str, kinds))}")
-    for name, p in known.items():
+def _check_parameters(parameters: Any) -> None:
+    """Refuse what has no weights that a posterior can go on."""
+    for name, p in checks.mapping(parameters, "parameters").items():
+        if not checks.real_tensor(p, f"parameters[{name!r}]").is_floating_point():
+            raise TypeError(f"parameters must be of floating-point numbers; {name!r} is of {p.dtype}")
         if not torch.isfinite(p).all():
             raise ValueError(f"parameters must be finite; {name!r} holds {p[~torch.isfinite(p)][0].item()}")
-    return known
+    if not sum(p.numel() for p in parameters.values()):
+        raise ValueError("parameters must hold at least one weight; they hold none")
 
 
-@torch.no_grad()
-def set_frozen(net: nn.Module, names: Iterable[str], frozen: bool) -> None:
-    """Stop parameters from learning, because a posterior does in their place, or let them learn again.
-
-    Modules that own a parameter remember it, so that a posterior on a larger or smaller part of the network can tell it from a
-    parameter that the user has frozen.
-    """
-    owners: dict[int, list[tuple[nn.Module, str]]] = {}
-    for module in net.modules():
-        for own, p in module._parameters.items():
-            if p is not None:
-                owners.setdefault(id(p), []).append((module, own))
-    for name in names:
-        p = net.get_parameter(name).requires_grad_(not frozen)
-        for module, own in owners.get(id(p), []):
-            held = module.__dict__.setdefault("_activebmr_frozen", set())
-            held.add(own) if frozen else held.discard(own)
-
-
-def _is_frozen(net: nn.Module, name: str) -> bool:
-    owner, _, own = name.rpartition(".")
-    return own in net.get_submodule(owner).__dict__.get("_activebmr_frozen", ())
-
-
-def _no_overlap(net: nn.Module, chosen: Mapping[str, Tensor]) -> None:
-    """Whether no two parameters share memory without being one tensor: a posterior of the one would miss the other."""
-    known = [(name, p) for name, p in net.named_parameters() if p.numel() and p.data_ptr()]
-    spans = sorted((p.data_ptr(), p.data_ptr() + p.numel() * p.element_size(), name) for name, p in known)
-    end, last = 0, ""
-    for start, stop, name in spans:
-        if start < end and (name in chosen or last in chosen):
-            raise ValueError(
-                f"parameters must be one tensor if they are tied; {name!r} shares memory with {last!r} but is another tensor"
-            )
-        if stop > end:
-            end, last = stop, name
+def _variance(value: Any, name: str) -> float:
+    """The variance of a prior of one parameter."""
+    try:
+        return checks.number(value, "prior_variance", checks.POSITIVE)
+    except ValueError as error:
+        raise ValueError(f"{error} for {name!r}") from None
 
 
 class _GaussianKL(torch.autograd.Function):
@@ -162,6 +118,7 @@ class WeightPosterior(SinglePrecision):
         variance: Tensor | None = None,
     ) -> None:
         super().__init__()
+        _check_parameters(parameters)
         self.places: dict[str, Place] = {}
         self._memory: dict[str, Any] = {}
         n = 0
@@ -173,15 +130,16 @@ class WeightPosterior(SinglePrecision):
         self.register_buffer("prior_mean", torch.zeros_like(start))
         self.register_buffer("prior_variance", torch.ones_like(start))
         self.register_buffer("alive", torch.ones(n, dtype=torch.bool, device=start.device))
+        means = {} if prior_mean is None else checks.mapping(prior_mean, "prior_mean")
         for name in prior_variance if isinstance(prior_variance, Mapping) else ():
             if name not in self.places:
-                raise ValueError(f"prior_variance must name parameters of {list(self.places)}; got {name!r}")
+                near = checks.meant(name, self.places)
+                raise ValueError(f"prior_variance must name parameters of {list(self.places)}; got {name!r}{near}")
         for name, place in self.places.items():
-            value = prior_variance if isinstance(prior_variance, (int, float)) else prior_variance.get(name, 1.0)
-            if not 0 < value < float("inf"):
-                raise ValueError(f"prior_variance must be a finite number > 0; got {value} for {name!r}")
-            self.prior_variance[place.start : place.stop] = value
-            self.prior_mean[place.start : place.stop] = (prior_mean or {}).get(name, 0.0)
+            value = prior_variance.get(name, 1.0) if isinstance(prior_variance, Mapping) else prior_variance
+            self.prior_variance[place.start : place.stop] = _variance(value, name)
+            mean = checks.number(means.get(name, 0.0), f"prior_mean of {name!r}", _FINITE)
+            self.prior_mean[place.start : place.stop] = mean
         self._start(start, variance)
 
     def _start(self, mean: Tensor, variance: Tensor | None) -> None:
@@ -189,7 +147,7 @@ class WeightPosterior(SinglePrecision):
         self.register_buffer("_variance", self._checked_variance(mean, variance))
 
     def _checked_variance(self, mean: Tensor, variance: Tensor | None) -> Tensor:
-        given = self.prior_variance.clone() if variance is None else torch.as_tensor(variance).to(mean).reshape(-1)
+        given = self.prior_variance.clone() if variance is None else numbers(variance, "variance", None).to(mean)
         if given.shape != mean.shape or not bool((given > 0).all()) or not bool(torch.isfinite(given).all()):
             raise ValueError(f"variance must hold {len(mean)} finite numbers > 0; got shape {tuple(given.shape)}")
         return given
@@ -245,7 +203,16 @@ class WeightPosterior(SinglePrecision):
         return int(self.n - self.alive.sum())
 
     def split(self, flat: Tensor) -> dict[str, Tensor]:
-        """Views of a flat vector ``(n,)`` by parameter name, in their shapes."""
+        """Views of a flat vector ``(n,)`` by parameter name, in their shapes.
+
+        Raises:
+            TypeError, ValueError: if it is no tensor of real numbers of that shape.
+        """
+        if not isinstance(flat, Tensor) or flat.shape != self.alive.shape:
+            got = tuple(flat.shape) if isinstance(flat, Tensor) else checks.brief(flat)
+            raise ValueError(f"flat must be a tensor of shape {tuple(self.alive.shape)}; got {got}")
+        if flat.is_complex() or flat.is_meta or flat.layout != torch.strided:  # every step comes here
+            checks.real_tensor(flat, "flat")
         parts = flat.split([p.stop - p.start for p in self.places.values()])
         return {name: part.view(p.shape) for (name, p), part in zip(self.places.items(), parts, strict=True)}
 
@@ -258,7 +225,12 @@ class WeightPosterior(SinglePrecision):
         return found
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
-        """One draw of all weights ``(n,)``."""
+        """One draw of all weights ``(n,)``.
+
+        Raises:
+            TypeError: if ``generator`` is none of torch's.
+        """
+        generator = torch_generator(generator)
         mean = self.mean.detach()
         noise = torch.randn(self.n, generator=generator, dtype=mean.dtype, device=mean.device)
         return mean + noise * self.variance.detach().sqrt()
@@ -278,7 +250,7 @@ class WeightPosterior(SinglePrecision):
     @torch.no_grad()
     def removal_evidence(self) -> Tensor:
         """Log evidence ratio of removing each weight ``(n,)``, nats, float64; -inf for those that are gone."""
-        found = removal_evidence(self.raw_mean() - self.prior_mean, self.raw_variance(), self.prior_variance)
+        found = removal_evidence_of(self.raw_mean() - self.prior_mean, self.raw_variance(), self.prior_variance)
         if not torch.isfinite(found[self.alive]).all():
             at = int((self.alive & ~torch.isfinite(found)).nonzero()[0])
             values = self.raw_mean()[at].item(), self.raw_variance()[at].item()
@@ -288,9 +260,7 @@ class WeightPosterior(SinglePrecision):
     @torch.no_grad()
     def remove(self, mask: Tensor) -> int:
         """Fix weights ``(n,)`` at their prior's mean for good; returns how many were new."""
-        mask = torch.as_tensor(mask).to(self.alive.device)
-        if mask.shape != self.alive.shape or mask.dtype != torch.bool:
-            raise ValueError(f"mask must be bool of shape {tuple(self.alive.shape)}; got {mask.dtype} {tuple(mask.shape)}")
+        mask = bool_mask(mask, "mask", tuple(self.alive.shape)).to(self.alive.device)
         new = int((mask & self.alive).sum())
         self.alive &= ~mask
         return new
@@ -360,11 +330,8 @@ class NaturalGaussian(WeightPosterior):
         n_examples: int,
         hessian: float = 0.1,
     ) -> None:
-        if not n_examples >= 1:
-            raise ValueError(f"n_examples must be >= 1; got {n_examples}")
-        if not 0 < hessian < float("inf"):
-            raise ValueError(f"hessian must be a finite number > 0; got {hessian}")
-        self._first = float(hessian)
+        n_examples = checks.whole_from(n_examples, "n_examples", 1)
+        self._first = checks.number(hessian, "hessian", checks.POSITIVE)
         super().__init__(parameters, prior_variance, prior_mean)
         self.n_examples = n_examples
 

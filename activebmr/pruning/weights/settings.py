@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+from activebmr import checks
+
 __all__ = ["Round", "WeightFit", "WeightTraining"]
 
 SCHEDULES = ("constant", "phases", "cosine")
@@ -55,18 +57,20 @@ class WeightTraining:
 
     def __post_init__(self) -> None:
         for name, least in (("epochs", 0), ("retrain", 0), ("batch", 1), ("samples", 0), ("seed", 0)):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise ValueError(f"{name} of WeightTraining must be a whole number >= {least}; got {value!r}")
-        if self.rounds is not None and (not isinstance(self.rounds, int) or self.rounds < 0):
+            checks.whole_from(getattr(self, name), f"{name} of WeightTraining", least)
+        if self.rounds is not None and (not checks.is_whole(self.rounds) or self.rounds < 0):
             raise ValueError(f"rounds of WeightTraining must be a whole number >= 0 or None; got {self.rounds!r}")
         for name in ("lr", "likelihood_lr", "memory"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} of WeightTraining must be a finite number > 0; got {getattr(self, name)}")
-        if self.clip is not None and not 0 < self.clip < math.inf:
-            raise ValueError(f"clip of WeightTraining must be None or a finite number > 0; got {self.clip}")
-        if self.schedule not in SCHEDULES:
-            raise ValueError(f"schedule of WeightTraining must be one of {list(SCHEDULES)}; got {self.schedule!r}")
+            checks.number(getattr(self, name), f"{name} of WeightTraining", checks.POSITIVE)
+        if self.clip is not None:
+            rule = checks.Rule("be None or a finite number > 0", checks.POSITIVE.holds)
+            checks.number(self.clip, "clip of WeightTraining", rule)
+        checks.number(self.patience, "patience of WeightTraining", checks.Rule("be a number >= 0", lambda x: x >= 0))
+        for name in ("stop", "step_back"):
+            checks.flag(getattr(self, name), f"{name} of WeightTraining")
+        if self.scale_prior is not None:
+            checks.pair(self.scale_prior, "scale_prior of WeightTraining", checks.POSITIVE)
+        checks.choice(self.schedule, "schedule of WeightTraining", SCHEDULES)
         if self.rounds is None and (self.schedule == "cosine" or not self.stop):
             raise ValueError("rounds of WeightTraining must be given for schedule 'cosine' and where stop is False")
 

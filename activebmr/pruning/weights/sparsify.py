@@ -16,11 +16,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from activebmr.pruning.data.batches import Batches, Data, call, device_of, length_of_batch
-from activebmr.pruning.data.modes import evaluating
-from activebmr.pruning.weights.bayes import BayesianModule, attach_posterior, rows_of
-from activebmr.pruning.weights.criteria import ByEvidence, Horseshoe, SpikeAndSlab, WeightCriterion
-from activebmr.pruning.weights.likelihoods import Likelihood, likelihood_named
+from activebmr import checks
+from activebmr.pruning.data.batches import Batches, Data, device_of, length_of_batch, tried
+from activebmr.pruning.data.checks import runnable
+from activebmr.pruning.weights.bayes import INFERENCES, BayesianModule, attach_posterior, rows_of
+from activebmr.pruning.weights.criteria import ByEvidence, Horseshoe, SpikeAndSlab, WeightCriterion, check_criterion
+from activebmr.pruning.weights.likelihoods import Likelihood, check_likelihood, likelihood_named
 from activebmr.pruning.weights.settings import WeightFit, WeightTraining
 from activebmr.pruning.weights.training import prune_weights
 
@@ -112,12 +113,21 @@ def sparsify(
     """
     if isinstance(method, str):
         if method not in SPARSE_CRITERIA:
-            raise ValueError(f"method must be one of {list(SPARSE_CRITERIA)} or a criterion; got {method!r}")
+            near = checks.meant(method, SPARSE_CRITERIA)
+            raise ValueError(f"method must be one of {list(SPARSE_CRITERIA)} or a criterion; got {method!r}{near}")
         method = SPARSE_CRITERIA[method]
-    if not (isinstance(epochs, int) and isinstance(start, int) and 1 <= start <= epochs):
-        raise ValueError(f"start must lie in 1..epochs; got {start!r} and {epochs!r}")
-    if not 0 < prior_variance < math.inf:
-        raise ValueError(f"prior_variance must be a finite number > 0; got {prior_variance}")
+    check_criterion(method, "method")
+    runnable(net)
+    checks.choice(inference, "inference", INFERENCES)
+    epochs = checks.whole_from(epochs, "epochs", 1)
+    if not (checks.is_whole(start) and 1 <= start <= epochs):
+        raise ValueError(f"start must lie in 1..epochs; got {checks.brief(start)} and {epochs!r}")
+    prior_variance = checks.number(prior_variance, "prior_variance", checks.POSITIVE)
+    batch, seed = checks.whole_from(batch, "batch", 1), checks.whole_from(seed, "seed", 0)
+    lr = None if lr is None else checks.number(lr, "lr", checks.POSITIVE)
+    memory, learn_scales = checks.number(memory, "memory", checks.POSITIVE), checks.flag(learn_scales, "learn_scales")
+    if not isinstance(likelihood, str):
+        check_likelihood(likelihood)
     batches = Batches(data, n_examples=n_examples, batch_to=batch_to, device=device_of(net))
     rate = first_rate(batches.n, inference) if lr is None else lr
     settings = sparse_training(epochs, start, batch, inference, rate, learn_scales, memory, seed)
@@ -136,8 +146,7 @@ def sparsify(
 @torch.no_grad()
 def _n_out(bayes: BayesianModule, batches: Batches) -> int:
     x, y = batches.first()
-    with evaluating(bayes):
-        outputs = call(bayes, rows_of(x, length_of_batch(x, y), slice(2)))
+    outputs = tried(bayes, rows_of(x, length_of_batch(x, y), slice(2)), "data")
     return outputs.shape[-1] if isinstance(outputs, Tensor) and outputs.dim() > 1 else 1  # the likelihood refuses the rest
 
 

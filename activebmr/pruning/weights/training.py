@@ -19,14 +19,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from activebmr import checks
 from activebmr.pruning.data.batches import Batches, Data, call, length_of_batch
 from activebmr.pruning.data.checkpoints import load_checkpoint, save_checkpoint
+from activebmr.pruning.data.checks import check_progress
 from activebmr.pruning.data.digests import digest, digest_of_function
 from activebmr.pruning.data.modes import Modes, evaluating
-from activebmr.pruning.weights.bayes import BayesianModule, rows_of
-from activebmr.pruning.weights.criteria import WeightCriterion
-from activebmr.pruning.weights.free_energies import batches_for, free_energy, learn_scales, moments, refresh_statistics
-from activebmr.pruning.weights.likelihoods import Likelihood
+from activebmr.pruning.weights.bayes import BayesianModule
+from activebmr.pruning.weights.criteria import WeightCriterion, check_criterion
+from activebmr.pruning.weights.free_energies import (
+    batches_for,
+    check_data,
+    free_energy,
+    learn_scales,
+    moments,
+    refresh_statistics,
+)
+from activebmr.pruning.weights.likelihoods import Likelihood, check_likelihood
 from activebmr.pruning.weights.posterior import NaturalGaussian
 from activebmr.pruning.weights.settings import Round, WeightFit, WeightTraining
 
@@ -74,12 +83,16 @@ def prune_weights(
         >>> bayes = attach_posterior(net, "ivon", n_examples=len(x))
         >>> fit = prune_weights(bayes, Categorical(), (x, y), WeightTraining(epochs=50), criterion=ByEvidence())
     """
+    checks.an(BayesianModule)(bayes, "bayes")
+    check_likelihood(likelihood)
+    settings = WeightTraining() if settings is None else checks.an(WeightTraining)(settings, "settings")
+    criterion = None if criterion is None else check_criterion(criterion)
+    path = None if checkpoint is None else Path(checks.path_like(checkpoint, "checkpoint"))
+    tell = check_progress(progress, watch, _print)
     batches = batches_for(bayes, data, n_examples, batch_to)
-    run = _Run(bayes, likelihood, batches, settings or WeightTraining(), criterion, watch)
-    path = None if checkpoint is None else Path(checkpoint)
+    run = _Run(bayes, likelihood, batches, settings, criterion, watch)
     if path is not None:
         run.resume(path)
-    tell = progress if callable(progress) else _print if progress else None
     try:
         run.go_on(path, tell)
     except KeyboardInterrupt:
@@ -317,19 +330,4 @@ def _check(bayes: BayesianModule, likelihood: Likelihood, data: Batches) -> None
         n = getattr(part, "n_examples", data.n)
         if n != data.n:
             raise ValueError(f"n_examples of the {name} must be that of the data, {data.n}; got {n}")
-    x, y = data.first()
-    n = length_of_batch(x, y)
-    few_x, few_y = rows_of(x, n, slice(2)), rows_of(y, n, slice(2))
-    with evaluating(bayes), torch.no_grad():
-        outputs = call(bayes, few_x)
-        if isinstance(outputs, Tensor) and isinstance(y, Tensor):
-            if len(few_y) < n and (not outputs.dim() or len(outputs) != len(few_y)):
-                raise ValueError(f"outputs must have a row for each of {len(few_y)} examples; got {tuple(outputs.shape)}")
-            likelihood.check(y, outputs[:1].expand(len(y), *outputs.shape[1:]) if outputs.dim() else outputs)
-        else:
-            likelihood.check(few_y, outputs)
-        with torch.random.fork_rng(devices=[q.alive.device] if q.alive.is_cuda else []):
-            loss = likelihood.nll(outputs, few_y)
-    if not isinstance(loss, Tensor) or loss.shape != (length_of_batch(few_x, few_y),):
-        got = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
-        raise ValueError(f"nll of the likelihood must have one number for each example (n,); got {got}")
+    check_data(bayes, likelihood, *data.first())

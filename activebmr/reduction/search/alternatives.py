@@ -127,7 +127,8 @@ class Alternatives:
         """Index of a model given by name or index."""
         if isinstance(model, str):
             if model not in self.names:
-                raise ValueError(f"model must be one of the {len(self)} names, such as {self.names[0]!r}; got {model!r}")
+                near = checks.meant(model, self.names)
+                raise ValueError(f"model must be one of the {len(self)} names, such as {self.names[0]!r}; got {model!r}{near}")
             return self.names.index(model)
         return checks.whole_number(model, "model", 0, len(self) - 1)
 

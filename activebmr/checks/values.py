@@ -3,20 +3,16 @@
 ``name`` is what the message calls the argument, with its owner where it has one: ``"gamma of Planner"``. What may hold one
 number for all agents or one for each (`per_agent`) is kept as a float or as an array ``(n_agents,)``, and brought to the size
 of a batch where that is known (`each_agent`).
-
-Functions of the public API say what their arguments must be by `checked`, with rules that take a value and a name and give back
-the value as the function needs it: ``@checked(model=an(POMDP), bar=flag, scheme=optional(text))``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import wraps
-from inspect import signature
 from operator import index
 from os import PathLike
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -32,35 +28,26 @@ __all__ = [
     "PROBABILITY",
     "Rule",
     "SHARE",
-    "an",
     "brief",
-    "checked",
-    "choice",
     "each_agent",
     "flag",
     "float_array",
     "frozen",
+    "function",
     "generator",
     "index_array",
     "is_whole",
-    "items",
     "mapping",
     "number",
     "numbers",
-    "one_of",
-    "optional",
+    "pair",
     "path_like",
     "per_agent",
-    "real",
     "sequence",
     "text",
-    "whole",
+    "whole_from",
     "whole_number",
 ]
-
-T = TypeVar("T")
-P = ParamSpec("P")
-R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -84,6 +71,8 @@ def is_whole(value: Any) -> bool:
     """Whether a value is a whole number by its type: an int of Python, NumPy or another library, but no bool and no 1.0."""
     if isinstance(value, (bool, np.bool_)) or getattr(value, "dtype", None) == np.bool_:
         return False
+    if getattr(value, "shape", ()) != () or str(getattr(value, "dtype", "")) == "torch.bool":  # torch would take them
+        return False
     try:
         index(value)
     except TypeError:
@@ -99,7 +88,7 @@ def whole_number(value: Any, name: str, least: int | None = None, most: int | No
         ValueError: if it lies below ``least`` or above ``most``.
     """
     if not is_whole(value):
-        raise TypeError(f"{name} must be a whole number; got {value!r}")
+        raise TypeError(f"{name} must be a whole number; got {brief(value)}")
     whole = index(value)
     if most is not None and least is not None and not least <= whole <= most:
         raise ValueError(f"{name} must lie in {least}..{most}; got {whole}")
@@ -110,6 +99,17 @@ def whole_number(value: Any, name: str, least: int | None = None, most: int | No
     return whole
 
 
+def whole_from(value: Any, name: str, least: int) -> int:
+    """``value`` as an int that is not below the least; one error for both rules, as settings have it.
+
+    Raises:
+        ValueError: if it is no whole number (`is_whole`), or below.
+    """
+    if not is_whole(value) or index(value) < least:
+        raise ValueError(f"{name} must be a whole number >= {least}; got {brief(value)}")
+    return index(value)
+
+
 def flag(value: Any, name: str) -> bool:
     """``value`` as a bool; words such as "no" would count as yes, and are refused.
 
@@ -117,19 +117,8 @@ def flag(value: Any, name: str) -> bool:
         TypeError: if it is neither True nor False.
     """
     if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name} must be True or False; got {value!r}")
+        raise TypeError(f"{name} must be True or False; got {brief(value)}")
     return bool(value)
-
-
-def choice(value: T, name: str, allowed: Collection[T]) -> T:
-    """``value`` if it is one of those allowed.
-
-    Raises:
-        ValueError: if it is not.
-    """
-    if not any(value is other or (type(value) is type(other) and value == other) for other in allowed):
-        raise ValueError(f"{name} must be one of {list(allowed)}; got {value!r}")
-    return value
 
 
 def float_array(value: ArrayLike, name: str) -> Floats:
@@ -216,6 +205,18 @@ def numbers(value: Any, name: str, rule: Rule, shape: tuple[int, ...] | None = N
     return array
 
 
+def pair(value: Any, name: str, rule: Rule) -> tuple[float, float]:
+    """Two numbers, both of which obey a rule.
+
+    Raises:
+        TypeError: if it is no list of two numbers.
+        ValueError: if one breaks the rule.
+    """
+    if len(sequence(value, name)) != 2:
+        raise TypeError(f"{name} must be two numbers; got {brief(value)}")
+    return number(value[0], f"{name}[0]", rule), number(value[1], f"{name}[1]", rule)
+
+
 def index_array(value: Any, name: str, least: int, most: int | None = None, shape: tuple[int, ...] | None = None) -> Ints:
     """``value`` as an array of whole numbers within bounds, of a given shape if there is one; nothing is rounded.
 
@@ -279,6 +280,17 @@ def path_like(value: Any, name: str) -> Any:
     return value
 
 
+def function(value: Any, name: str) -> Any:
+    """``value`` if it can be called.
+
+    Raises:
+        TypeError: if it cannot.
+    """
+    if not callable(value):
+        raise TypeError(f"{name} must be a function; got {brief(value)}")
+    return value
+
+
 def mapping(value: Any, name: str) -> Any:
     """``value`` if it is a dict, or another mapping.
 
@@ -302,75 +314,6 @@ def sequence(value: Any, name: str) -> Any:
     return value
 
 
-# --- rules for `checked` ---------------------------------------------------------------------------------------------------
-Check = Callable[[Any, str], Any]
-
-
-def checked(**rules: Check) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """A function whose arguments are checked, and brought into its form, before it is called; defaults are trusted.
-
-    Args:
-        rules: by name of the argument a function of a value and the name that gives back the value, or raises.
-    """
-
-    def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        names = list(signature(function).parameters)
-        places = [(names.index(name), name, rule) for name, rule in rules.items()]
-
-        @wraps(function)
-        def call(*args: P.args, **kwargs: P.kwargs) -> R:
-            given = list(args)
-            for place, name, rule in places:
-                if place < len(given):
-                    given[place] = rule(given[place], name)
-                elif name in kwargs:
-                    kwargs[name] = rule(kwargs[name], name)
-            return function(*given, **kwargs)  # type: ignore[arg-type]
-
-        return call
-
-    return decorate
-
-
-def an(kind: type | tuple[type, ...], what: str = "") -> Check:
-    """The rule that a value is of a type."""
-    kinds = kind if isinstance(kind, tuple) else (kind,)
-    words = what or " or ".join(k.__name__ for k in kinds)
-
-    def check(value: Any, name: str) -> Any:
-        if not isinstance(value, kinds):
-            article = "an" if words[0] in "AEIOU" else "a"
-            raise TypeError(f"{name} must be {article} {words}; got {brief(value)}")
-        return value
-
-    return check
-
-
-def optional(rule: Check) -> Check:
-    """The rule that a value obeys another one, or is None."""
-    return lambda value, name: None if value is None else rule(value, name)
-
-
-def whole(least: int | None = None, most: int | None = None) -> Check:
-    """The rule of `whole_number`."""
-    return lambda value, name: whole_number(value, name, least, most)
-
-
-def real(rule: Rule) -> Check:
-    """The rule of `number`."""
-    return lambda value, name: number(value, name, rule)
-
-
-def one_of(allowed: Collection[Any]) -> Check:
-    """The rule of `choice`."""
-    return lambda value, name: choice(value, name, allowed)
-
-
-def items(rule: Check) -> Check:
-    """The rule that a value is a list all of which obeys another one."""
-    return lambda value, name: [rule(v, f"{name}[{i}]") for i, v in enumerate(sequence(value, name))]
-
-
 def frozen(array: ArrayLike, dtype: Any = np.float64) -> NDArray[Any]:
     """A read-only copy."""
     copy = np.array(array, dtype=dtype)
@@ -382,13 +325,18 @@ def _single(value: Any) -> float | None:
     """A float if the value is one real number (no bool), else None."""
     if isinstance(value, (bool, np.bool_, str, bytes)) or value is None or np.ma.is_masked(value):
         return None
-    if isinstance(value, (int, float, np.integer, np.floating)):
+    if isinstance(value, (float, np.integer, np.floating)):
         return float(value)
-    if getattr(value, "shape", None) != () or getattr(value, "dtype", None) == np.bool_ or np.iscomplexobj(value):
+    if isinstance(value, int):
+        return float(value) if abs(value) < 2**1000 else math.copysign(math.inf, value)
+    kind = getattr(value, "dtype", None)
+    if getattr(value, "shape", None) != () or kind == np.bool_ or str(kind) == "torch.bool":
+        return None
+    if np.iscomplexobj(value) or str(kind).startswith("torch.complex"):
         return None
     try:
         return float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RuntimeError):  # the last: tensors without numbers, as on torch's device "meta"
         return None
 
 
