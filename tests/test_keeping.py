@@ -270,14 +270,13 @@ def test_a_report_that_cannot_be_written_is_named_and_its_table_shown(tmp_path, 
     assert "{'value': 1}" in capsys.readouterr().out
 
 
-def test_warnings_of_the_command_are_one_line_each(tmp_path):
-    from activebmr.cli import prune_shared
+def test_warnings_of_the_command_are_one_line_each(monkeypatch):
+    said, before = [], warnings.formatwarning
 
-    before, said = warnings.formatwarning, []
-
-    def work(folder, tell):
+    def names():
         said.append(warnings.formatwarning("disk\n  is full", UserWarning, "file.py", 3))
-        return [], []
+        return []
 
-    prune_shared.run_and_report(work, {}, tmp_path, table=print, figures="none", no_figures=True, quiet=True)
+    monkeypatch.setattr(cli, "paradigm_names", names)
+    assert cli.main(["list"]) == 2
     assert said == ["warning: disk is full\n"] and warnings.formatwarning is before
