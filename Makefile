@@ -1,6 +1,8 @@
 PYTHON ?= python3
 PYTEST_ARGS ?=
 NOX_ARGS ?=
+# for example --package planning --all, or --seed 2 --number 50
+MUTATION_ARGS ?=
 # Processes that run tests. Whole files are handed out: what tests of a file share is made once.
 TEST_JOBS ?= 2
 
@@ -15,6 +17,7 @@ RUN_STAMP := $(VENV)/.stamp-run
 TEST_STAMP := $(VENV)/.stamp-test
 LINT_STAMP := $(VENV)/.stamp-lint
 DIST_STAMP := $(VENV)/.stamp-dist
+QUALITY_STAMP := $(VENV)/.stamp-quality
 VERSIONS_STAMP := $(VENV)/.stamp-versions
 DOCS_STAMP := $(VENV)/.stamp-docs
 INSTALL_DEPS := $(VENV_STAMP) setup.cfg setup.py constraints.txt
@@ -22,7 +25,7 @@ INSTALL_DEPS := $(VENV_STAMP) setup.cfg setup.py constraints.txt
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-all test-versions lint docs docs-test figures bench dist clean
+.PHONY: help demo test test-all test-versions coverage mutation lint docs docs-test figures bench dist clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -39,6 +42,16 @@ test-all: $(TEST_STAMP) ## run all the tests
 
 test-versions: $(VERSIONS_STAMP) ## run the tests under every Python from 3.10 to 3.14 that is here
 	$(BIN)/nox $(NOX_ARGS)
+
+coverage: $(QUALITY_STAMP) ## run the tests as test does, and tell which branches they reach
+	@mkdir -p build/coverage
+	$(BIN)/python -m pytest -m "not slow" -n $(TEST_JOBS) --dist loadfile --cov --cov-report= $(PYTEST_ARGS)
+	$(BIN)/coverage html --quiet
+	$(BIN)/python tests/branches.py
+	@echo "line by line: file://$(CURDIR)/build/coverage/index.html"
+
+mutation: $(QUALITY_STAMP) ## put small faults into the core, and tell which the tests miss (about an hour)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/mutation.py $(MUTATION_ARGS)
 
 lint: $(LINT_STAMP) ## check style and formatting
 	$(BIN)/ruff check .
@@ -95,6 +108,10 @@ $(TEST_STAMP): $(INSTALL_DEPS)
 $(LINT_STAMP): $(INSTALL_DEPS)
 	$(PIP_INSTALL) -e '.[lint]'
 	@touch $(RUN_STAMP) $@
+
+$(QUALITY_STAMP): $(INSTALL_DEPS)
+	$(PIP_INSTALL) -e '.[test,quality]'
+	@touch $(RUN_STAMP) $(TEST_STAMP) $@
 
 $(DIST_STAMP): $(INSTALL_DEPS)
 	$(PIP_INSTALL) -e '.[release]'
