@@ -201,7 +201,9 @@ class Module:
         changes = difflib.unified_diff(self.lines, changed.splitlines(), n=0, lineterm="")
         diff = "\n".join(d.rstrip() for d in changes if not d.startswith(("---", "+++", "@@")))
         # what is done at import has no test of its own: any that reaches the function, or the module, will do
-        whole = (first, last) == (1, len(self.lines)) or re.match(r"\s*(async )?(def|class)\b", self.lines[start - 1]) is not None
+        whole = (first, last) == (1, len(self.lines)) or re.match(
+            r"\s*(async )?(def|class)\b", self.lines[start - 1]
+        ) is not None
         reached = (first, last) if whole else (start, end)
         return Mutant(self.package, str(self.path.relative_to(ROOT)), number, operator, line, reached, diff), changed
 
@@ -361,7 +363,14 @@ def judge(mutant: Mutant, source: str, reach: dict[str, dict]) -> dict:
         failed = re.findall(r"^FAILED (\S+)", said, re.M)
         by = failed[0] if failed else said.strip().splitlines()[-1][:120] if said.strip() else ""
         break
-    return {**asdict(mutant), "name": mutant.name, "outcome": outcome, "by": by, "tests": n, "seconds": time.monotonic() - began}
+    return {
+        **asdict(mutant),
+        "name": mutant.name,
+        "outcome": outcome,
+        "by": by,
+        "tests": n,
+        "seconds": time.monotonic() - began,
+    }
 
 
 # --- the whole ---------------------------------------------------------------------------------------------------------------
