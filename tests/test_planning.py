@@ -344,6 +344,21 @@ def test_bad_settings_are_named(options, message):
 
 
 # --- other scipys --------------------------------------------------------------------------------------------------------
+def test_gains_are_a_list_of_names():
+    with pytest.raises(TypeError, match="gains of Planner must be a list of names; got the single string 'state'"):
+        Planner(gains="state")
+
+
+def test_planners_with_the_same_settings_are_equal():
+    """Also with an array for each agent, in a set and as keys."""
+    one = Planner(gains=["state"], gamma=[0.5, 2.0], alpha=None)
+    assert one == Planner(gains=("state",), gamma=np.array([0.5, 2.0]), alpha=None)
+    assert hash(one) == hash(Planner(gains=("state",), gamma=np.array([0.5, 2.0]), alpha=None))
+    others = [Planner(), Planner(gamma=[0.5, 2.0]), Planner(gains=("state",), gamma=[0.5, 3.0], alpha=None), Planner(depth=1)]
+    assert len({one, *others, Planner()}) == 1 + len(others)
+    assert one != "a planner" and one != others[2]
+
+
 def test_numbers_do_not_depend_on_a_private_function_of_scipy(monkeypatch):
     """Where scipy does not offer the inner loop that sums rows, its sparse product does."""
     from activebmr import ragged as sparse

@@ -375,3 +375,43 @@ def test_bad_models_are_named():
         model_posterior({0: one}, {0: one}, [one, one])
     with pytest.raises(ValueError, match="every model is impossible given the observations"):
         model_posterior([2.0, 2.0], [1.0, 1.0], [[1.0, 0.0], [0.0, 1.0]])
+
+
+def test_what_holds_no_models_is_named():
+    with pytest.raises(ValueError, match=r"x must be an array with some numbers; got shape \(0,\)"):
+        reduction.softmax([])
+    with pytest.raises(ValueError, match=r"x must be an array with some numbers; got shape \(\)"):
+        reduction.softmax(1.0)
+    for empty in (np.zeros((2, 0)), 1.0):
+        with pytest.raises(ValueError, match=r"probabilities must be an array \(..., n_models\) of some models; got shape"):
+            reduction.log_odds(empty)
+        with pytest.raises(ValueError, match=r"log_scores must be an array \(..., n_models\) of some models; got shape"):
+            reduction.log_odds_of_scores(empty)
+
+
+def test_what_both_priors_exclude_is_no_evidence_for_either():
+    """Seen where only one of the two gives it a chance, it settles the matter; where neither does, nothing can be said."""
+    seen, fair, never = [2.0, 1.0], [1.0, 1.0], [0.0, 1.0]
+    assert log_evidence_ratio(seen, fair, never) == -np.inf
+    assert log_evidence_ratio([1.0, 1.0], never, fair) == np.inf
+    with pytest.raises(ValueError, match="prior and reduced_prior must not both exclude what the posterior has seen"):
+        log_evidence_ratio([1.0, 1.0], never, [0.0, 2.0])
+    # each in a column of its own
+    table = np.transpose([seen, [1.0, 1.0]])
+    assert_array_equal(log_evidence_ratio(table, np.transpose([fair, never]), np.transpose([never, fair])), [-np.inf, np.inf])
+
+
+def test_models_of_alternatives_are_had_by_name_or_index():
+    space = HypothesisSpace({"even": {0: [[1.0], [1.0]]}, "odd": {0: [[3.0], [1.0]]}})
+    with pytest.raises(TypeError, match="space of Alternatives must be a HypothesisSpace; got dict"):
+        Alternatives({"even": 1})
+    alternatives = Alternatives(space)
+    prior, posterior = np.full((1, 2, 1), 4.0), np.array([[[9.0], [6.0]]])
+    for model in ("odd", 1):
+        found = alternatives.adopted(model, posterior, prior)
+        assert_allclose(found[0], [[[3.0], [1.0]]])
+        assert_allclose(found[1], [[[8.0], [3.0]]])  # what was seen is 5 and 2
+    with pytest.raises(ValueError, match="model must be one of the 2 names, such as 'even'; got 'both'"):
+        alternatives.adopted("both", posterior, prior)
+    with pytest.raises(ValueError, match=r"model must lie in 0..1; got 2"):
+        alternatives.adopted(2, posterior, prior)
