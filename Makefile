@@ -45,9 +45,10 @@ test-versions: $(VERSIONS_STAMP) ## run the tests under every Python from 3.10 t
 
 coverage: $(QUALITY_STAMP) ## run the tests as test does, and tell which branches they reach
 	@mkdir -p build/coverage
-	$(BIN)/python -m pytest -m "not slow" -n $(TEST_JOBS) --dist loadfile --cov --cov-report= $(PYTEST_ARGS)
-	$(BIN)/coverage html --quiet
-	$(BIN)/python tests/branches.py
+	@# what was measured is told also where a test has failed
+	@status=0; \
+	$(BIN)/python -m pytest -m "not slow" -n $(TEST_JOBS) --dist loadfile --cov --cov-report= $(PYTEST_ARGS) || status=$$?; \
+	$(BIN)/coverage html --quiet; $(BIN)/python tests/branches.py; exit $$status
 	@echo "line by line: file://$(CURDIR)/build/coverage/index.html"
 
 mutation: $(QUALITY_STAMP) ## put small faults into the core, and tell which the tests miss (about an hour)

@@ -63,7 +63,7 @@ NEAR = _NEAR.split()
 kill more, and take most of the time.
 """
 FIRST, FEW_FILES = 40, 3  # tests that are tried before all the others, and the files that they may come from
-BUDGET = 30.0
+BUDGET = 20.0
 MEMORY = 24 << 30
 _IMPORTED = """
     numpy scipy.special scipy.sparse scipy.stats scipy.optimize scipy.integrate matplotlib.pyplot pytest hypothesis
@@ -157,20 +157,27 @@ class _Faults(cst.CSTVisitor):
         return True
 
 
-def _statements(source: str) -> list[tuple[int, int, int, int]]:
-    """Lines of every statement less those of the statements inside it, and the lines of the function or class around it."""
+def _statements(source: str) -> list[tuple[int, int, int, int, bool]]:
+    """Lines of every statement less those of the statements inside it, those of the function or class around it, and whether it
+    is done when that is called (and not when the module is imported).
+    """
     out = []
 
-    def visit(body: Iterable[ast.stmt], around: tuple[int, int]) -> None:
+    def visit(body: Iterable[ast.stmt], around: tuple[int, int], called: bool) -> None:
         for node in body:
             inner = [s for name in ("body", "orelse", "finalbody") for s in getattr(node, name, [])]
+            inner += [s for name in ("handlers", "cases") for part in getattr(node, name, []) for s in part.body]
             first = getattr(node, "body", None)
             end = (first[0].lineno - 1 if first else node.end_lineno) or node.lineno
-            out.append((node.lineno, max(end, node.lineno), *around))
-            own = isinstance(node, (ast.FunctionDef, ast.ClassDef))
-            visit(inner, (node.lineno, node.end_lineno or node.lineno) if own else around)
+            whole = (node.lineno, node.end_lineno or node.lineno)
+            if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+                out.append((node.lineno, max(end, node.lineno), *whole, False))
+                visit(inner, whole, isinstance(node, ast.FunctionDef))
+            else:
+                out.append((node.lineno, max(end, node.lineno), *around, called))
+                visit(inner, around, called)
 
-    visit(ast.parse(source).body, (1, len(source.splitlines())))
+    visit(ast.parse(source).body, (1, len(source.splitlines())), False)
     return out
 
 
@@ -197,14 +204,11 @@ class Module:
                 compile(changed, str(self.path), "exec")
         except SyntaxError:
             return None
-        start, end, first, last = max((s for s in self.statements if s[0] <= line <= s[1]), default=(line, line, 1, 1))
+        start, end, first, last, called = max(s for s in self.statements if s[0] <= line <= s[1])
         changes = difflib.unified_diff(self.lines, changed.splitlines(), n=0, lineterm="")
         diff = "\n".join(d.rstrip() for d in changes if not d.startswith(("---", "+++", "@@")))
         # what is done at import has no test of its own: any that reaches the function, or the module, will do
-        whole = (first, last) == (1, len(self.lines)) or re.match(
-            r"\s*(async )?(def|class)\b", self.lines[start - 1]
-        ) is not None
-        reached = (first, last) if whole else (start, end)
+        reached = (start, end) if called else (first, last)
         return Mutant(self.package, str(self.path.relative_to(ROOT)), number, operator, line, reached, diff), changed
 
 

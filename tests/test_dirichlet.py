@@ -120,6 +120,13 @@ def test_kl_divergence_makes_a_zero_of_one_side_dear_but_finite():
         dirichlet.kl_divergence(q, p, floor=0)
 
 
+def test_the_zero_that_only_one_of_the_two_has_is_named():
+    with pytest.raises(ValueError, match=r"q and p must share their zeros when floor is 0; at \(2,\) q is 0 and p is 1"):
+        dirichlet.kl_divergence([0.0, 1.0, 0.0], [0.0, 1.0, 1.0], floor=0)
+    with pytest.raises(ValueError, match=r"at \(2,\) q is 1 and p is 0"):
+        dirichlet.kl_divergence([0.0, 1.0, 1.0], [0.0, 1.0, 0.0], floor=0)
+
+
 def test_kl_categorical_and_neg_entropy_by_hand():
     p, q = np.array([[0.5, 1.0], [0.5, 0.0]]), np.array([[0.25, 0.5], [0.75, 0.5]])
     assert_allclose(dirichlet.kl_categorical(p, q), [0.5 * np.log(2) + 0.5 * np.log(2 / 3), np.log(2)], rtol=1e-12)
