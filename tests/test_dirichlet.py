@@ -159,6 +159,9 @@ def test_log_beta_of_very_many_counts(counts, exact):
         ([2e10, 3e10], [1e10, 1.5e10], 0.096573590282611543598),
         ([1e15 + 1e8, 1e15], [1e15, 1e15], 2.49999975000002375),
         ([0.25, 512.0], [2e6, 5e5], 19679809.968887478669),
+        # the same means: how far counts have moved is 1e12 in both of two ways, which must not be subtracted
+        ([1.0, 2.0], [1e12, 2e12], 590457495101.06085236),
+        ([1.0, 1.0], [1.9, 1.2], 0.18826655079973834794),
     ],
 )
 def test_kl_divergence_of_very_many_counts(q, p, exact):
