@@ -15,6 +15,7 @@ from activebmr import ColumnTable, HypothesisSpace, reduction
 from activebmr.reduction import log_evidence_ratio, model_posterior, reduced_posterior, scoring
 from activebmr.reduction.scoring import ModelScorer
 from activebmr.reduction.search.alternatives import Alternatives
+from activebmr.reduction.search.supports import check_gained
 
 
 def log_evidence_of_sequence(prior, outcomes):
@@ -213,6 +214,13 @@ def test_a_thousand_hypotheses_with_columns_of_their_own():
     assert_allclose(model_posterior((prior + seen).T, prior.T, space, offset=1 / 32), reduction.softmax(score), atol=1e-9)
     alone = Alternatives(space).ratios((prior + seen).T[None], prior.T)[0]
     assert_allclose(alone - alone[0], score - score[0], atol=1e-8)
+
+
+def test_only_outcomes_that_hypotheses_predict_differently_tell_them_apart():
+    """The others are not looked into; where columns hold more or fewer counts, predictions differ in every outcome."""
+    for second, telling in (([1.0, 2.0, 1.0], [0, 1]), ([2.0, 1.0, 1.0 + 1e-16], []), ([4.0, 1.0, 1.0], [0, 1, 2])):
+        table = ColumnTable(np.array([[2.0, 1.0, 1.0], second]), np.array([[0], [1]]), (3, 1))
+        assert ModelScorer(table, np.ones((1, 3)), 1 / 32).telling_outcomes == telling
 
 
 def test_hypotheses_with_zeros_need_an_offset_to_be_scored():
@@ -415,3 +423,13 @@ def test_models_of_alternatives_are_had_by_name_or_index():
         alternatives.adopted("both", posterior, prior)
     with pytest.raises(ValueError, match=r"model must lie in 0..1; got 2"):
         alternatives.adopted(2, posterior, prior)
+
+
+@pytest.mark.parametrize("size", [1.0, 1e9])
+def test_rounding_of_counts_is_no_loss(size):
+    """Posteriors are sums: of 1e9 counts 1e-4 are a last digit, of 1 they are evidence that has been forgotten."""
+    p = size * np.array([[1.0, 0.5], [0.5, 0.25]])
+    check_gained(p * (1 - 1e-13), p)
+    check_gained(p + 1.0, p)
+    with pytest.raises(ValueError, match=r"posterior must not be below prior; entry \(0, 0\) has"):
+        check_gained(p * (1 - 1e-11), p)
