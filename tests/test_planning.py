@@ -305,6 +305,29 @@ def test_preferences_at_a_time_are_about_outcomes_at_that_time():
     assert_allclose(info.utility[1], info.utility[0])
 
 
+@pytest.mark.parametrize("inference", ["exact", "factorised", "sequential", "models"])
+def test_wishes_of_every_step_ahead_are_those_of_its_time(inference, rng):
+    """Every place can be reached from every other, and is seen: what may be had is the sum of the best of each time to come."""
+    wishes = rng.normal(size=(6, 3))
+    log = wishes - np.log(np.exp(wishes).sum(axis=1, keepdims=True))
+    go = np.repeat(np.eye(3)[:, None, :], 3, axis=1)
+    model, space, settings = POMDP(A=[np.eye(3)], B=[go], C=[wishes], D=[[1, 0, 0]]), None, {"inference": inference}
+    if inference == "models":  # a lamp that tells nothing about places, and which nobody has a wish about
+        model = POMDP(A=[np.eye(3), None], B=[go], C=[wishes, None], D=[[1, 0, 0]], pA=[None, np.ones((2, 3))])
+        space = HypothesisSpace({"even": {1: np.ones((2, 3))}, "odd": {1: [[3.0] * 3, [1.0] * 3]}})
+        log, settings = log - np.log(2), {}
+    planner = Planner(gains=(), backup="best", alpha=None)
+    long = Agent(model.with_(policy_length=2), space, planner, **settings)
+    _, info = long.step(long.init(), [0] * model.num_modalities)
+    assert_allclose(info.neg_efe, [log[1, u] + log[2, v] for u, v in long.model.policies[:, :, 0]], rtol=1e-9)
+    for depth in range(1 if inference == "models" else 4):
+        agent = Agent(model, space, Planner(depth=depth, gains=(), backup="best", alpha=None), **settings)
+        state = agent.init()
+        for t in range(2):
+            state, info = agent.step(state, [0] * model.num_modalities, action=[0])
+            assert_allclose(info.neg_efe, log[t + 1] + log[t + 2 : t + 2 + depth].max(axis=1).sum(), rtol=1e-9)
+
+
 def test_sampling_inverts_the_cumulative_probabilities():
     chances = np.array([[0.2, 0.0, 0.5, 0.3]])
     grid = (np.arange(1000) + 0.5) / 1000
