@@ -513,9 +513,10 @@ def classes_of_rules(space: HypothesisSpace) -> list[int]:
     return [seen.setdefault(space.dense(h, 2).tobytes(), h) for h in range(len(space))]
 
 
-def test_nothing_left_to_learn_or_adopted_means_no_experiment():
+@pytest.mark.parametrize("counts", ["shared", "own"])
+def test_nothing_left_to_learn_or_adopted_means_no_experiment(counts):
     model, space = two_bells()
-    agent = Agent(model, space, reasoning=Reasoning(counts="shared"), selection=Selection(threshold=3.0))
+    agent = Agent(model, space, reasoning=Reasoning(counts=counts), selection=Selection(threshold=3.0))
     state = agent.init(1)
     assert agent.experiments(state)[0, 0] >= 0
     state, _ = ring(agent, state, 1)
