@@ -204,7 +204,7 @@ class Module:
         faults = _Faults()
         wrapper.visit(faults)
         self.module, self.faults = wrapper.module, faults.found
-        self.statements = _statements(self.source)
+        self.statements, self.tree = _statements(self.source), ast.dump(ast.parse(self.source))
 
     def mutant(self, number: int) -> tuple[Mutant, str] | None:
         """A fault as a mutant, with the source of the module; None if it is no Python, or the same program."""
@@ -219,7 +219,7 @@ class Module:
         start, end, first, last, called = max(s for s in self.statements if s[0] <= line <= s[1])
         changes = difflib.unified_diff(self.lines, changed.splitlines(), n=0, lineterm="")
         diff = "\n".join(d.rstrip() for d in changes if not d.startswith(("---", "+++", "@@")))
-        if _same_by_form(diff):
+        if _same_by_form(diff) or ast.dump(ast.parse(changed)) == self.tree:  # 1e30 + 1 is 1e30
             return None
         # what is done at import is tried by all that reaches the class, or the module
         reached = (start, end) if called else (first, last)

@@ -433,3 +433,11 @@ def test_rounding_of_counts_is_no_loss(size):
     check_gained(p + 1.0, p)
     with pytest.raises(ValueError, match=r"posterior must not be below prior; entry \(0, 0\) has"):
         check_gained(p * (1 - 1e-11), p)
+
+
+def test_what_has_been_forgotten_to_the_last_count_takes_no_part():
+    """Of a prior like the full one, nothing can be said against it; of another, what the entries that are left say."""
+    gone, prior = [0.0, 2.0, 3.0], [1.0, 1.0, 2.0]
+    assert log_evidence_ratio(gone, prior, prior) == 0.0
+    left = log_evidence_ratio(gone[1:], prior[1:], [3.0, 1.0])
+    assert_allclose(log_evidence_ratio(gone, prior, [1.0, 3.0, 1.0]), left, rtol=1e-12)
