@@ -321,11 +321,15 @@ def test_wishes_of_every_step_ahead_are_those_of_its_time(inference, rng):
     _, info = long.step(long.init(), [0] * model.num_modalities)
     assert_allclose(info.neg_efe, [log[1, u] + log[2, v] for u, v in long.model.policies[:, :, 0]], rtol=1e-9)
     for depth in range(1 if inference == "models" else 4):
-        agent = Agent(model, space, Planner(depth=depth, gains=(), backup="best", alpha=None), **settings)
-        state = agent.init()
-        for t in range(2):
-            state, info = agent.step(state, [0] * model.num_modalities, action=[0])
-            assert_allclose(info.neg_efe, log[t + 1] + log[t + 2 : t + 2 + depth].max(axis=1).sum(), rtol=1e-9)
+        searches = [{}]
+        if inference in ("factorised", "sequential"):
+            searches.append({"search": "states", "modalities": "separate", "policy_cutoff": 0.0})
+        for search in searches:
+            agent = Agent(model, space, Planner(depth=depth, gains=(), backup="best", alpha=None, **search), **settings)
+            state = agent.init()
+            for t in range(2):
+                state, info = agent.step(state, [0] * model.num_modalities, action=[0])
+                assert_allclose(info.neg_efe, log[t + 1] + log[t + 2 : t + 2 + depth].max(axis=1).sum(), rtol=1e-9)
 
 
 def test_sampling_inverts_the_cumulative_probabilities():
