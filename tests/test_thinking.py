@@ -247,6 +247,7 @@ def test_counts_of_their_own_judge_hypotheses_by_what_was_counted(smooth, retent
     Dirichlet-multinomials; after forgetting, of what is left.
     """
     model, space = seen_world()
+    space = HypothesisSpace({n: {"pA[0]": space.dense(i, 0)} for i, n in enumerate(space.names)}, prior=np.arange(1.0, 7.0))
     reasoning, learning = Reasoning(counts="own", evidence="counts"), Learning(retention=retention, smooth=smooth)
     agent = Agent(model, space, reasoning=reasoning, learning=learning)
     rng, state = np.random.default_rng(5), agent.init(3)
