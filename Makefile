@@ -1,6 +1,8 @@
 PYTHON ?= python3
 PYTEST_ARGS ?=
 NOX_ARGS ?=
+# for example --package planning --all, or --seed 2 --number 50
+MUTATION_ARGS ?=
 # Processes that run tests. Whole files are handed out: what tests of a file share is made once.
 TEST_JOBS ?= 2
 PYTHON_FILES := activebmr paradigms benchmarks figures noxfile.py setup.py
@@ -16,6 +18,7 @@ RUN_STAMP := $(VENV)/.stamp-run
 TEST_STAMP := $(VENV)/.stamp-test
 LINT_STAMP := $(VENV)/.stamp-lint
 DIST_STAMP := $(VENV)/.stamp-dist
+QUALITY_STAMP := $(VENV)/.stamp-quality
 VERSIONS_STAMP := $(VENV)/.stamp-versions
 DOCS_STAMP := $(VENV)/.stamp-docs
 AUDIT_STAMP := $(VENV)/.stamp-audit
@@ -24,7 +27,7 @@ INSTALL_DEPS := $(VENV_STAMP) setup.cfg setup.py constraints.txt
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-all test-versions lint docs docs-test figures bench dist audit pins clean
+.PHONY: help demo test test-all test-versions coverage mutation lint docs docs-test figures bench dist audit pins clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -41,6 +44,17 @@ test-all: $(TEST_STAMP) ## run all the tests
 
 test-versions: $(VERSIONS_STAMP) ## run the tests under every Python from 3.10 to 3.14 that is here
 	$(BIN)/nox $(NOX_ARGS)
+
+coverage: $(QUALITY_STAMP) ## run the tests as test does, and tell which branches they reach
+	@mkdir -p build/coverage
+	@# what was measured is told also where a test has failed
+	@status=0; \
+	$(BIN)/python -m pytest -m "not slow" -n $(TEST_JOBS) --dist loadfile --cov --cov-report= $(PYTEST_ARGS) || status=$$?; \
+	$(BIN)/coverage html --quiet; $(BIN)/python tests/branches.py; exit $$status
+	@echo "line by line: file://$(CURDIR)/build/coverage/index.html"
+
+mutation: $(QUALITY_STAMP) ## put small faults into the core, and tell which the tests miss (about an hour)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/mutation.py $(MUTATION_ARGS)
 
 # vermin finds what Python 3.10 does not know, ruff what it cannot read; tests are run by 3.10 itself
 lint: $(LINT_STAMP) ## check style, formatting, what Python 3.10 knows, and the workflow
@@ -107,6 +121,10 @@ $(TEST_STAMP): $(INSTALL_DEPS)
 $(LINT_STAMP): $(INSTALL_DEPS)
 	$(PIP_INSTALL) -e '.[lint]'
 	@touch $(RUN_STAMP) $@
+
+$(QUALITY_STAMP): $(INSTALL_DEPS)
+	$(PIP_INSTALL) -e '.[test,quality]'
+	@touch $(RUN_STAMP) $(TEST_STAMP) $@
 
 $(DIST_STAMP): $(INSTALL_DEPS)
 	$(PIP_INSTALL) -e '.[release]'

@@ -4,6 +4,8 @@ step.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from enumeration import columns, lived, small_model, softmax
@@ -13,6 +15,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from test_exact import observation
 
 from activebmr import POMDP, Agent, Learning, Planner
+from activebmr.planning.choice import log_policy_probabilities, policy_probabilities, policy_weights
 
 SEEDS = st.integers(0, 10**6)
 
@@ -114,6 +117,51 @@ def test_where_nothing_can_be_wanted_all_policies_are_alike():
         assert_allclose(info.q_pi, 1 / 3, atol=1e-12)
         assert_allclose(info.action_probabilities, 1 / 3, atol=1e-12)
     assert decide(never, alpha=None).policy == 0
+
+
+def chances(worth, precision, log_prior):
+    """Probabilities of one agent's policies, one after the other: exp(precision x worth) x prior, over their sum."""
+    prior, n = [math.exp(x) for x in log_prior], len(worth)
+    if max(worth) == -math.inf or precision == 0:  # nothing tells policies apart
+        weight = [1.0] * n
+    elif precision == math.inf:
+        best = max((w for w, p in zip(worth, prior, strict=True) if p > 0), default=-math.inf)
+        weight = [1.0 if best == -math.inf or w == best else 0.0 for w in worth]
+    else:
+        weight = [math.exp(precision * (w - max(worth))) for w in worth]
+    both = [w * p for w, p in zip(weight, prior, strict=True)]
+    both = both if sum(both) > 0 else prior  # the prior excludes all that is worth anything
+    return np.array(both) / sum(both)
+
+
+@pytest.mark.parametrize("alike", [True, False], ids=["one precision", "precisions"])
+@pytest.mark.parametrize("lot", ["never", "sometimes"], ids=["all possible", "some impossible"])
+def test_probabilities_of_policies_are_those_of_a_plain_loop(alike, lot, rng):
+    for _ in range(200):
+        rows, n = rng.integers(1, 4), rng.integers(1, 5)
+        worth = rng.choice([-2.0, -0.5, 0.0, 0.25, 1.0, 3.0], size=(rows, n))
+        prior = rng.gamma(1.0, size=n) + 0.01
+        if lot == "sometimes":
+            worth[rng.random(worth.shape) < 0.3] = -np.inf
+            prior[(rng.random(n) < 0.3) & (np.arange(n) > 0)] = 0.0
+        with np.errstate(divide="ignore"):
+            log_prior = np.log(prior / prior.sum())
+        each = rng.choice([0.0, 0.5, 1.0, 2.0, np.inf], size=rows)
+        precision = float(each[0]) if alike else each[:, None]
+        each = np.full(rows, each[0]) if alike else each
+        for its_prior, logs in ((0.0, np.zeros(n)), (log_prior, log_prior)):
+            expected = np.array([chances(list(w), g, list(logs)) for w, g in zip(worth, each, strict=True)])
+            assert_allclose(policy_probabilities(worth, precision, its_prior), expected, atol=1e-12)
+            assert_allclose(np.exp(log_policy_probabilities(worth, precision, its_prior)), expected, atol=1e-12)
+            weights = policy_weights(worth, precision, its_prior)
+            assert_allclose(weights, expected / expected.max(axis=1, keepdims=True), atol=1e-12)
+
+
+def test_logs_of_probabilities_go_where_probabilities_cannot():
+    worth = np.array([[0.0, -1000.0, -np.inf]])
+    assert_array_equal(log_policy_probabilities(worth, 2.0), [[0.0, -2000.0, -np.inf]])
+    assert_array_equal(policy_weights(worth, 2.0), [[1.0, 0.0, 0.0]])
+    assert policy_weights(np.array([[0.0, -690.0]]), 1.0)[0, 1] > 0
 
 
 # --- how actions are drawn ---------------------------------------------------------------------------------------------------

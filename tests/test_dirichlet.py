@@ -120,6 +120,13 @@ def test_kl_divergence_makes_a_zero_of_one_side_dear_but_finite():
         dirichlet.kl_divergence(q, p, floor=0)
 
 
+def test_the_zero_that_only_one_of_the_two_has_is_named():
+    with pytest.raises(ValueError, match=r"q and p must share their zeros when floor is 0; at \(2,\) q is 0 and p is 1"):
+        dirichlet.kl_divergence([0.0, 1.0, 0.0], [0.0, 1.0, 1.0], floor=0)
+    with pytest.raises(ValueError, match=r"at \(2,\) q is 1 and p is 0"):
+        dirichlet.kl_divergence([0.0, 1.0, 1.0], [0.0, 1.0, 0.0], floor=0)
+
+
 def test_kl_categorical_and_neg_entropy_by_hand():
     p, q = np.array([[0.5, 1.0], [0.5, 0.0]]), np.array([[0.25, 0.5], [0.75, 0.5]])
     assert_allclose(dirichlet.kl_categorical(p, q), [0.5 * np.log(2) + 0.5 * np.log(2 / 3), np.log(2)], rtol=1e-12)
@@ -152,6 +159,10 @@ def test_log_beta_of_very_many_counts(counts, exact):
         ([2e10, 3e10], [1e10, 1.5e10], 0.096573590282611543598),
         ([1e15 + 1e8, 1e15], [1e15, 1e15], 2.49999975000002375),
         ([0.25, 512.0], [2e6, 5e5], 19679809.968887478669),
+        # the same means: how far counts have moved is 1e12 in both of two ways, which must not be subtracted
+        ([1.1, 2.3], [1.1e12, 2.3e12 + 7], 582265066270.12521469),
+        ([0.3, 0.7, 1.9], [0.3e13, 0.7e13, 1.9e13], 13082706492777.919397),
+        ([1.0, 1.0], [1.9, 1.2], 0.18826655079973834794),
     ],
 )
 def test_kl_divergence_of_very_many_counts(q, p, exact):
@@ -271,6 +282,16 @@ def test_bad_arguments_of_divergences_are_named():
             function(np.zeros((2, 2)))
 
 
+def test_tables_without_outcomes_and_shapes_that_differ_are_named():
+    for function in (dirichlet.mean, dirichlet.log_beta, dirichlet.expected_log, dirichlet.expected_mutual_information):
+        with pytest.raises(ValueError, match=r"counts must hold at least one outcome on axis 0; got shape \(0, 2\)"):
+            function(np.zeros((0, 2)))
+    with pytest.raises(ValueError, match=r"p and q must have the same shape; got \(2,\) and \(2, 1\)"):
+        dirichlet.kl_categorical([0.5, 0.5], [[0.5], [0.5]])
+    with pytest.raises(ValueError, match="counts must hold some mass; all of them are zero"):
+        dirichlet.expected_mutual_information(np.zeros((2, 2)))
+
+
 # --- expected information, and preferences -------------------------------------------------------------------------------
 def test_expected_mutual_information_is_an_average_over_joints(rng):
     counts = np.array([[2.0, 0.5, 1.0], [0.7, 3.0, 1.5]])
@@ -287,6 +308,65 @@ def test_preferences_add_their_expected_logs(rng):
     expected = (joint * np.log(c / c.sum())[:, None, None]).sum() + (joint * np.log(h / h.sum())).sum()
     gained = dirichlet.mutual_information(counts, c, h) - dirichlet.mutual_information(counts)
     assert_allclose(gained, expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("scale", [0.05, 1.0, 3.0])
+def test_expected_mutual_information_is_that_of_expected_entropies_by_integration(scale):
+    """A probability, or a sum of some, is beta distributed: of each, E[p log p] is one integral."""
+    counts = scale * np.array([[2.0, 0.5, 1.0], [0.7, 3.0, 1.5]])
+
+    def entropy(parts):
+        total = 0.0
+        for a in parts:
+            b = counts.sum() - a
+            total -= integrate.quad(lambda p: p, 0, 1, weight="alg-loga", wvar=(a - 1, b - 1))[0] / special.beta(a, b)
+        return total
+
+    exact = entropy(counts.sum(axis=0)) + entropy(counts.sum(axis=1)) - entropy(counts.ravel())
+    assert_allclose(dirichlet.expected_mutual_information(counts), exact, rtol=1e-8)
+
+
+@given(tables(low=0.1, high=10.0), st.integers(0, 99))
+def test_gradient_with_preferences_is_the_slope(counts, seed):
+    rng = np.random.default_rng(seed)
+    joint = counts / counts.sum()
+    c, h = rng.gamma(2.0, size=len(counts)) + 0.1, rng.gamma(2.0, size=counts[0].size) + 0.1
+    gradient = dirichlet.mutual_information_gradient(counts, c, h)
+    assert gradient.shape == counts.shape
+    # the joint stays normalised: preferences enter less their expectation, and so the mean slope is information less one
+    assert_allclose((joint * gradient).sum(), dirichlet.mutual_information(counts) - 1, rtol=1e-9, atol=1e-12)
+    for at in range(1, joint.size):
+        step = np.zeros(joint.size)
+        step[[0, at]] = 1e-6 * joint.min() * np.array([1.0, -1.0])
+        step = step.reshape(joint.shape)
+        slope = dirichlet.mutual_information(joint + step, c, h) - dirichlet.mutual_information(joint - step, c, h)
+        assert_allclose((gradient * step).sum(), slope / 2, rtol=1e-3, atol=1e-14)
+
+
+def test_sizes_of_counts_and_preferences_do_not_matter_and_shapes_are_read_in_c_order(rng):
+    counts, c, h = rng.gamma(1.0, size=(3, 2, 2)), np.array([2.0, 1.0, 5.0]), np.array([[1.0, 3.0], [4.0, 2.0]])
+    for function in (dirichlet.mutual_information, dirichlet.mutual_information_gradient):
+        exact = function(counts, c, h)
+        for size in (1e-3, 1e3):
+            assert_allclose(function(size * counts, size * c, size * h), exact, rtol=1e-9)
+        assert_allclose(function(counts, c[:, None], h.ravel()), exact, rtol=1e-12)
+        assert_allclose(function(counts, c, h.reshape(-1, 1)), exact, rtol=1e-12)
+
+
+def test_gradient_is_floored_where_nothing_is_counted():
+    """log(0) is -32 before the one is taken, and where a whole row or column is empty too."""
+    gradient = dirichlet.mutual_information_gradient([[2.0, 0.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 0.0]])
+    # joint 2/4, 1/4, 1/4; rows 1/2, 1/2; columns 3/4, 1/4
+    log = np.log([[0.5 / 0.375, 1.0, 1.0], [0.25 / 0.375, 0.25 / 0.125, 1.0], [1.0, 1.0, 1.0]])
+    seen = np.array([[True, False, False], [True, True, False], [False, False, False]])
+    assert_allclose(gradient, np.where(seen, log, -32.0) - 1.0, rtol=1e-12)
+
+
+def test_a_column_without_counts_is_no_distance_from_itself():
+    q, p = np.array([[2.0, 0.0], [3.0, 0.0]]), np.array([[1.0, 0.0], [1.0, 0.0]])
+    divergence = dirichlet.kl_divergence(q, p, floor=0)
+    assert_allclose(divergence, [dirichlet.kl_divergence(q[:, 0], p[:, 0], floor=0), 0.0], rtol=1e-12)
+    assert_array_equal(dirichlet.information_gain(q)[:, 1], 0.0)
 
 
 @pytest.mark.parametrize("function", [dirichlet.mutual_information, dirichlet.mutual_information_gradient])

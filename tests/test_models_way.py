@@ -275,6 +275,48 @@ def test_what_no_hypothesis_speaks_about_is_learned_beside_them():
     assert info.model_posterior[0] > 0.99
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_counts_of_each_hypothesis_are_those_of_all_paths_that_it_foresees(seed):
+    """A hidden state that moves by chance: what was seen is credited in hindsight, for each hypothesis over its own paths."""
+    rng = np.random.default_rng(seed)
+    model = POMDP(A=[None], B=[truth.columns(rng, (2, 2, 2))], D=[[0.6, 0.4]], pA=[np.ones((3, 2))])
+    tables = [1e6 * truth.columns(rng, (3, 2), zeros=0.0) for _ in range(2)]
+    space = HypothesisSpace({f"h{i}": {0: t} for i, t in enumerate(tables)}, prior=[0.3, 0.7])
+    agent = Agent(model, space, Planner(gains=()), learning=Learning(smooth=True))
+    seen, done = truth.lived(model, rng, 4, missing=0.0)
+    state = agent.init()
+    for outcomes, controls in zip(seen, [*done, [0]], strict=True):
+        state, _ = agent.step(state, outcomes, action=controls)
+    state, _ = agent.end_trial(state)
+    kept = state.knowledge.models.counts[0]  # (n_agents, n_states, M, O)
+    assert kept.shape == (1, 2, 2, 3)
+    for h, table in enumerate(tables):
+        weights = truth.paths(model, seen, done, [(table + OFFSET) / (table + OFFSET).sum(axis=0)])[-1]
+        expected = truth.expected_counts(model, [truth.at_time(weights, t) for t in range(4)], seen, 0)
+        assert_allclose(kept[0, :, h].T, expected, rtol=1e-4)
+
+
+def test_every_table_that_is_learned_has_something_to_teach():
+    """Expected novelty of what hypotheses speak about, by what they predict on average; and of the rest, by its counts."""
+    rng = np.random.default_rng(4)
+    counts = [rng.gamma(2.0, size=(2, 2)) + 0.2, rng.gamma(2.0, size=(3, 2, 2)) + 0.2]
+    chance = np.array([0.3, 0.7])
+    model = POMDP(
+        A=[None, None], B=[STAY, GO], D=[chance, [1.0, 0.0]], pA=counts, A_dependencies=[[1], [0, 1]], C=[None, [0.0, 1.0, 0.5]]
+    )
+    space = HypothesisSpace({"a": {0: 3 * np.eye(2) + 0.2}, "b": {0: 5 * np.eye(2)[::-1] + 0.5}}, prior=[0.4, 0.6])
+    agent = Agent(model, space, Planner(gains=("param",)))
+    _, info = agent.step(agent.init(), [None, None], action=[0, 0])
+    reduced = [space.dense(h, 0) + OFFSET for h in range(2)]
+    predicted = sum(p * r / r.sum(axis=0) for p, r in zip(space.prior, reduced, strict=True))
+    spoken, novel = truth.novelty(counts[0]), truth.novelty(counts[1])
+    known = counts[1] / counts[1].sum(axis=0)
+    for place in range(2):
+        total = sum(predicted[o, place] * spoken[o, place] for o in range(2))
+        total += sum(chance[s] * known[o, s, place] * novel[o, s, place] for s in range(2) for o in range(3))
+        assert_allclose(info.param_info_gain[place], total, rtol=1e-10)
+
+
 def test_missing_outcomes_teach_nothing_and_impossible_ones_are_reported():
     model, space, _, _ = claimed_world(3)
     agent = Agent(model, space)

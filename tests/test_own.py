@@ -105,10 +105,26 @@ def test_what_is_wrong_with_own_tables_is_named(own, message):
         Agent(two_beliefs(), own=own)
 
 
+def test_beliefs_are_a_sequence_of_the_factors_that_agents_share(rng):
+    """From the end too, and no further: also where agents have a factor more that tells them apart."""
+    model = POMDP(A=[columns(rng, (3, 2, 3))], B=[columns(rng, (2, 2, 1)), columns(rng, (3, 3, 1))])
+    for own in (None, {"D[0]": np.stack([columns(rng, (2,)) for _ in range(N)])}):
+        agent = Agent(model, own=own)
+        _, info = agent.step(agent.init(N), np.zeros((N, 1), dtype=int), action=np.zeros((N, 2), dtype=int))
+        assert len(info.qs) == 2
+        for f, q in enumerate(info.qs):
+            assert q.shape == (N, 2 + f)
+            np.testing.assert_array_equal(info.qs[f - 2], q)
+        for f in (2, -3):
+            with pytest.raises(IndexError, match="factor must lie in 0..1; got"):
+                info.qs[f]
+
+
 def test_a_batch_of_another_size_is_refused():
-    agent = Agent(two_beliefs(), own={"C[0]": np.zeros((3, 2))})
-    with pytest.raises(ValueError, match="3 agents; the batch has 4"):
-        agent.init(4)
+    for own in ({"C[0]": np.zeros((3, 2))}, {"D[0]": np.full((3, 2), 0.5)}):
+        agent = Agent(two_beliefs(), own=own)
+        with pytest.raises(ValueError, match="3 agents; the batch has 4"):
+            agent.init(4)
 
 
 @pytest.mark.parametrize("inference", ["factorised", "sequential", "mean-field"])

@@ -14,6 +14,7 @@ from worlds import columns, random_controls, random_outcomes, random_world
 from activebmr import POMDP
 from activebmr.inference.knowledge import Knowledge, Memory
 from activebmr.inference.paths import PathCounts, Paths, PathSettings
+from activebmr.inference.paths.climbing import short_softmax
 from activebmr.inference.paths.transitions import Transitions
 from activebmr.inference.tables import CountTable, KnownTable
 from activebmr.model.layout import layouts_of
@@ -714,3 +715,11 @@ def test_policies_of_a_trial_must_have_its_length():
     model = POMDP(A=[np.eye(2)], B=[np.full((2, 2, 2), 0.5)], policy_length=2)
     with pytest.raises(ValueError, match="policies of a whole trial of 4 outcomes must have 3 steps .*; got 2"):
         engine(model, 4, PathSettings.spm())
+
+
+def test_softmax_of_few_numbers_bears_large_ones_wherever_they_stand():
+    for at in range(4):
+        x = np.array([0.0, -1.0, 1.0, 2.0]) + 1000.0 * (np.arange(4) == at)
+        assert_allclose(short_softmax(np.stack([x, x - 5000.0])), [np.eye(4)[at]] * 2, atol=1e-300)
+    x = np.random.default_rng(0).normal(size=(5, 3))
+    assert_allclose(short_softmax(x), np.exp(x) / np.exp(x).sum(axis=1, keepdims=True), rtol=1e-14)

@@ -305,6 +305,33 @@ def test_preferences_at_a_time_are_about_outcomes_at_that_time():
     assert_allclose(info.utility[1], info.utility[0])
 
 
+@pytest.mark.parametrize("inference", ["exact", "factorised", "sequential", "models"])
+def test_wishes_of_every_step_ahead_are_those_of_its_time(inference, rng):
+    """Every place can be reached from every other, and is seen: what may be had is the sum of the best of each time to come."""
+    wishes = rng.normal(size=(6, 3))
+    log = wishes - np.log(np.exp(wishes).sum(axis=1, keepdims=True))
+    go = np.repeat(np.eye(3)[:, None, :], 3, axis=1)
+    model, space, settings = POMDP(A=[np.eye(3)], B=[go], C=[wishes], D=[[1, 0, 0]]), None, {"inference": inference}
+    if inference == "models":  # a lamp that tells nothing about places, and which nobody has a wish about
+        model = POMDP(A=[np.eye(3), None], B=[go], C=[wishes, None], D=[[1, 0, 0]], pA=[None, np.ones((2, 3))])
+        space = HypothesisSpace({"even": {1: np.ones((2, 3))}, "odd": {1: [[3.0] * 3, [1.0] * 3]}})
+        log, settings = log - np.log(2), {}
+    planner = Planner(gains=(), backup="best", alpha=None)
+    long = Agent(model.with_(policy_length=2), space, planner, **settings)
+    _, info = long.step(long.init(), [0] * model.num_modalities)
+    assert_allclose(info.neg_efe, [log[1, u] + log[2, v] for u, v in long.model.policies[:, :, 0]], rtol=1e-9)
+    for depth in range(1 if inference == "models" else 4):
+        searches = [{}]
+        if inference in ("factorised", "sequential"):
+            searches.append({"search": "states", "modalities": "separate", "policy_cutoff": 0.0})
+        for search in searches:
+            agent = Agent(model, space, Planner(depth=depth, gains=(), backup="best", alpha=None, **search), **settings)
+            state = agent.init()
+            for t in range(2):
+                state, info = agent.step(state, [0] * model.num_modalities, action=[0])
+                assert_allclose(info.neg_efe, log[t + 1] + log[t + 2 : t + 2 + depth].max(axis=1).sum(), rtol=1e-9)
+
+
 def test_sampling_inverts_the_cumulative_probabilities():
     chances = np.array([[0.2, 0.0, 0.5, 0.3]])
     grid = (np.arange(1000) + 0.5) / 1000
@@ -344,6 +371,21 @@ def test_bad_settings_are_named(options, message):
 
 
 # --- other scipys --------------------------------------------------------------------------------------------------------
+def test_gains_are_a_list_of_names():
+    with pytest.raises(TypeError, match="gains of Planner must be a list of names; got the single string 'state'"):
+        Planner(gains="state")
+
+
+def test_planners_with_the_same_settings_are_equal():
+    """Also with an array for each agent, in a set and as keys."""
+    one = Planner(gains=["state"], gamma=[0.5, 2.0], alpha=None)
+    assert one == Planner(gains=("state",), gamma=np.array([0.5, 2.0]), alpha=None)
+    assert hash(one) == hash(Planner(gains=("state",), gamma=np.array([0.5, 2.0]), alpha=None))
+    others = [Planner(), Planner(gamma=[0.5, 2.0]), Planner(gains=("state",), gamma=[0.5, 3.0], alpha=None), Planner(depth=1)]
+    assert len({one, *others, Planner()}) == 1 + len(others)
+    assert one != "a planner" and one != others[2]
+
+
 def test_numbers_do_not_depend_on_a_private_function_of_scipy(monkeypatch):
     """Where scipy does not offer the inner loop that sums rows, its sparse product does."""
     from activebmr import ragged as sparse

@@ -15,6 +15,7 @@ from activebmr import ColumnTable, HypothesisSpace, reduction
 from activebmr.reduction import log_evidence_ratio, model_posterior, reduced_posterior, scoring
 from activebmr.reduction.scoring import ModelScorer
 from activebmr.reduction.search.alternatives import Alternatives
+from activebmr.reduction.search.supports import check_gained
 
 
 def log_evidence_of_sequence(prior, outcomes):
@@ -215,6 +216,13 @@ def test_a_thousand_hypotheses_with_columns_of_their_own():
     assert_allclose(alone - alone[0], score - score[0], atol=1e-8)
 
 
+def test_only_outcomes_that_hypotheses_predict_differently_tell_them_apart():
+    """The others are not looked into; where columns hold more or fewer counts, predictions differ in every outcome."""
+    for second, telling in (([1.0, 2.0, 1.0], [0, 1]), ([2.0, 1.0, 1.0 + 1e-16], []), ([4.0, 1.0, 1.0], [0, 1, 2])):
+        table = ColumnTable(np.array([[2.0, 1.0, 1.0], second]), np.array([[0], [1]]), (3, 1))
+        assert ModelScorer(table, np.ones((1, 3)), 1 / 32).telling_outcomes == telling
+
+
 def test_hypotheses_with_zeros_need_an_offset_to_be_scored():
     table = ColumnTable(np.array([[1.0, 0.0], [0.5, 0.5]]), np.array([[0], [1]]), (2, 1))
     with pytest.raises(ValueError, match="offset must be positive when hypotheses hold zeros: .*; got offset=0.0"):
@@ -375,3 +383,61 @@ def test_bad_models_are_named():
         model_posterior({0: one}, {0: one}, [one, one])
     with pytest.raises(ValueError, match="every model is impossible given the observations"):
         model_posterior([2.0, 2.0], [1.0, 1.0], [[1.0, 0.0], [0.0, 1.0]])
+
+
+def test_what_holds_no_models_is_named():
+    with pytest.raises(ValueError, match=r"x must be an array with some numbers; got shape \(0,\)"):
+        reduction.softmax([])
+    with pytest.raises(ValueError, match=r"x must be an array with some numbers; got shape \(\)"):
+        reduction.softmax(1.0)
+    for empty in (np.zeros((2, 0)), 1.0):
+        with pytest.raises(ValueError, match=r"probabilities must be an array \(..., n_models\) of some models; got shape"):
+            reduction.log_odds(empty)
+        with pytest.raises(ValueError, match=r"log_scores must be an array \(..., n_models\) of some models; got shape"):
+            reduction.log_odds_of_scores(empty)
+
+
+def test_what_both_priors_exclude_is_no_evidence_for_either():
+    """Seen where only one of the two gives it a chance, it settles the matter; where neither does, nothing can be said."""
+    seen, fair, never = [2.0, 1.0], [1.0, 1.0], [0.0, 1.0]
+    assert log_evidence_ratio(seen, fair, never) == -np.inf
+    assert log_evidence_ratio([1.0, 1.0], never, fair) == np.inf
+    with pytest.raises(ValueError, match="prior and reduced_prior must not both exclude what the posterior has seen"):
+        log_evidence_ratio([1.0, 1.0], never, [0.0, 2.0])
+    # each in a column of its own
+    table = np.transpose([seen, [1.0, 1.0]])
+    assert_array_equal(log_evidence_ratio(table, np.transpose([fair, never]), np.transpose([never, fair])), [-np.inf, np.inf])
+
+
+def test_models_of_alternatives_are_had_by_name_or_index():
+    space = HypothesisSpace({"even": {0: [[1.0], [1.0]]}, "odd": {0: [[3.0], [1.0]]}})
+    with pytest.raises(TypeError, match="space of Alternatives must be a HypothesisSpace; got dict"):
+        Alternatives({"even": 1})
+    alternatives = Alternatives(space)
+    prior, posterior = np.full((1, 2, 1), 4.0), np.array([[[9.0], [6.0]]])
+    for model in ("odd", 1):
+        found = alternatives.adopted(model, posterior, prior)
+        assert_allclose(found[0], [[[3.0], [1.0]]])
+        assert_allclose(found[1], [[[8.0], [3.0]]])  # what was seen is 5 and 2
+    with pytest.raises(ValueError, match="model must be one of the 2 names, such as 'even'; got 'both'"):
+        alternatives.adopted("both", posterior, prior)
+    with pytest.raises(ValueError, match=r"model must lie in 0..1; got 2"):
+        alternatives.adopted(2, posterior, prior)
+
+
+@pytest.mark.parametrize("size", [1.0, 1e9])
+def test_rounding_of_counts_is_no_loss(size):
+    """Posteriors are sums: of 1e9 counts 1e-4 are a last digit, of 1 they are evidence that has been forgotten."""
+    p = size * np.array([[1.0, 0.5], [0.5, 0.25]])
+    check_gained(p * (1 - 1e-13), p)
+    check_gained(p + 1.0, p)
+    with pytest.raises(ValueError, match=r"posterior must not be below prior; entry \(0, 0\) has"):
+        check_gained(p * (1 - 1e-11), p)
+
+
+def test_what_has_been_forgotten_to_the_last_count_takes_no_part():
+    """Of a prior like the full one, nothing can be said against it; of another, what the entries that are left say."""
+    gone, prior = [0.0, 2.0, 3.0], [1.0, 1.0, 2.0]
+    assert log_evidence_ratio(gone, prior, prior) == 0.0
+    left = log_evidence_ratio(gone[1:], prior[1:], [3.0, 1.0])
+    assert_allclose(log_evidence_ratio(gone, prior, [1.0, 3.0, 1.0]), left, rtol=1e-12)

@@ -239,6 +239,34 @@ def test_evidence_is_what_was_counted_when_states_are_seen(smooth, rate, retenti
             )
 
 
+@pytest.mark.parametrize("smooth", [False, True])
+@pytest.mark.parametrize("retention", [1.0, 0.9, [1.0, 0.5, 0.9]])
+@pytest.mark.parametrize("told", ["seen", "softly"])
+def test_counts_of_their_own_judge_hypotheses_by_what_was_counted(smooth, retention, told):
+    """Where states are seen, every hypothesis counts the same, softly seen outcomes by their shares: products of
+    Dirichlet-multinomials; after forgetting, of what is left.
+    """
+    model, space = seen_world()
+    space = HypothesisSpace({n: {"pA[0]": space.dense(i, 0)} for i, n in enumerate(space.names)}, prior=np.arange(1.0, 7.0))
+    reasoning, learning = Reasoning(counts="own", evidence="counts"), Learning(retention=retention, smooth=smooth)
+    agent = Agent(model, space, reasoning=reasoning, learning=learning)
+    rng, state = np.random.default_rng(5), agent.init(3)
+    expected = np.zeros((3, 2, 2, 3))
+    for _ in range(3):
+        colour, place = rng.integers(3, size=3), np.zeros(3, dtype=int)
+        for _ in range(3):
+            share = rng.dirichlet([1.0, 1.0], size=3) if told == "softly" else np.eye(2)[rng.integers(2, size=3)]
+            go = rng.integers(2, size=3)
+            bell = share if told == "softly" else share.argmax(axis=1)
+            state, _ = agent.step(state, [bell, colour], action=np.stack([0 * go, go], axis=1))
+            expected[np.arange(3), :, place, colour] += share
+            place = go
+        expected *= np.reshape(retention, (-1, 1, 1, 1))
+        state, done = agent.end_trial(state)
+        for k in range(3):
+            assert_allclose(done.model_posterior[k], posterior_by_hand(space, expected[k]), rtol=1e-8, atol=1e-12)
+
+
 def hindsight(brute: Brute, prob: Problem, controls, outcomes, posterior, extras: bool) -> np.ndarray:
     """Expected counts of the first modality given the whole trial, over all trajectories of still states."""
     wheres = [brute.where] + [brute.go(c) for c in controls]
@@ -486,9 +514,10 @@ def classes_of_rules(space: HypothesisSpace) -> list[int]:
     return [seen.setdefault(space.dense(h, 2).tobytes(), h) for h in range(len(space))]
 
 
-def test_nothing_left_to_learn_or_adopted_means_no_experiment():
+@pytest.mark.parametrize("counts", ["shared", "own"])
+def test_nothing_left_to_learn_or_adopted_means_no_experiment(counts):
     model, space = two_bells()
-    agent = Agent(model, space, reasoning=Reasoning(counts="shared"), selection=Selection(threshold=3.0))
+    agent = Agent(model, space, reasoning=Reasoning(counts=counts), selection=Selection(threshold=3.0))
     state = agent.init(1)
     assert agent.experiments(state)[0, 0] >= 0
     state, _ = ring(agent, state, 1)

@@ -398,7 +398,7 @@ def test_a_hypothesis_that_is_refuted_is_given_up_at_once():
         assert_allclose(agent.posterior_counts(state, "pB[0]")[0].sum(), 15.0 + 7, atol=1e-6)
 
 
-def test_numbers_of_an_agent_do_not_depend_on_the_others():
+def test_numbers_of_an_agent_do_not_depend_on_the_others(monkeypatch):
     model, space = rooms(7, 5, 1)
     agent = Agent(model, space, Planner(depth=1, gains=("state", "model", "param")), reasoning=Reasoning(lookahead=1))
     rng = np.random.default_rng(0)
@@ -416,6 +416,9 @@ def test_numbers_of_an_agent_do_not_depend_on_the_others():
     whole = run(np.arange(6))
     for k in range(6):
         assert_array_equal(run(np.array([k]))[0], whole[k])
+    # nor on how many are planned for at once
+    monkeypatch.setattr("activebmr.planning.worlds.planning._AT_ONCE", 50)
+    assert_array_equal(run(np.arange(6)), whole)
 
 
 def test_beliefs_survive_hundreds_of_nats_against_a_state():

@@ -81,12 +81,12 @@ def _scores(worth: Floats, precision: Floats | float, log_prior: Floats | float)
     if not np.any(infinite):
         with np.errstate(invalid="ignore"):
             score = precision * shifted
-        if np.any(np.asarray(precision) == 0.0):
-            score = np.where(np.asarray(precision) == 0.0, 0.0, score)
     else:
         sharp = np.where(tied(shifted) >= 0.0, 0.0, -np.inf)
         with np.errstate(invalid="ignore"):
             score = np.where(infinite, sharp, np.where(infinite, 0.0, precision) * shifted)
+    if np.any(np.asarray(precision) == 0.0):
+        score = np.where(np.asarray(precision) == 0.0, 0.0, score)
     score = score + log_prior
     top = score.max(axis=1, keepdims=True)
     if np.isinf(top).any():  # the prior excludes the best: then it alone counts

@@ -89,12 +89,11 @@ class Claims:
         counts += weight[..., None] * during[:, :, None, :]
 
     def count(self, counts: Floats, known: Ints, q: Floats, outcome: Floats) -> None:
-        """Add, in place, what one outcome ``(rows, O)`` is evidence for, under smoothed beliefs ``(rows, M, n_hidden)``."""
+        """Add, in place, what one outcome ``(rows, O)`` is evidence for, under smoothed beliefs ``(rows, M, n_hidden)``, where
+        hypotheses count apart (those that count alike do so at the end of a trial, see `count_trial`).
+        """
         columns = self.columns[self.reading.known_of[known]]
         rows = np.arange(len(known))[:, None]
-        if self.common:
-            counts[rows, columns] += outcome[:, None, None, :]
-            return
         weight = self.reading.seen(q).transpose(0, 2, 1)
         counts[rows, columns] += weight[..., None] * outcome[:, None, None, :]
 
