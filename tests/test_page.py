@@ -347,13 +347,22 @@ def test_a_paradigm_of_ones_own_must_be_handed_over():
         page.html(run, paradigm=coin(("a", "b")))
 
 
+def test_results_of_other_machines_are_shown():
+    """There, sums are rounded otherwise."""
+    run = ab.simulate(coin(), n_agents=2, n_trials=3, seed=0)
+    there = ab.Result(run.arrays | {"free_energy": run.arrays["free_energy"] * (1 + 1e-12)})
+    assert contents_in(page.html(there, paradigm=coin()))["schemes"] == contents_in(page.html(run, paradigm=coin()))["schemes"]
+
+
 def test_another_life_is_refused():
     """The same name, but agents that do something else: that is no page of this result."""
     run = ab.simulate(coin(), n_agents=2, n_trials=3, seed=0)
     same = coin()
     world = same.model.with_(A=[np.array([[0.6, 0.4], [0.4, 0.6]])])
     other = ab.Paradigm(same.name, same.scheme, ab.Agent(world), world, 3)
-    with pytest.raises(ValueError, match="result must be what .* does with seed 0, or have a trace"):
+    with pytest.raises(
+        ValueError, match="result must be what its paradigm gives, or have a trace; agent 0 under .* lives another life now"
+    ):
         page.html(run, paradigm=other)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from types import ModuleType
@@ -12,15 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from activebmr import checks
+from activebmr.simulation.again import live_again
 from activebmr.simulation.paradigm import Paradigm
 from activebmr.simulation.registry import build_paradigm, load_paradigm, module_of, options_as_run, where_to_find
 from activebmr.simulation.result import Result
-from activebmr.simulation.simulate import run_batch
 
 __all__ = ["Life", "Source", "chosen_agents", "lives", "source_of"]
 
 _NEEDED = ("free_energy", "neg_efe", "utility", "state_info_gain", "param_info_gain", "model_info_gain", "q_pi", "policy")
-_AGAIN = "simulate(..., trace=True), and page.write(result, ...) in the same session"
 
 
 @dataclass(frozen=True)
@@ -130,13 +128,12 @@ def chosen_agents(result: Result, agents: Sequence[int] | None, most: int) -> ND
 def lives(result: Result, source: Source, at: NDArray[np.intp]) -> list[Life]:
     """What the agents at some positions went through, under every scheme of a source.
 
-    Where the result has no trace, they live again, which takes as long as the first time; free energies must then be those of
-    the result, to the last bit.
+    Where the result has no trace, they live again (see `live_again`).
 
     Raises:
         ValueError: if the paradigm is not the one of the result.
     """
-    return [Life(p, _recorded(result, p, at) or _again(result, p, at)) for p in source.paradigms]
+    return [Life(p, _recorded(result, p, at) or live_again(result, p, at, result.sizes["trial"])) for p in source.paradigms]
 
 
 def _recorded(result: Result, paradigm: Paradigm, at: NDArray[np.intp]) -> dict[str, NDArray[Any]] | None:
@@ -157,20 +154,3 @@ def _recorded(result: Result, paradigm: Paradigm, at: NDArray[np.intp]) -> dict[
     if rows["q_pi"].shape[-1] != n or not np.isfinite(rows["q_pi"]).any():
         return None  # schemes with other policies do not fit into one array
     return rows
-
-
-def _again(result: Result, paradigm: Paradigm, at: NDArray[np.intp]) -> dict[str, NDArray[Any]]:
-    numbers, n_trials = np.asarray(result.agent)[at], result.sizes["trial"]
-    every = np.arange(int(np.asarray(result.agent).max()) + 1) if paradigm.agent.differ else numbers
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what there was to say was said when the result was made
-        measures, rows = run_batch(paradigm, every, n_trials, int(result.seed), trace=True)
-    mine = numbers if paradigm.agent.differ else np.arange(len(numbers))
-    if "free_energy" in result.arrays:
-        before = np.asarray(result.arrays["free_energy"])[result.index(paradigm.scheme)][at]
-        if not np.array_equal(before, measures["free_energy"][mine], equal_nan=True):
-            raise ValueError(
-                f"result must be what {paradigm!r} does with seed {int(result.seed)}, or have a trace; it was made with other "
-                f"settings or another version, and has none: use {_AGAIN}, or save(path, trace=True)"
-            )
-    return {name: array[mine] for name, array in rows.items()}

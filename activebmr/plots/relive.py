@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -10,14 +9,12 @@ from numpy.typing import NDArray
 
 from activebmr import checks
 from activebmr.plots.pick import index
+from activebmr.simulation.again import live_again
 from activebmr.simulation.paradigm import Paradigm
 from activebmr.simulation.registry import ParadigmModule, build_paradigm, module_of, options_as_run, where_to_find
 from activebmr.simulation.result import Result
-from activebmr.simulation.simulate import run_batch
 
 __all__ = ["paradigm_of", "relive"]
-
-_SAME = ("free_energy", "confidence", "impossible", "wins", "losses", "log_odds")
 
 
 def _module(value: Any, name: str) -> Any:
@@ -75,19 +72,5 @@ def relive(
     s, a = result.index(scheme), index("agent", agent, result.sizes["agent"])
     index("trial", trial, result.sizes["trial"])
     paradigm = paradigm_of(result, s, module)
-    if paradigm.agent.differ:
-        raise ValueError(f"scheme must be one whose agents can live alone; those of {result.schemes[s]!r} differ in settings")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what there was to say was said in the first life
-        measures, trace = run_batch(paradigm, result["agent"][a : a + 1], trial + 1, int(result["seed"]), True)
-    for name in _SAME:
-        if name in result.measures and name in measures:
-            then, now = result[name][s, a, : trial + 1], measures[name][0]
-            if not np.allclose(then, now, rtol=1e-6, atol=1e-9, equal_nan=True):
-                t = int(np.flatnonzero(~np.isclose(then, now, rtol=1e-6, atol=1e-9, equal_nan=True))[0])
-                raise ValueError(
-                    f"result must be what its paradigm gives; agent {a} under {result.schemes[s]!r} lives another life now "
-                    f"({name} in trial {t + 1} was {then[t]:g} and is {now[t]:g}): its settings were others, or its version "
-                    f"({result.settings.get('version', 'unknown')}). Simulate it again with trace=True"
-                )
+    trace = live_again(result, paradigm, np.array([a]), trial + 1)
     return {name: array[0] for name, array in trace.items()}
