@@ -48,9 +48,11 @@ def live_again(result: Result, paradigm: Paradigm, at: Ints, n_trials: int) -> d
             other = np.argwhere(~np.isclose(then, now, **_CLOSE))
             if len(other):
                 k, t = other[0]
+                was = f"{name} in trial {t + 1} was {then[k, t]:g} and is {now[k, t]:g}"
+                told = result.settings.get("version")
                 raise ValueError(
                     f"result must be what its paradigm gives, or have a trace; agent {numbers[k]} under {paradigm.scheme!r} "
-                    f"lives another life now ({name} in trial {t + 1} was {then[k, t]:g} and is {now[k, t]:g}): its settings were "
-                    f"others, or its version ({result.settings.get('version', 'unknown')}). Simulate it again with trace=True"
+                    f"lives another life now ({was}): its settings were others, or its version ({told}). Simulate it again with "
+                    "trace=True"
                 )
     return {name: array[mine] for name, array in rows.items()}
