@@ -52,7 +52,7 @@ def live_again(result: Result, paradigm: Paradigm, at: Ints, n_trials: int) -> d
                 told = result.settings.get("version")
                 raise ValueError(
                     f"result must be what its paradigm gives, or have a trace; agent {numbers[k]} under {paradigm.scheme!r} "
-                    f"lives another life now ({was}): its settings were others, or its version ({told}). Simulate it again with "
-                    "trace=True"
+                    f"lives another life now ({was}): its settings were others, or its version ({told}). Simulate it again "
+                    "with trace=True"
                 )
     return {name: array[mine] for name, array in rows.items()}
