@@ -305,6 +305,14 @@ def test_only_drawing_imports_matplotlib(tmp_path: Path) -> None:
         (("runn", "three-ball"), ("runn", "run")),
         (("run",), ("PARADIGM",)),
         (("run", "three-ball", "--speed", "3"), ("--speed",)),
+        (
+            ("run", "three-ball", "--seed", "1", "--agents", "2", "--seed=2"),
+            ("--seed must be given once; it is there 2 times",),
+        ),
+        (
+            ("run", "bandit", "--set", "preference=1.0", "--set", "preference=2.0"),
+            ("--set preference must be given once; got",),
+        ),
         (("run", "three-bal"), ("three-bal", "three-ball")),
         (("run", "three-ball", "--scheme", "papr"), ("papr", "did you mean 'paper'", "paper-no-selection")),
         (("run", "three-ball", "--true-rule", "81"), ("--true-rule must be 0 to 80; got 81",)),

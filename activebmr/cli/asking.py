@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from activebmr import checks
 from activebmr.cli.problems import Problem
 from activebmr.simulation.registry import ParadigmModule, build_paradigm, load_paradigm, options_of, unknown
 
@@ -20,6 +21,7 @@ __all__ = [
     "fits_memory",
     "in_range",
     "module_named",
+    "one_of",
     "processes",
     "rule_of",
     "scheme_names",
@@ -75,8 +77,9 @@ def settings_of(module: ParadigmModule, given: list[str] | None) -> dict[str, st
             raise Problem(f"--set must look like NAME=VALUE; got {text!r}")
         if name not in known:
             raise Problem(unknown(f"option of {module.NAME}", name, list(known)))
-        if value not in known[name]:
-            raise Problem(f"--set {name} must be one of {', '.join(known[name])}; got {value!r}")
+        if name in out:
+            raise Problem(f"--set {name} must be given once; got {out[name]!r} and {value!r}")
+        one_of(f"--set {name}", value, known[name])
         out[name] = value
     return out
 
@@ -113,6 +116,12 @@ def schemes_of(
     for name, problem in problems:
         print(f"left out: {name}: {problem}", file=sys.stderr)
     return built
+
+
+def one_of(option: str, value: str, known: Sequence[str]) -> None:
+    """Refuse a value that is none of those that there are."""
+    if value not in known:
+        raise Problem(f"{option} must be one of {', '.join(known)}; got {value!r}{checks.meant(value, known)}")
 
 
 def in_range(option: str, value: int, low: int, high: int | None = None) -> None:

@@ -34,6 +34,7 @@ from activebmr.cli.asking import (
     schemes_of,
     settings_of,
 )
+from activebmr.cli.commands import Commands
 from activebmr.cli.problems import INTERRUPTED, InterruptedRun, Problem, make_folder, save
 from activebmr.cli.report import console, report_replay, report_run, truth_sentence
 from activebmr.cli.running import run_in
@@ -53,7 +54,7 @@ if TYPE_CHECKING:
 
 MAX_SEED = 2**63 - 1
 
-app = typer.Typer(
+app = Commands(
     help="Active inference with Bayesian model reduction: agents that reason about the structure of their world.",
     epilog="\b\nBegin with:\n  activebmr list\n  activebmr run three-ball",
     add_completion=False,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from activebmr.cli.asking import one_of
 from activebmr.cli.problems import Problem, make_folder, printable
 from activebmr.cli.report import console
 
@@ -88,8 +89,8 @@ def plot_command(
 
     if _is_dir(result):  # the folder of a run
         result = result / "result.npz"
-    _one_of("--style", style, STYLES)
-    _one_of("--format", form, FORMATS)
+    one_of("--style", style, STYLES)
+    one_of("--format", form, FORMATS)
     if dpi is not None and not 20 <= dpi <= 1200:
         raise Problem(f"--dpi must be 20 to 1200; got {dpi:g}")
     if trial is not None and trial < 1:
@@ -129,11 +130,6 @@ def _checked() -> Iterator[None]:
         raise Problem(f"RESULT must be what a simulation or a replay wrote: {type(error).__name__}: {error}") from error
 
 
-def _one_of(option: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise Problem(f"{option} must be one of {', '.join(known)}; got {value!r}")
-
-
 def _read(path: Path) -> Result | dict[str, Any]:
     """A result, or the arrays of a replay."""
     from activebmr.files import read_npz
@@ -165,9 +161,8 @@ def _inside(
     from activebmr import plots
     from activebmr.files import file_name
 
-    unknown = [p for p in panels or () if p not in plots.PANELS]
-    if unknown:
-        raise Problem(f"--panel must be one of {', '.join(plots.PANELS)}; got {unknown[0]!r}")
+    for panel in panels or ():
+        one_of("--panel", panel, plots.PANELS)
     if isinstance(source, dict):
         if "policy" not in source or np.ndim(source["policy"]) not in (2, 3):
             raise Problem("RESULT must hold a policy for every trial and time of a replay; it holds none")
@@ -182,8 +177,8 @@ def _inside(
         chosen: str | int = 0
     else:
         chosen = 0 if scheme is None else scheme
-        if scheme is not None and scheme not in source.schemes:
-            raise Problem(f"--scheme must be one of {', '.join(source.schemes)}; got {scheme!r}")
+        if scheme is not None:
+            one_of("--scheme", scheme, source.schemes)
         numbers = [int(k) for k in source["agent"]]
         if agent not in numbers:
             raise Problem(f"--agent must be one of the result's, {numbers[0]} to {numbers[-1]}; got {agent}")

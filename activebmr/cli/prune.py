@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from activebmr.cli.commands import Commands
 from activebmr.cli.problems import Problem
 from activebmr.cli.prune_shared import (
     IMAGES,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 MODELS = ("mlp", "lenet5", "resnet50", "vit")
 
-app = typer.Typer(
+app = Commands(
     add_completion=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
