@@ -1,0 +1,394 @@
+"""What lies at edges: limits of size to the last number, numbers that concern speed alone, zeros, and what is missing.
+
+Truths are counted by hand or come from `enumeration`. The tests are fast, for many of them reach the same few lines otherwise
+only in long examples.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+import warnings
+
+import enumeration as brute
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from activebmr import POMDP, Agent, HypothesisSpace, Learning, Planner, Reasoning, Selection
+from activebmr.inference.beliefs import Belief
+
+QUIET = Planner(gains=(), alpha=None)
+TOGETHER, AHEAD = Planner(gains=("state",), alpha=None), Planner(depth=1, gains=("state",), alpha=None)
+GAINS = ("state", "param", "model")
+AHEAD_TOO = Reasoning(lookahead=1)
+
+
+# --- limits of size ----------------------------------------------------------------------------------------------------------
+def full(rng, *shape):
+    """Probabilities without a zero, so that nothing can be left out."""
+    return brute.columns(rng, shape, zeros=0.0)
+
+
+def coupled(learned=(), moved=False):
+    """Two factors of 3 and 2 states, of which nothing is known, and modalities of 4 and 5 outcomes that depend on both."""
+    rng = np.random.default_rng(0)
+    deps = [[0, 1], [1, 0]] if moved else [[0], [1]]
+    b = [
+        full(rng, n, *((3, 2) if d == [0, 1] else (2, 3) if d == [1, 0] else (n,)), 2)
+        for n, d in zip((3, 2), deps, strict=True)
+    ]
+    a = [full(rng, n, 3, 2) for n in (4, 5)]
+    return POMDP(
+        A=[None if "A" in learned else a[0], a[1]],
+        B=[None if "B" in learned else b[0], b[1]],
+        pA=[3 * a[0] if "A" in learned else None, None],
+        pB=[3 * b[0] if "B" in learned else None, None],
+        A_dependencies=[[0, 1], [0, 1]],
+        B_dependencies=deps,
+    )
+
+
+def still(sizes=(3, 2)):
+    """Factors that stay, and a learned modality of 4 outcomes that depends on all of them."""
+    rng = np.random.default_rng(1)
+    a = 2 * full(rng, 4, *sizes)
+    model = POMDP(A=[None], B=[np.eye(n)[:, :, None] for n in sizes], pA=[a], A_dependencies=[list(range(len(sizes)))])
+    return model, HypothesisSpace({f"h{i}": {0: 3 * full(rng, 4, *sizes)} for i in range(3)})
+
+
+def spoken(planner, reasoning=None):
+    """Three hypotheses about the first modality of 4 outcomes, whose factors move; the other has 5."""
+    model, rng = coupled("A"), np.random.default_rng(2)
+    space = HypothesisSpace({f"h{i}": {0: 3 * full(rng, 4, 3, 2)} for i in range(3)})
+    agent = Agent(model, space, planner, reasoning=reasoning)
+    agent.step(agent.init(), [0, 0])
+
+
+def two_components():
+    """Hypotheses about two modalities, of factors that nothing else couples."""
+    rng = np.random.default_rng(3)
+    a = [2 * full(rng, 4, n) for n in (3, 2)]
+    model = POMDP(A=[None, None], B=[full(rng, n, n, 2) for n in (3, 2)], pA=a, A_dependencies=[[0], [1]])
+    space = HypothesisSpace({f"h{i}": {m: 3 * full(rng, 4, n) for m, n in enumerate((3, 2))} for i in range(3)})
+    agent = Agent(model, space, TOGETHER)
+    agent.step(agent.init(), [0, 0])
+
+
+def planned(model, planner, **options):
+    agent = Agent(model, planner=planner, **options)
+    agent.step(agent.init(), [0, 0])
+
+
+def asked():
+    model, space = still()
+    agent = Agent(model, space, QUIET)
+    agent.experiments(agent.init())
+
+
+LIMITS = {
+    # name: module and number, what is done, numbers that it needs, what it says if there is no room
+    "paths": ("inference.paths.beliefs._LARGEST", lambda: Agent(coupled(), inference="paths", trial_length=3), 120, ValueError),
+    "exact": ("inference.exact.LARGEST", lambda: Agent(coupled()), 6, ValueError),
+    "filter": ("inference.by_factors.LARGEST", lambda: Agent(coupled(), inference="factorised"), 6, ValueError),
+    # every pair of joint states, under two controls of each factor
+    "motion": ("inference.exact._LARGEST_MOTION", lambda: Agent(coupled(moved=True)), 6 * 6 * 4, ValueError),
+    "learned motion": ("inference.worlds.moving.LARGEST", lambda: Agent(coupled("B")), 6, ValueError),
+    "experiments": ("inference.models.experiments._LARGEST", asked, 6, ValueError),
+    "together": ("planning.joint.outlook.LARGEST", lambda: planned(coupled("A"), TOGETHER), 6 * 20, UserWarning),
+    "block": ("planning.joint.blocks.LARGEST", lambda: planned(coupled(), TOGETHER), 6 * 20, UserWarning),
+    "search": ("planning.joint.branches.LARGEST", lambda: planned(coupled(), AHEAD), 6 * 20, ValueError),
+    "learned search": ("planning.joint.branches.LARGEST", lambda: planned(coupled("A"), AHEAD), 6 * 20, ValueError),
+    "worlds, search": ("planning.worlds.foresight.LARGEST", lambda: planned(coupled("B"), AHEAD), 20, ValueError),
+    "worlds, together": ("planning.worlds.prospects.LARGEST", lambda: planned(coupled("B"), TOGETHER), 20, UserWarning),
+    "hypotheses": ("planning.models.own.LARGEST", two_components, 6 * 3, UserWarning),
+    "hypotheses, search": ("planning.models.own.LARGEST", lambda: spoken(TOGETHER, AHEAD_TOO), 6 * 3, ValueError),
+    # in each state: what three models say of 4 outcomes, and those with the 5 of the other modality
+    "outcomes": ("planning.models.bundles.LARGEST", lambda: spoken(TOGETHER), 6 * (3 * 4 + 4 * 5), UserWarning),
+}  # fmt: skip
+
+
+def put(monkeypatch, name, value):
+    module, attribute = f"activebmr.{name}".rsplit(".", 1)
+    monkeypatch.setattr(importlib.import_module(module), attribute, value)
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_what_just_fits_is_let_in_and_one_number_more_is_not(monkeypatch, name):
+    limit, make, size, error = LIMITS[name]
+    put(monkeypatch, limit, size)
+    make()
+    put(monkeypatch, limit, size - 1)
+    with pytest.raises(ValueError) if error is ValueError else pytest.warns(UserWarning, match="inform separately"):
+        make()
+
+
+# --- numbers that concern speed alone ----------------------------------------------------------------------------------------
+_SPEED = """
+    inference.learned_dynamics._AT_ONCE inference.by_factors._AT_ONCE planning.joint.cells._AT_ONCE planning.joint.cells._FEW
+    planning.joint.keeping._ENTRIES planning.joint.keeping._NUMBERS planning.joint.histories._NUMBERS planning.search._AT_ONCE
+    planning.worlds.prospects._AT_ONCE planning.worlds.planning._AT_ONCE planning.models.groups._AT_ONCE
+    planning.models.bundles._FEW planning.models.own._COMPARED planning.marginal._AT_ONCE inference.factorised._FEW
+"""
+SPEED = _SPEED.split()
+
+
+def crowd(kind):
+    """Agents of every way to plan."""
+    model = coupled("A")
+    planner = Planner(depth=1, gains=("state", "param"), alpha=None)
+    if kind in ("factorised", "mean-field"):
+        planner = Planner(depth=1, gains=("state", "param"), search="states", modalities="separate", max_states=8, alpha=None)
+        return Agent(coupled(("A", "B")) if kind == "mean-field" else model, planner=planner, inference=kind)
+    if kind == "worlds":
+        return Agent(coupled(("A", "B")), planner=planner)
+    if kind in ("own", "shared"):
+        model, space = still()
+        go = np.stack([np.eye(3)[:, [s] * 3] for s in range(3)], axis=2)
+        model = POMDP(A=[None], B=[go, model.B[1]], D=[np.eye(3)[0], None], pA=model.pA, A_dependencies=[[0, 1]])
+        return Agent(model, space, Planner(gains=GAINS, alpha=None), reasoning=Reasoning(counts=kind, lookahead=1))
+    return Agent(model, planner=planner)
+
+
+def told(agent):
+    rng, state, out = np.random.default_rng(5), agent.init(5), []
+    for _ in range(2):
+        seen = np.stack([rng.integers(n, size=5) for n in agent.model.num_outcomes], axis=1)
+        action = np.stack([rng.integers(n, size=5) for n in agent.model.num_controls], axis=1)
+        state, info = agent.step(state, seen, action=action)
+        out += [info.neg_efe, info.q_pi, *info.qs, info.free_energy]
+    state, _ = agent.end_trial(state)
+    return [*out, *(agent.posterior_counts(state, f"p{t}") for t in agent.model.learned)]
+
+
+@pytest.mark.parametrize("kind", ["exact", "worlds", "own", "shared", "factorised", "mean-field"])
+def test_numbers_that_concern_speed_change_nothing(monkeypatch, kind):
+    whole = told(crowd(kind))
+    assert all(np.isfinite(x).all() for x in whole)
+    for value in (1, 300, 2**40):
+        for name in SPEED:
+            put(monkeypatch, name, value)
+        for a, b in zip(told(crowd(kind)), whole, strict=True):
+            assert_allclose(a, b, rtol=1e-10, atol=1e-12)
+
+
+# --- likely states -----------------------------------------------------------------------------------------------------------
+def test_likely_states_are_those_of_each_agent_by_itself():
+    """Those beyond the cut-off, or beyond half the largest where that is less: one with a flat belief keeps all of its own."""
+    q = np.array([[0.9, 0.05, 0.03, 0.02], [0.25, 0.25, 0.25, 0.25], [0.45, 0.25, 0.2, 0.1], [0.0, 0.0, 1.0, 0.0]])
+    belief = Belief([q], [None], (4,))
+    for cutoff in (0.01, 0.04, 0.15, 0.24, 0.3, 0.6):
+        found = belief.likely(0, cutoff)
+        for row, p in enumerate(q):
+            kept = [s for s in range(4) if p[s] > min(cutoff, p.max() / 2)]
+            some = slice(found.start[row], found.start[row + 1])
+            assert list(found.index[some]) == kept, (cutoff, row)
+            assert_allclose(found.weight[some], p[kept])
+
+
+# --- hypotheses about some components, outcomes missing or half seen, zeros --------------------------------------------------
+def observed(row):
+    return [None if o is None else np.array([o]) if np.ndim(o) == 0 else np.asarray(o)[None] for o in row]
+
+
+def live(agent, seen, done):
+    state, out = agent.init(), []
+    for t, row in enumerate(seen):
+        state, info = agent.step(state, observed(row), action=done[t] if t < len(done) else agent.model.first_controls[0])
+        out.append(info)
+    return state, out
+
+
+def check_posterior(agent, models, prior, seen, done):
+    """Hypotheses and states of every time, and in hindsight, are those of all paths under all hypotheses."""
+    state, told_ = live(agent, seen, done)
+    for t, info in enumerate(told_):
+        paths = [brute.paths(m, seen[: t + 1], done[:t])[-1] for m in models]
+        weight = prior * np.array([p.sum() for p in paths])
+        before = prior if t == 0 else prior * np.array([brute.paths(m, seen[:t], done[: t - 1])[-1].sum() for m in models])
+        assert_allclose(info.free_energy, -math.log(weight.sum() / before.sum()), rtol=1e-9, atol=1e-10)
+        if len(models) > 1:
+            assert_allclose(np.ravel(info.model_posterior), weight / weight.sum(), rtol=1e-8, atol=1e-11)
+        for f in range(models[0].num_factors):
+            q = sum(w * brute.marginal(models[0], brute.at_time(p, t), f) for w, p in zip(weight, paths, strict=True) if w > 0)
+            assert_allclose(np.ravel(info.qs[f]), q / weight.sum(), rtol=0, atol=1e-10)
+    for t, qs in enumerate(agent.hindsight(state)):
+        for f, mine in enumerate(qs):
+            q = sum(w * brute.marginal(models[0], brute.at_time(p, t), f) for w, p in zip(weight, paths, strict=True) if w > 0)
+            assert_allclose(np.ravel(mine), q / weight.sum(), rtol=0, atol=1e-10)
+
+
+def apart(rng, zeros):
+    """Two factors that nothing couples, each of which is seen by itself."""
+    return POMDP(
+        A=[brute.columns(rng, (3, n), zeros) for n in (3, 2)],
+        B=[brute.columns(rng, (n, n, 2), zeros) for n in (3, 2)],
+        D=[brute.columns(rng, (n,), zeros) for n in (3, 2)],
+        A_dependencies=[[0], [1]],
+    )
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("table", ["A[0]", "B[0]", "B[1]", "D[0]"])
+def test_hypotheses_about_one_component_leave_the_others_exact(table, seed):
+    """Also where outcomes are missing or half seen, and where zeros rule states or a hypothesis out."""
+    rng = np.random.default_rng([seed, sum(map(ord, table))])
+    model, kind, i = apart(rng, 0.4), table[0], int(table[2])
+    values = [brute.columns(rng, getattr(model, kind)[i].shape, 0.4) for _ in range(3)]
+    models = [model.with_(**{kind: [v if j == i else x for j, x in enumerate(getattr(model, kind))]}) for v in values]
+    prior = np.array([0.5, 0.3, 0.2])
+    seen, done = brute.lived(models[0], rng, 3, missing=0.2, soft=0.4)
+    space = HypothesisSpace({f"h{k}": {table: v} for k, v in enumerate(values)}, prior)
+    check_posterior(Agent(model, space, QUIET, selection=Selection(threshold=np.inf), remember=True), models, prior, seen, done)
+
+
+SHARP = 1e13
+
+
+@pytest.mark.parametrize("counts", ["own", "shared"])
+@pytest.mark.parametrize("seed", range(8))
+def test_sharp_hypotheses_about_counts_with_outcomes_missing_or_half_seen(counts, seed):
+    """A place that is set, and two factors of which one moves by chance: both ways to keep counts give Bayes' rule."""
+    rng = np.random.default_rng([seed, 3])
+    place = np.stack([np.eye(2)[:, [0, 0]], np.eye(2)[:, [1, 1]]], axis=2)
+    likely = [full(rng, 3, 2, 3) for _ in range(3)]
+    model = POMDP(
+        A=[None, brute.columns(rng, (3, 2, 2), 0.3), full(rng, 2, 3)],
+        B=[place, brute.columns(rng, (3, 3, 1), 0.3) if seed % 2 else np.eye(3)[:, :, None], np.eye(2)[:, :, None]],
+        D=[[1.0, 0.0], full(rng, 3), [0.4, 0.6]],
+        pA=[np.ones((3, 2, 3)), None, None],
+        A_dependencies=[[0, 1], [0, 2], [1]],
+    )
+    models = [POMDP(A=[a, *model.A[1:]], B=model.B, D=model.D, A_dependencies=model.A_dependencies) for a in likely]
+    space = HypothesisSpace({f"h{k}": {0: SHARP * a} for k, a in enumerate(likely)}, [0.5, 0.3, 0.2])
+    agent = Agent(
+        model,
+        space,
+        QUIET,
+        selection=Selection(threshold=np.inf, offset=1e-9),
+        reasoning=Reasoning(counts=counts),
+        remember=True,
+    )
+    seen, done = brute.lived(models[0], rng, 3, missing=0.25, soft=0.4)
+    check_posterior(agent, models, space.prior, seen, done)
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_exact_beliefs_with_zeros_anywhere(seed):
+    """Warnings are errors here: that of a logarithm of zero would be one, too."""
+    rng = np.random.default_rng([seed, 4])
+    model = brute.small_model(seed + 500, learned=0.0, never=True)
+    seen, done = brute.lived(model, rng, 3, missing=0.2, soft=0.3)
+    check_posterior(Agent(model, planner=QUIET, remember=True), [model], np.ones(1), seen, done)
+
+
+WAYS = ["exact", "factorised", "sequential", "mean-field", "paths", "spm"]
+
+
+@pytest.mark.parametrize("inference", WAYS)
+@pytest.mark.parametrize("learned", [False, True])
+def test_certainty_and_zeros_warn_nobody(inference, learned):
+    """A world without chance, preferences of minus infinity, and counts of zero: every way believes what is so."""
+    go = np.stack([np.eye(2)[:, [0, 0]], np.eye(2)[:, [1, 1]]], axis=2)
+    swap = np.eye(2)[::-1][:, :, None]
+    one = np.zeros((2, 2, 2))
+    one[0, 0], one[1, 1] = 1.0, 1.0  # what is shown is the place
+    rest = {"A": [None], "pA": [4 * one]} if learned else {"A": [one]}
+    model = POMDP(B=[go, swap], C=[[0.0, -np.inf]], D=[[1.0, 0.0], [1.0, 0.0]], A_dependencies=[[0, 1]], **rest)
+    agent = Agent(model, planner=Planner(alpha=None), inference=inference, trial_length=3, learning=Learning())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        state = agent.init()
+        for t, (o, u) in enumerate([(0, 1), (1, 0), (0, 0)]):
+            state, info = agent.step(state, o, action=[u, 0])
+            assert_allclose(info.qs[0][o], 1.0, atol=1e-6)
+            assert_allclose(info.qs[1][t % 2], 1.0, atol=1e-6)
+            assert not np.any(info.impossible)
+            if t < 2:
+                assert_allclose(info.q_pi[0], 1.0, atol=1e-6)  # what must never be is not gone to
+        state, _ = agent.end_trial(state)
+    if learned:
+        gained = agent.posterior_counts(state, 0)[0] - 4 * one
+        expected = np.zeros((2, 2, 2))
+        expected[0, 0, 0], expected[1, 1, 1] = 2.0, 1.0
+        assert_allclose(gained, expected, atol=1e-6)
+
+
+# --- agents of a batch, factors of one state, sums ---------------------------------------------------------------------------
+def chooser(kind, own=None, wishes=None):
+    """Agents who look one step further than the next, of every way to plan; nothing but preferences moves them."""
+    rng = np.random.default_rng(7)
+    a, b = full(rng, 3, 2), full(rng, 2, 2, 2)
+    counts = {"worlds": {"A": [a], "B": [None], "pB": [3 * b]}, "own": {"A": [None], "B": [b], "pA": [3 * a]}}
+    model = POMDP(**{"A": [a], "B": [b], "D": [[0.7, 0.3]], "C": [wishes], **counts.get(kind, {})})
+    planner = Planner(depth=1, gains=(), alpha=None, policy_cutoff=0.0, state_cutoff=0.0)
+    options = {"own": own, "trial_length": 4}
+    if kind == "values":
+        space = HypothesisSpace({f"h{i}": {"B[0]": full(rng, 2, 2, 2)} for i in range(3)})
+        return Agent(model, space, planner, reasoning=AHEAD_TOO, **options)
+    if kind == "own":
+        space = HypothesisSpace({f"h{i}": {0: 5 * full(rng, 3, 2)} for i in range(3)})
+        return Agent(model, space, planner, reasoning=AHEAD_TOO, **options)
+    if kind in ("exact", "worlds"):
+        return Agent(model, planner=planner, **options)
+    ahead = Planner(depth=1, gains=(), alpha=None, policy_cutoff=0.0, state_cutoff=0.0, search="states")
+    return Agent(model, planner=Planner(gains=(), alpha=None) if kind == "paths" else ahead, inference=kind, **options)
+
+
+@pytest.mark.parametrize("kind", ["exact", "worlds", "values", "own", "factorised", "sequential", "mean-field", "paths", "spm"])
+@pytest.mark.parametrize("n", [1, 2, 3, 5])
+def test_wishes_of_each_agent_are_those_of_a_model_that_has_them(kind, n):
+    """As many agents as there are outcomes, policies or hypotheses, and more: an axis taken for another would go unseen."""
+    wishes = np.random.default_rng(8).normal(size=(n, 3))
+    together = chooser(kind, {"C[0]": wishes})
+    seen = np.arange(n)[:, None] % 3
+    _, whole = together.step(together.init(n), seen)
+    for k in range(n):
+        alone = chooser(kind, wishes=wishes[k])
+        _, info = alone.step(alone.init(), seen[k])
+        assert_allclose(whole.neg_efe[k], np.ravel(info.neg_efe), rtol=1e-10, err_msg=str(k))
+        assert_allclose(whole.utility[k], np.ravel(info.utility), rtol=1e-10)
+
+
+@pytest.mark.parametrize("inference", WAYS)
+def test_a_factor_of_one_state_changes_nothing_whatever_is_done_to_it(inference):
+    rng = np.random.default_rng(9)
+    a, b, wish = full(rng, 3, 2), full(rng, 2, 2, 3), rng.normal(size=3)
+    lone = np.ones((1, 1, 2))
+    planner = Planner(gains=("state",), alpha=None)
+    small = Agent(POMDP(A=[a], B=[b], C=[wish], D=[[0.7, 0.3]]), planner=planner, inference=inference, trial_length=3)
+    more = POMDP(A=[a], B=[b, lone], C=[wish], D=[[0.7, 0.3], [1.0]], A_dependencies=[[0]], B_dependencies=[[0], [1]])
+    large = Agent(more, planner=planner, inference=inference, trial_length=3)
+    one, two = small.init(2), large.init(2)
+    for o, u in (([0, 2], [1, 0]), ([1, 1], [2, 2]), ([2, 0], [0, 1])):
+        one, here = small.step(one, np.array(o)[:, None], action=np.array(u)[:, None])
+        two, there = large.step(two, np.array(o)[:, None], action=np.array([u, [1, 0]]).T)
+        assert_allclose(there.qs[0], here.qs[0], rtol=1e-10)
+        assert_allclose(there.free_energy, here.free_energy, rtol=1e-9, atol=1e-12)
+        moves = [tuple(p[0]) for p in more.policies]
+        for i, (u0, _) in enumerate(moves):
+            assert_allclose(there.neg_efe[:, i], here.neg_efe[:, u0], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("inference", ["factorised", "sequential", "mean-field", "exact"])
+def test_novelty_of_outcomes_and_of_moves_is_summed(inference):
+    rng = np.random.default_rng(10)
+    a, b, d = rng.gamma(2.0, size=(3, 2)) + 0.3, rng.gamma(2.0, size=(2, 2, 2)) + 0.3, np.array([0.7, 0.3])
+    model = POMDP(A=[None], B=[None], D=[d], pA=[a], pB=[b])
+    agent = Agent(model, planner=Planner(gains=("param",), alpha=None), inference=inference)
+    _, info = agent.step(agent.init(), 1)
+    mean_a, mean_b, new_a, new_b = a / a.sum(axis=0), b / b.sum(axis=0), brute.novelty(a), brute.novelty(b)
+    q = mean_a[1] * d / (mean_a[1] @ d)
+    for u in range(2):
+        of_moves = sum(q[s] * mean_b[r, s, u] * new_b[r, s, u] for s in range(2) for r in range(2))
+        of_outcomes = sum(
+            q[s] * mean_b[r, s, u] * mean_a[o, r] * new_a[o, r] for s in range(2) for r in range(2) for o in range(3)
+        )
+        assert_allclose(np.ravel(info.param_info_gain)[u], of_moves + of_outcomes, rtol=1e-9)
+
+
+@pytest.mark.parametrize("inference", ["exact", "factorised", "sequential", "mean-field"])
+def test_policies_have_evidence_of_their_own_along_paths_alone(inference):
+    agent = Agent(coupled(), planner=Planner(gains=(), alpha=None), inference=inference)
+    state, _ = agent.perceive(agent.init(2), np.zeros((2, 2), dtype=int))
+    assert np.all(np.asarray(agent.plan(state).path_evidence) == 0)
