@@ -15,8 +15,14 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from activebmr import POMDP, Agent, HypothesisSpace, Learning, Planner, Reasoning, Selection
+from activebmr import POMDP, Agent, HypothesisSpace, Learning, PathSettings, Planner, Reasoning, Selection
 from activebmr.inference.beliefs import Belief
+from activebmr.inference.paths import Paths
+from activebmr.inference.tables import KnownTable
+from activebmr.model.layout import layouts_of
+from activebmr.planning.choice import Actions, policy_probabilities
+from activebmr.planning.paths.inference import PathInference
+from activebmr.planning.preferences import log_preferences
 
 QUIET = Planner(gains=(), alpha=None)
 TOGETHER, AHEAD = Planner(gains=("state",), alpha=None), Planner(depth=1, gains=("state",), alpha=None)
@@ -165,7 +171,7 @@ def told(agent):
 def test_numbers_that_concern_speed_change_nothing(monkeypatch, kind):
     whole = told(crowd(kind))
     assert all(np.isfinite(x).all() for x in whole)
-    for value in (1, 300, 2**40):
+    for value in (1, 2**40) if kind == "worlds" else (1, 300, 2**40):
         for name in SPEED:
             put(monkeypatch, name, value)
         for a, b in zip(told(crowd(kind)), whole, strict=True):
@@ -356,9 +362,12 @@ def test_a_factor_of_one_state_changes_nothing_whatever_is_done_to_it(inference)
     a, b, wish = full(rng, 3, 2), full(rng, 2, 2, 3), rng.normal(size=3)
     lone = np.ones((1, 1, 2))
     planner = Planner(gains=("state",), alpha=None)
-    small = Agent(POMDP(A=[a], B=[b], C=[wish], D=[[0.7, 0.3]]), planner=planner, inference=inference, trial_length=3)
+    how = {"planner": planner, "inference": inference, "trial_length": 3}
+    if inference == "paths":  # the number of factors counts among SPM's quirks
+        how["paths"] = PathSettings(quirks=False)
+    small = Agent(POMDP(A=[a], B=[b], C=[wish], D=[[0.7, 0.3]]), **how)
     more = POMDP(A=[a], B=[b, lone], C=[wish], D=[[0.7, 0.3], [1.0]], A_dependencies=[[0]], B_dependencies=[[0], [1]])
-    large = Agent(more, planner=planner, inference=inference, trial_length=3)
+    large = Agent(more, **how)
     one, two = small.init(2), large.init(2)
     for o, u in (([0, 2], [1, 0]), ([1, 1], [2, 2]), ([2, 0], [0, 1])):
         one, here = small.step(one, np.array(o)[:, None], action=np.array(u)[:, None])
@@ -370,21 +379,30 @@ def test_a_factor_of_one_state_changes_nothing_whatever_is_done_to_it(inference)
             assert_allclose(there.neg_efe[:, i], here.neg_efe[:, u0], rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("inference", ["factorised", "sequential", "mean-field", "exact"])
-def test_novelty_of_outcomes_and_of_moves_is_summed(inference):
+def gains_of_one_factor(inference, **learned):
+    """Expected gains about tables, of two moves, after outcome 1; and what is believed then."""
     rng = np.random.default_rng(10)
-    a, b, d = rng.gamma(2.0, size=(3, 2)) + 0.3, rng.gamma(2.0, size=(2, 2, 2)) + 0.3, np.array([0.7, 0.3])
-    model = POMDP(A=[None], B=[None], D=[d], pA=[a], pB=[b])
+    a, b = rng.gamma(2.0, size=(3, 2)) + 0.3, rng.gamma(2.0, size=(2, 2, 2)) + 0.3
+    about = {"A": [None] if "pA" in learned else [a / a.sum(axis=0)], "B": [None] if "pB" in learned else [b / b.sum(axis=0)]}
+    model = POMDP(D=[[0.7, 0.3]], **about, **{k: [a if k == "pA" else b] for k in learned})
     agent = Agent(model, planner=Planner(gains=("param",), alpha=None), inference=inference)
     _, info = agent.step(agent.init(), 1)
+    return np.ravel(info.param_info_gain), a, b, np.ravel(info.qs[0])
+
+
+@pytest.mark.parametrize("inference", ["exact", "factorised", "sequential", "mean-field"])
+def test_novelty_of_outcomes_and_of_moves_is_summed(inference):
+    both, a, b, q = gains_of_one_factor(inference, pA=True, pB=True)
     mean_a, mean_b, new_a, new_b = a / a.sum(axis=0), b / b.sum(axis=0), brute.novelty(a), brute.novelty(b)
-    q = mean_a[1] * d / (mean_a[1] @ d)
-    for u in range(2):
-        of_moves = sum(q[s] * mean_b[r, s, u] * new_b[r, s, u] for s in range(2) for r in range(2))
-        of_outcomes = sum(
-            q[s] * mean_b[r, s, u] * mean_a[o, r] * new_a[o, r] for s in range(2) for r in range(2) for o in range(3)
-        )
-        assert_allclose(np.ravel(info.param_info_gain)[u], of_moves + of_outcomes, rtol=1e-9)
+    bayes = mean_a[1] * [0.7, 0.3]
+    assert_allclose(q, bayes / bayes.sum(), rtol=1e-10)
+    then = mean_b.transpose(2, 0, 1) @ q
+    if inference == "exact":
+        moves, outcomes = np.einsum("s,rsu,rsu->u", q, mean_b, new_b), np.einsum("ur,or,or->u", then, mean_a, new_a)
+    else:  # as if what is predicted were independent: of the states before and after, and of states and outcomes (SPM)
+        moves, outcomes = np.einsum("s,ur,rsu->u", q, then, new_b), np.einsum("uo,uo->u", then @ mean_a.T, then @ new_a.T)
+    assert_allclose(both, outcomes + moves, rtol=1e-9)
+    assert_allclose(gains_of_one_factor(inference, pB=True)[0], moves, rtol=1e-9)
 
 
 @pytest.mark.parametrize("inference", ["exact", "factorised", "sequential", "mean-field"])
@@ -392,3 +410,144 @@ def test_policies_have_evidence_of_their_own_along_paths_alone(inference):
     agent = Agent(coupled(), planner=Planner(gains=(), alpha=None), inference=inference)
     state, _ = agent.perceive(agent.init(2), np.zeros((2, 2), dtype=int))
     assert np.all(np.asarray(agent.plan(state).path_evidence) == 0)
+
+
+# --- the order of factors ----------------------------------------------------------------------------------------------------
+def three_factors(order, kind):
+    """A place that is set, a state that moves by itself and one that stays, in some order; outcomes show pairs of them."""
+    rng = np.random.default_rng(11)
+    sizes, controls = (2, 3, 2), (2, 1, 1)
+    go = np.stack([np.eye(2)[:, [u, u]] for u in range(2)], axis=2)
+    b = [go, full(rng, 3, 3, 1), np.eye(2)[:, :, None]]
+    d = [np.array([1.0, 0.0]), full(rng, 3), np.array([0.4, 0.6])]
+    pairs = [(0, 1), (0, 2)]
+    tables = [full(rng, 3, *(sizes[f] for f in p)) for p in pairs]
+    other = [{"B": full(rng, 3, 3, 1), "A": full(rng, 3, 2, 3)} for _ in range(3)]
+    at = [order.index(f) for f in range(3)]
+    counted = kind in ("own", "shared")
+    model = POMDP(
+        A=[None if counted else tables[0], tables[1]],
+        B=[None if kind == "worlds" and f == 1 else b[f] for f in order],
+        C=[[0.0, 1.0, -1.0], [1.0, 0.5, 0.0]],
+        D=[d[f] for f in order],
+        pA=[2 * tables[0], None] if counted else None,
+        pB=[3 * b[f] if f == 1 else None for f in order] if kind == "worlds" else None,
+        A_dependencies=[[at[f] for f in p] for p in pairs],
+    )
+    assert [model.num_controls[i] for i in at] == list(controls)
+    planner, more = Planner(depth=2, gains=GAINS, alpha=None), {}
+    if kind == "values":
+        space = HypothesisSpace({f"h{i}": {f"B[{at[1]}]": o["B"]} for i, o in enumerate(other)})
+        planner, more = Planner(gains=GAINS, alpha=None), {"hypotheses": space, "reasoning": Reasoning(lookahead=2)}
+    elif counted:
+        space = HypothesisSpace({f"h{i}": {0: 4 * o["A"]} for i, o in enumerate(other)})
+        planner, more = (
+            Planner(gains=GAINS, alpha=None),
+            {"hypotheses": space, "reasoning": Reasoning(lookahead=2, counts=kind)},
+        )
+    elif kind != "exact" and kind != "worlds":
+        how = {"gains": ("state", "param"), "modalities": "separate", "alpha": None}
+        planner = Planner(**how) if kind == "paths" else Planner(depth=2, search="states", max_states=12, **how)
+        more = {"inference": kind, "trial_length": 4}
+        if kind == "paths":  # so many sweeps that their order does not matter
+            more["paths"] = PathSettings(iterations=300, quirks=False)
+    return Agent(model, planner=planner, **more), at
+
+
+@pytest.mark.parametrize("order", [(1, 0, 2), (2, 1, 0), (1, 2, 0)])
+@pytest.mark.parametrize("kind", ["exact", "worlds", "values", "own", "shared", "factorised", "mean-field", "paths", "spm"])
+def test_the_order_of_factors_does_not_matter(kind, order):
+    """Searches, too, over more than one step, and what one step later is taken for the same."""
+    (one, at), (two, to) = three_factors((0, 1, 2), kind), three_factors(order, kind)
+    here, there = one.init(3), two.init(3)
+    for o, u in (([[0, 1], [2, 0], [1, 1]], [1, 0, 1]), ([[1, 1], [0, 2], [2, 2]], [0, 1, 1])):
+        controls = np.zeros((3, 3), dtype=int)
+        controls[:, 0] = u
+        moved = np.zeros((3, 3), dtype=int)
+        moved[:, to[0]] = u
+        here, a = one.step(here, np.array(o), action=controls)
+        there, b = two.step(there, np.array(o), action=moved)
+        near = {"rtol": 1e-8, "atol": 1e-10}
+        assert_allclose(b.neg_efe, a.neg_efe, **near)
+        assert_allclose(b.free_energy, a.free_energy, **near)
+        for f in range(3):
+            assert_allclose(b.qs[to[f]], a.qs[at[f]], **near)
+
+
+# --- choices -----------------------------------------------------------------------------------------------------------------
+def test_policies_of_any_worth_precision_and_prior():
+    """softmax(precision x worth + log prior), in plain numbers: what is out of the question has nothing, and where all that
+    the prior allows is, or nothing has any weight, the prior alone counts.
+    """
+    never = -np.inf
+    worths = [[1.0, 0.5, -2.0], [never, 0.3, 0.1], [never, never, 0.2], [never, never, never], [0.7, 0.7, 0.7]]
+    priors = [[0.5, 0.3, 0.2], [0.0, 0.6, 0.4], [1.0, 0.0, 0.0], [1 / 3, 1 / 3, 1 / 3]]
+    precisions = [0.0, 0.5, 1.0, 4.0, np.inf]
+
+    def expected(w, g, p):
+        allowed = [i for i in range(3) if p[i] > 0 and (g == 0 or w[i] > never)]
+        if not allowed:
+            return np.array(p)
+        best = max(w[i] for i in allowed)
+        weight = np.zeros(3)
+        for i in allowed:
+            weight[i] = p[i] * (1.0 if g == 0 else float(w[i] == best) if g == np.inf else math.exp(g * (w[i] - best)))
+        return weight / weight.sum()
+
+    cases = [(w, g, p) for w in worths for g in precisions for p in priors]
+    with np.errstate(divide="ignore"):
+        log = np.log([p for _, _, p in cases])
+    worth, precision = np.array([w for w, _, _ in cases]), np.array([[g] for _, g, _ in cases])
+    whole = policy_probabilities(worth, precision, log)
+    for i, (w, g, p) in enumerate(cases):
+        assert_allclose(whole[i], expected(w, g, p), rtol=1e-12, atol=1e-300, err_msg=str((w, g, p)))
+        alone = policy_probabilities(worth[i : i + 1], g, log[i])
+        assert_allclose(alone[0], expected(w, g, p), rtol=1e-12, atol=1e-300, err_msg=str((w, g, p)))
+
+
+def test_controls_drawn_from_one_number_are_independent():
+    """Over all numbers, evenly spaced, each combination comes as often as the product of its factors' probabilities says."""
+    sizes, n = (2, 1, 3, 2), 20_000
+    rng = np.random.default_rng(12)
+    model = POMDP(
+        A=[np.ones((1, 2, 2, 2, 2))],
+        B=[full(rng, 2, 2, k) for k in sizes],
+        A_dependencies=[[0, 1, 2, 3]],
+    )
+    marginal = [full(rng, k) for k in sizes]
+    drawn = Actions(model).draw_marginal([np.repeat(p[None], n, axis=0) for p in marginal], (np.arange(n) + 0.5) / n)
+    for combination in np.ndindex(*sizes):
+        share = (drawn == combination).all(axis=1).mean()
+        assert abs(share - math.prod(p[u] for p, u in zip(marginal, combination, strict=True))) < 8 / n
+
+
+# --- paths -------------------------------------------------------------------------------------------------------------------
+def test_ascents_start_from_indifference_but_for_the_first():
+    """How flat the prior is made to start from concerns the first outcome alone, when sweeps are too few to forget it."""
+    rng = np.random.default_rng(13)
+    model = POMDP(A=[full(rng, 3, 3)], B=[full(rng, 3, 3, 2)], D=[[0.9, 0.08, 0.02]])
+    beliefs = []
+    for erp in (1.0, 50.0):
+        few = PathSettings(iterations=1, tau=4.0, erp=erp)
+        agent = Agent(model, planner=QUIET, inference="paths", paths=few, trial_length=3)
+        state, first = agent.step(agent.init(), 0, action=[0])
+        _, second = agent.step(state, 2, action=[1])
+        beliefs.append((np.ravel(first.qs[0]), np.ravel(second.qs[0])))
+    (a, b), (c, d) = beliefs
+    assert a[0] - c[0] > 0.05  # nearer to the prior
+    assert_allclose(b, d, rtol=1e-12)
+
+
+def test_judging_an_ascent_again_says_the_same():
+    model = coupled()
+    agent = Agent(model, planner=Planner(gains=("state",), alpha=None), inference="paths", trial_length=3)
+    state, _ = agent.perceive(agent.init(2), np.array([[0, 1], [3, 2]]))
+    evaluation = agent.plan(state)
+    engine = PathInference(model, 3, ("state",), 1.0, lambda t: log_preferences(model, t))
+    paths, tables = Paths(), [KnownTable(a, layout) for a, layout in zip(model.A, layouts_of(model), strict=True)]
+    again, free_energy = engine.evaluate(
+        paths, tables, engine.take_in(paths, tables, None, [np.array([0, 3]), np.array([1, 2])])
+    )
+    assert_allclose(again.q_pi, evaluation.q_pi, rtol=1e-12)
+    assert_allclose(again.neg_efe, evaluation.neg_efe, rtol=1e-12)
+    assert free_energy.shape == (2,) and np.isfinite(free_energy).all()
