@@ -55,8 +55,8 @@ PACKAGES = {
 _NEAR = """
     acting agent b_tables batch checks dirichlet edges exact filters hypotheses informative introspection invariances joint
     learning_by_factors message_passing models models_way mutual_information observations outlook own parity paths
-    paths_learning planning reduction reduction_tables search sleep_tables sparsity spm_paths structure thinking worlds
-    worlds_models worlds_more
+    paths_learning planning reduction reduction_tables search sleep_tables sparsity spm_paths structure thinking truths
+    worlds worlds_models worlds_more
 """
 NEAR = _NEAR.split()
 """Test files about these packages. Those of commands, figures, paradigms and other libraries reach them too: they can only
