@@ -557,3 +557,44 @@ def test_judging_an_ascent_again_says_the_same():
     assert_allclose(again.q_pi, evaluation.q_pi, rtol=1e-12)
     assert_allclose(again.neg_efe, evaluation.neg_efe, rtol=1e-12)
     assert free_energy.shape == (2,) and np.isfinite(free_energy).all()
+
+
+# --- what nobody cares about -------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize("kind", ["own", "shared", "values"])
+def test_hypotheses_about_what_nobody_wants_leave_searches_alone(kind, depth):
+    """Worth is that of agents without hypotheses, who will know more about the other state when they choose again."""
+    rng = np.random.default_rng(14)
+    go = np.stack([np.eye(3)[:, [u] * 3] for u in range(3)], axis=2)
+    clear, dim = full(rng, 3, 3, 2), np.full((3, 3, 2), 1 / 3)
+    clear[:, 1:] = dim[:, 1:]  # only in the first place one sees how things are
+    pays = np.zeros((2, 3, 2))
+    pays[:, 0], pays[:, 1], pays[:, 2] = [[0.5, 0.5], [0.5, 0.5]], [[0.9, 0.1], [0.1, 0.9]], [[0.1, 0.9], [0.9, 0.1]]
+    about = full(rng, 3, 3, 2)
+    rest = {
+        "B": [
+            go,
+            full(rng, 2, 2, 1) if kind == "values" else np.eye(2)[:, :, None],
+            np.array([[0.9, 0.2], [0.1, 0.8]])[:, :, None],
+        ],
+        "C": [None, None, [0.0, 2.0]],
+        "D": [np.eye(3)[0], [0.5, 0.5], [0.6, 0.4]],
+        "A_dependencies": [[0, 1], [0, 2], [0, 2]],
+    }
+    plain = Agent(POMDP(A=[about, clear, pays], **rest), planner=Planner(depth=depth, gains=(), alpha=None, backup="best"))
+    reasoning = Reasoning(lookahead=depth, discount=1.0, outcome_cutoff=0.0, **({} if kind == "values" else {"counts": kind}))
+    if kind == "values":
+        space = HypothesisSpace({f"h{i}": {"B[1]": full(rng, 2, 2, 1)} for i in range(3)})
+        model = POMDP(A=[about, clear, pays], **rest)
+    else:
+        space = HypothesisSpace({f"h{i}": {0: 5 * full(rng, 3, 3, 2)} for i in range(3)})
+        model = POMDP(A=[None, clear, pays], pA=[2 * about, None, None], **rest)
+    agent = Agent(model, space, Planner(gains=(), alpha=None), reasoning=reasoning, selection=Selection(threshold=np.inf))
+    one, other = agent.init(2), plain.init(2)
+    for seen, place in (([[0, 1, 0], [2, 2, 1]], [1, 0]), ([[1, 0, 1], [0, 1, 1]], [0, 2])):
+        action = np.array([[p, 0, 0] for p in place])
+        one, mine = agent.step(one, np.array(seen), action=action)
+        other, theirs = plain.step(other, np.array(seen), action=action)
+        assert_allclose(mine.qs[2], theirs.qs[2], rtol=1e-10)
+        assert_allclose(mine.neg_efe, theirs.neg_efe, rtol=1e-9, atol=1e-10)
+    assert np.ptp(theirs.neg_efe, axis=1).min() > 0.05
