@@ -17,7 +17,7 @@ from numpy.testing import assert_allclose
 
 from activebmr import POMDP, Agent, HypothesisSpace, Learning, PathSettings, Planner, Reasoning, Selection
 from activebmr.inference.beliefs import Belief
-from activebmr.inference.paths import Paths
+from activebmr.inference.paths import PathCounts, Paths
 from activebmr.inference.tables import KnownTable
 from activebmr.model.layout import layouts_of
 from activebmr.planning.choice import Actions, policy_probabilities
@@ -146,20 +146,22 @@ SPEED = _SPEED.split()
 
 
 def crowd(kind):
-    """Agents of every way to plan."""
+    """Five agents of every way to plan, with wishes of their own where they may have them."""
     model = coupled("A")
+    own = {"C[0]": np.random.default_rng(6).normal(size=(5, 4))}
     planner = Planner(depth=1, gains=("state", "param"), alpha=None)
     if kind in ("factorised", "mean-field"):
         planner = Planner(depth=1, gains=("state", "param"), search="states", modalities="separate", max_states=8, alpha=None)
-        return Agent(coupled(("A", "B")) if kind == "mean-field" else model, planner=planner, inference=kind)
+        return Agent(coupled(("A", "B")) if kind == "mean-field" else model, planner=planner, inference=kind, own=own)
     if kind == "worlds":
-        return Agent(coupled(("A", "B")), planner=planner)
+        return Agent(coupled(("A", "B")), planner=planner, own=own)
     if kind in ("own", "shared"):
         model, space = still()
         go = np.stack([np.eye(3)[:, [s] * 3] for s in range(3)], axis=2)
         model = POMDP(A=[None], B=[go, model.B[1]], D=[np.eye(3)[0], None], pA=model.pA, A_dependencies=[[0, 1]])
-        return Agent(model, space, Planner(gains=GAINS, alpha=None), reasoning=Reasoning(counts=kind, lookahead=1))
-    return Agent(model, planner=planner)
+        own = own if kind == "own" else None
+        return Agent(model, space, Planner(gains=GAINS, alpha=None), reasoning=Reasoning(counts=kind, lookahead=1), own=own)
+    return Agent(model, planner=planner, own=own)
 
 
 def told(agent):
@@ -598,3 +600,122 @@ def test_hypotheses_about_what_nobody_wants_leave_searches_alone(kind, depth):
         assert_allclose(mine.qs[2], theirs.qs[2], rtol=1e-10)
         assert_allclose(mine.neg_efe, theirs.neg_efe, rtol=1e-9, atol=1e-10)
     assert np.ptp(theirs.neg_efe, axis=1).min() > 0.05
+
+
+# --- what must never be ------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("kind", ["exact", "worlds", "values", "own", "shared", *WAYS[1:]])
+@pytest.mark.parametrize("depth", [0, 1])
+def test_what_must_never_be_is_never_chosen_and_costs_nothing_elsewhere(kind, depth):
+    """Whatever is minus infinity counts only where it can happen: in one of three places; what is left is log softmax of C."""
+    if depth and kind == "paths":
+        return
+    rng = np.random.default_rng(15)
+    go = np.stack([np.eye(3)[:, [u] * 3] for u in range(3)], axis=2)
+    shows = np.eye(3)
+    lamp = full(rng, 2, 2, 2)
+    model = POMDP(
+        A=[shows, full(rng, 2, 2) if kind not in ("own", "shared") else None],
+        B=[go, None if kind == "worlds" else lamp[:, :, :1]],
+        C=[[1.0, 0.0, -np.inf], None],
+        D=[np.eye(3)[0], [0.5, 0.5]],
+        pA=[None, np.ones((2, 2))] if kind in ("own", "shared") else None,
+        pB=[None, 3 * lamp[:, :, :1]] if kind == "worlds" else None,
+        A_dependencies=[[0], [1]],
+    )
+    about = {"B[1]": lambda: full(rng, 2, 2, 1)} if kind == "values" else {"pA[1]": lambda: 5 * full(rng, 2, 2)}
+    ways = {"search": "states", "modalities": "separate"} if kind in WAYS[1:] else {}
+    planner = Planner(depth=depth if kind in ("exact", "worlds", *WAYS[1:]) else 0, gains=(), alpha=None, backup="best", **ways)
+    if kind in ("values", "own", "shared"):
+        space = HypothesisSpace({f"h{i}": {k: make() for k, make in about.items()} for i in range(3)})
+        how = {} if kind == "values" else {"counts": kind}
+        agent = Agent(model, space, planner, reasoning=Reasoning(lookahead=depth, discount=1.0, **how))
+    else:
+        more = {"inference": kind, "trial_length": 4} if kind in WAYS[1:] else {}
+        if kind == "paths":  # what has just been seen counts among SPM's quirks
+            more["paths"] = PathSettings(quirks=False)
+        agent = Agent(model, planner=planner, **more)
+    state = agent.init(2)
+    state, info = agent.step(state, np.array([[0, 1], [0, 0]]), action=np.array([[1, 0], [0, 0]]))
+    # the other modality's outcomes are worth log 1/2 each
+    log = np.log(np.exp([1.0, 0.0]) / np.exp([1.0, 0.0]).sum()) - math.log(2)
+    assert_allclose(info.utility[:, :2], np.repeat(log[None], 2, axis=0), atol=1e-6)
+    if ways:  # SPM's, where what must never be is worth -32
+        assert (info.utility[:, 2] < -31).all() and (info.q_pi[:, 2] < 1e-12).all()
+    else:
+        assert (info.utility[:, 2] == -np.inf).all() and (info.q_pi[:, 2] == 0).all()
+    assert_allclose(info.q_pi[:, 0] / info.q_pi[:, 1], math.e, rtol=1e-5)
+    if depth and not ways:
+        assert_allclose(info.neg_efe[:, :2], log + log.max() + np.zeros((2, 1)), atol=1e-6)
+
+
+# the offset of hypotheses gives what they speak about a chance in any case
+@pytest.mark.parametrize(
+    "kind, about_what_is_spoken_of",
+    [("exact", False), ("exact", True), ("worlds", False), ("worlds", True), ("own", False), ("shared", False)],
+)
+def test_what_must_never_be_and_cannot_be_warns_nobody(kind, about_what_is_spoken_of):
+    """Neither where a state is ruled out in which it could be, nor where counts rule it out in all states."""
+    rng = np.random.default_rng(16)
+    counts = np.array([[3.0, 1.0], [1.0, 2.0], [0.0, 0.0]])
+    bad = np.array([[0.5, 0.0], [0.5, 0.5], [0.0, 0.5]])  # the last outcome only in the second state, where it is not
+    go, stay = np.stack([np.eye(2)[:, [u, u]] for u in range(2)], axis=2), np.eye(2)[:, :, None]
+    wishes = [None, [0.0, 0.0, -np.inf]][:: -1 if about_what_is_spoken_of else 1]
+    with_counts = kind in ("own", "shared", "worlds")
+    model = POMDP(
+        A=[None if with_counts else counts / counts.sum(axis=0), bad],
+        B=[go, stay, stay],
+        C=wishes,
+        D=[[1.0, 0.0], [0.3, 0.7], [1.0, 0.0] if kind != "worlds" else None],
+        pA=[counts, None] if with_counts else None,
+        pD=[None, None, [2.0, 0.0]] if kind == "worlds" else None,
+        A_dependencies=[[1], [2]],
+    )
+    planner = Planner(gains=("state", "param"), alpha=None)
+    if kind in ("own", "shared"):
+        space = HypothesisSpace({f"h{i}": {0: counts * rng.gamma(2.0, size=(3, 2))} for i in range(3)})
+        agent = Agent(model, space, planner, reasoning=Reasoning(counts=kind), selection=Selection(offset=1e-3))
+    else:
+        agent = Agent(model, planner=planner)
+    _, info = agent.step(agent.init(2), np.array([[0, 0], [1, 1]]), action=np.zeros((2, 3), dtype=int))
+    assert_allclose(info.utility, -math.log(2) - math.log(3), rtol=1e-9)
+
+
+def test_the_size_of_a_search_that_is_refused_is_that_of_an_agent():
+    planner = Planner(depth=2, gains=(), alpha=None, max_nodes=10)
+    said = set()
+    for n in (1, 4):
+        agent = Agent(coupled(), planner=planner)
+        with pytest.raises(ValueError, match="max_nodes") as error:
+            agent.step(agent.init(n), np.zeros((n, 2), dtype=int))
+        said.add(str(error.value))
+    assert len(said) == 1
+
+
+def test_what_moves_teach_along_policies_of_a_trial_is_what_the_moves_to_come_do():
+    """States are seen; after the first move policies differ in the second alone, one of which is hardly known."""
+    rng = np.random.default_rng(17)
+    b = np.stack([np.eye(2) * 60 + 20, rng.gamma(2.0, size=(2, 2)) + 0.5], axis=2)
+    policies = np.array([[[u], [v]] for u in range(2) for v in range(2)])
+    model = POMDP(A=[np.eye(2)], B=[b / b.sum(axis=0)], policies=policies)
+    settings = PathSettings(policies="trial", quirks=False, iterations=200)
+    engine = PathInference(model, 3, ("param",), 1.0, lambda t: log_preferences(model, t), settings)
+    paths, tables = Paths(counts=PathCounts.start(model, 1, [b])), [KnownTable(model.A[0], layouts_of(model)[0])]
+    engine.advance(paths, tables, None, [np.array([0])])
+    *_, evaluation = engine.advance(paths, tables, np.array([[0]]), [np.array([1])])
+    gain = np.einsum("rsu,rsu->su", b / b.sum(axis=0), brute.novelty(b))[1]
+    assert_allclose(evaluation.terms.param[0, :2], gain, rtol=1e-4)
+
+
+WARNED = {
+    "spm": lambda: Agent(coupled(), planner=Planner(gains=("state",)), inference="spm", trial_length=3),
+    "states": lambda: Agent(coupled(), planner=Planner(depth=1, gains=("state",), search="states"), inference="factorised"),
+    "too many for hypotheses": lambda: Agent(*still(), QUIET, reasoning=Reasoning(max_size=1)),
+    "counts too many": lambda: Agent(*still(), QUIET, reasoning=Reasoning(max_size=20)),
+}
+
+
+@pytest.mark.parametrize("name", WARNED)
+def test_warnings_point_at_who_made_the_agent(name):
+    with pytest.warns(UserWarning) as caught:
+        WARNED[name]()
+    assert {w.filename for w in caught} == {__file__}
