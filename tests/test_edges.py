@@ -719,3 +719,52 @@ def test_warnings_point_at_who_made_the_agent(name):
     with pytest.warns(UserWarning) as caught:
         WARNED[name]()
     assert {w.filename for w in caught} == {__file__}
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("kind", ["exact", "worlds", "values", "own", "shared"])
+def test_a_place_that_nobody_cares_about_leaves_searches_alone(kind, first):
+    """Wherever one goes, and wherever among the factors it stands; its outcomes are worth log 1/2 at every step."""
+    rng = np.random.default_rng(18)
+    a, b, wish, go = (
+        full(rng, 3, 2),
+        full(rng, 2, 2, 2),
+        rng.normal(size=3),
+        np.stack([np.eye(2)[:, [u, u]] for u in range(2)], axis=2),
+    )
+    priors, values = [5 * full(rng, 3, 2) for _ in range(3)], [full(rng, 2, 2, 2) for _ in range(3)]
+    deep, depth = kind in ("exact", "worlds"), 2
+
+    def agent(place):
+        at = 1 if place and first else 0  # of the factor and the modality that matter
+
+        def with_place(mine, its):
+            return ([its, mine] if at else [mine, its]) if place else [mine]
+
+        counted = kind in ("own", "shared")
+        model = POMDP(
+            A=with_place(None if counted else a, np.eye(2)),
+            B=with_place(None if kind == "worlds" else b, go),
+            C=with_place(wish, None),
+            D=with_place([0.7, 0.3], [1.0, 0.0]),
+            pA=with_place(2 * a, None) if counted else None,
+            pB=with_place(3 * b, None) if kind == "worlds" else None,
+            A_dependencies=with_place([at], [1 - at]),
+        )
+        planner = Planner(depth=depth if deep else 0, gains=("state",), alpha=None, backup="best")
+        if deep:
+            return Agent(model, planner=planner), at
+        table = f"B[{at}]" if kind == "values" else at
+        space = HypothesisSpace({f"h{i}": {table: x} for i, x in enumerate(values if kind == "values" else priors)})
+        how = {"counts": kind} if counted else {}
+        reasoning = Reasoning(lookahead=depth, discount=1.0, outcome_cutoff=0.0, **how)
+        return Agent(model, space, planner, reasoning=reasoning, selection=Selection(threshold=np.inf)), at
+
+    (one, _), (two, at) = agent(False), agent(True)
+    _, here = one.step(one.init(2), np.array([[0], [2]]), action=np.zeros((2, 1), dtype=int))
+    seen = np.zeros((2, 2), dtype=int)
+    seen[:, at] = [0, 2]
+    _, there = two.step(two.init(2), seen, action=np.zeros((2, 2), dtype=int))
+    for i, controls in enumerate(two.model.first_controls):
+        value = there.neg_efe[:, i] + (depth + 1) * math.log(2)
+        assert_allclose(value, here.neg_efe[:, controls[at]], rtol=1e-8, atol=1e-10)
