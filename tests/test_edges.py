@@ -421,8 +421,10 @@ def test_policies_have_evidence_of_their_own_along_paths_alone(inference):
 
 
 # --- the order of factors ----------------------------------------------------------------------------------------------------
-def three_factors(order, kind):
-    """A place that is set, a state that moves by itself and one that stays, in some order; outcomes show pairs of them."""
+def three_factors(order, kind, turned=False):
+    """A place that is set, a state that moves by itself and one that stays, in some order; outcomes show pairs of them, the
+    modalities in one order or (``turned``) the other.
+    """
     rng = np.random.default_rng(11)
     sizes, controls = (2, 3, 2), (2, 1, 1)
     go = np.stack([np.eye(2)[:, [u, u]] for u in range(2)], axis=2)
@@ -434,13 +436,13 @@ def three_factors(order, kind):
     at = [order.index(f) for f in range(3)]
     counted = kind in ("own", "shared")
     model = POMDP(
-        A=[None if counted else tables[0], tables[1]],
+        A=[None if counted else tables[0], tables[1]][:: -1 if turned else 1],
         B=[None if kind == "worlds" and f == 1 else b[f] for f in order],
-        C=[[0.0, 1.0, -1.0], [1.0, 0.5, 0.0]],
+        C=[[0.0, 1.0, -1.0], [1.0, 0.5, 0.0]][:: -1 if turned else 1],
         D=[d[f] for f in order],
-        pA=[2 * tables[0], None] if counted else None,
+        pA=[2 * tables[0], None][:: -1 if turned else 1] if counted else None,
         pB=[3 * b[f] if f == 1 else None for f in order] if kind == "worlds" else None,
-        A_dependencies=[[at[f] for f in p] for p in pairs],
+        A_dependencies=[[at[f] for f in p] for p in pairs][:: -1 if turned else 1],
     )
     assert [model.num_controls[i] for i in at] == list(controls)
     planner, more = Planner(depth=2, gains=GAINS, alpha=None), {}
@@ -448,7 +450,7 @@ def three_factors(order, kind):
         space = HypothesisSpace({f"h{i}": {f"B[{at[1]}]": o["B"]} for i, o in enumerate(other)})
         planner, more = Planner(gains=GAINS, alpha=None), {"hypotheses": space, "reasoning": Reasoning(lookahead=2)}
     elif counted:
-        space = HypothesisSpace({f"h{i}": {0: 4 * o["A"]} for i, o in enumerate(other)})
+        space = HypothesisSpace({f"h{i}": {int(turned): 4 * o["A"]} for i, o in enumerate(other)})
         planner, more = (
             Planner(gains=GAINS, alpha=None),
             {"hypotheses": space, "reasoning": Reasoning(lookahead=2, counts=kind)},
@@ -768,3 +770,16 @@ def test_a_place_that_nobody_cares_about_leaves_searches_alone(kind, first):
     for i, controls in enumerate(two.model.first_controls):
         value = there.neg_efe[:, i] + (depth + 1) * math.log(2)
         assert_allclose(value, here.neg_efe[:, controls[at]], rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("kind", ["exact", "worlds", "values", "own", "shared", "factorised", "mean-field", "paths", "spm"])
+def test_the_order_of_modalities_does_not_matter(kind):
+    (one, _), (two, _) = three_factors((0, 1, 2), kind), three_factors((0, 1, 2), kind, turned=True)
+    here, there = one.init(3), two.init(3)
+    for o, u in (([[0, 1], [2, 0], [1, 1]], [1, 0, 1]), ([[1, 1], [0, 2], [2, 2]], [0, 1, 1])):
+        controls = np.zeros((3, 3), dtype=int)
+        controls[:, 0] = u
+        here, a = one.step(here, np.array(o), action=controls)
+        there, b = two.step(there, np.array(o)[:, ::-1], action=controls)
+        for name in ("utility", "state_info_gain", "param_info_gain", "neg_efe", "free_energy"):
+            assert_allclose(getattr(b, name), getattr(a, name), rtol=1e-8, atol=1e-10, err_msg=name)
