@@ -783,3 +783,42 @@ def test_the_order_of_modalities_does_not_matter(kind):
         there, b = two.step(there, np.array(o)[:, ::-1], action=controls)
         for name in ("utility", "state_info_gain", "param_info_gain", "neg_efe", "free_energy"):
             assert_allclose(getattr(b, name), getattr(a, name), rtol=1e-8, atol=1e-10, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    "kind", ["exact", "worlds", "values", "own", "shared", "factorised", "sequential", "mean-field", "paths"]
+)
+def test_what_some_agents_of_a_batch_half_see_or_miss_is_theirs_alone(kind):
+    """What one does not see tells one nothing, whoever else has seen something."""
+    agent, _ = three_factors((0, 1, 2), kind)
+    no = [np.nan] * 3
+    a = np.array([[0.5, 0.5, 0.0], no, [1.0, 0.0, 0.0], no])
+    b = np.array([no, [0.0, 0.2, 0.8], [0.6, 0.4, 0.0], no])
+    action = np.zeros((4, 3), dtype=int)
+    _, whole = agent.step(agent.init(4), [a, b], action=action)
+    for k in range(4):
+        _, alone = agent.step(agent.init(1), [a[k : k + 1], b[k : k + 1]], action=action[:1])
+        for f in range(3):
+            assert_allclose(whole.qs[f][k], alone.qs[f][0], rtol=1e-9, atol=1e-12)
+        assert_allclose(whole.free_energy[k], alone.free_energy[0], rtol=1e-9, atol=1e-12)
+    assert_allclose(whole.qs[2][3], [0.4, 0.6], rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["values", "own", "shared"])
+def test_telling_where_actions_lead_says_nothing(kind):
+    agent, _ = three_factors((0, 1, 2), kind)
+    told_, silent = (agent.tell(agent.init(), np.array([[place, -1, 1]])) for place in (1, -1))
+    (_, a), (_, b) = (agent.step(s, np.array([[0, 1]]), action=np.zeros((1, 3), dtype=int)) for s in (told_, silent))
+    for f in range(3):
+        assert_allclose(a.qs[f], b.qs[f], rtol=1e-12)
+    assert_allclose(a.qs[2][0] if np.ndim(a.qs[2]) == 2 else a.qs[2], [0.0, 1.0], atol=1e-12)
+
+
+def test_spm_drops_states_up_to_e_to_the_minus_16():
+    """However much then speaks for them."""
+    for power, kept in ((15.5, True), (16.5, False)):
+        p = math.exp(-power)
+        speaks = np.array([[1.0, 1e-12], [0.0, 1.0 - 1e-12]])
+        agent = Agent(POMDP(A=[speaks], B=[np.eye(2)[:, :, None]], D=[[p, 1 - p]]), planner=QUIET, inference="sequential")
+        _, info = agent.step(agent.init(), 0)
+        assert_allclose(np.ravel(info.qs[0])[0], 1.0 if kept else 0.0, atol=1e-4)
