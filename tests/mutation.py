@@ -53,10 +53,10 @@ PACKAGES = {
     "planning": ["activebmr/planning"],
 }
 _NEAR = """
-    acting agent b_tables batch checks dirichlet exact filters hypotheses informative introspection invariances joint
+    acting agent b_tables batch checks dirichlet edges exact filters hypotheses informative introspection invariances joint
     learning_by_factors message_passing models models_way mutual_information observations outlook own parity paths
-    paths_learning planning reduction reduction_tables search sleep_tables sparsity spm_paths structure thinking worlds
-    worlds_models worlds_more
+    paths_learning planning reduction reduction_tables search sleep_tables sparsity spm_paths structure thinking truths
+    worlds worlds_models worlds_more
 """
 NEAR = _NEAR.split()
 """Test files about these packages. Those of commands, figures, paradigms and other libraries reach them too: they can only
@@ -189,9 +189,19 @@ def _same_by_form(diff: str) -> bool:
     if len(lines) != 2:
         return False
     old, new = (re.sub(r"\s", "", line[1:]).replace(",)", ")") for line in lines)
-    at_ends = [m.start() for m in re.finditer(r"-1\)", old) if "reshape(" in old]
+    at_ends = [m.start() for m in re.finditer(r"-1(?=[,)])", old) if _in_reshape(old, m.start())]
     unchecked = {old.replace(",strict=True", with_, 1) for with_ in ("", ",strict=False")}
     return "strict=True" in old and new in unchecked or any(old[:i] + "-2" + old[i + 2 :] == new for i in at_ends)
+
+
+def _in_reshape(code: str, at: int) -> bool:
+    """Whether an argument of reshape begins there."""
+    depth = 0
+    for i in range(at - 1, -1, -1):
+        depth += {")": 1, "]": 1, "(": -1, "[": -1}.get(code[i], 0)
+        if depth < 0:
+            return code[:i].endswith("reshape") and code[at - 1] in "(,"
+    return False
 
 
 class Module:

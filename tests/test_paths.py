@@ -413,6 +413,8 @@ def test_unlikely_policies_of_a_trial_can_be_dropped():
     paths, reports = one_agent(inference, [[0], [1]], [[1]])
     assert_array_equal(paths.kept[0], [False, False, False, True])
     assert_array_equal(reports[1][2].q_pi[0], [0, 0, 0, 1])
+    assert_array_equal(reports[1][2].path_evidence[0][:3], -np.inf)
+    assert np.isfinite(reports[1][2].path_evidence[0][3])
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -347,7 +347,7 @@ def _reasoning(order: Order, space: HypothesisSpace, settings: Reasoning) -> Sha
                 pass
             else:
                 what = large.format(len(space), size, settings.max_size, "they share their counts instead")
-                warnings.warn(f"counts of their own of {what} (Reasoning(counts='shared'))", stacklevel=6)
+                warnings.warn(f"counts of their own of {what} (Reasoning(counts='shared'))", stacklevel=4)
                 return shared
         joint = size
     elif joint <= settings.max_size:
@@ -355,7 +355,7 @@ def _reasoning(order: Order, space: HypothesisSpace, settings: Reasoning) -> Sha
             raise ValueError("counts of Reasoning must be 'own' for agents with preferences of their own; got 'shared'")
         return SharedEvidence(model, space, offset, settings, rate)
     what = large.format(len(space), joint, settings.max_size, "beliefs are kept as factor marginals instead")
-    warnings.warn(f"the joint posterior of {what}", stacklevel=6)
+    warnings.warn(f"the joint posterior of {what}", stacklevel=4)
     return None
 
 

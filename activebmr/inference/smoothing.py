@@ -152,7 +152,7 @@ def _nothing_is_faint(log: Floats) -> bool:
     return bool(least >= _FAINT or (least == -np.inf and np.count_nonzero(log < _FAINT) == np.count_nonzero(log == -np.inf)))
 
 
-def moved(c: Component, q: Floats, codes: Ints, known: Ints, back: bool = False) -> Floats:
+def moved(c: Component, q: Floats, codes: Ints, known: Ints, back: bool) -> Floats:
     """Forward (or, transposed, backward) through the transitions under each row's controls."""
     key = codes * c.n_known + known if c.motion.by_known else codes
     stacked = None if back else c.motion.stacked(c.hidden_codes)

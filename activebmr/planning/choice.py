@@ -73,10 +73,8 @@ def _scores(worth: Floats, precision: Floats | float, log_prior: Floats | float)
         if least(best) > -np.inf:
             return np.asarray(score - best)
         best = worth.max(axis=1, keepdims=True)
-    # where everything is out of the question nothing tells policies apart
+    # where everything is out of the question it stays so, and the prior alone counts in the end
     shifted = worth - np.where(best == -np.inf, 0.0, best)
-    if np.isinf(best).any():
-        shifted = np.where(best == -np.inf, 0.0, shifted)
     infinite = np.isinf(precision)
     if not np.any(infinite):
         with np.errstate(invalid="ignore"):

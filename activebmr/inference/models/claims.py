@@ -40,10 +40,6 @@ class Claims:
         self._hidden_of_column = np.zeros(self.n_states, dtype=np.intp)
         self._hidden_of_column[self.columns] = np.arange(self.reading.n_hidden)
 
-    def size(self) -> int:
-        """Counts that an agent keeps."""
-        return self.n_states * (1 if self.common else self.n_models) * self.n_outcomes
-
     def born(self, n_agents: int) -> Floats:
         """No evidence: counts ``(n_agents, n_states, M or 1, O)``."""
         return np.zeros((n_agents, self.n_states, 1 if self.common else self.n_models, self.n_outcomes))

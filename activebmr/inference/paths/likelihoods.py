@@ -63,9 +63,9 @@ def neg_entropy(p: Floats, softened: bool) -> Floats:
 
 
 def shown(outcome: np.ndarray, n_outcomes: int) -> tuple[Floats, Bools]:
-    """An outcome as probabilities ``(n_agents, O)``, zero where it was not seen (-1, or nan), and who did not see it."""
+    """An outcome as probabilities ``(n_agents, O)``, zero where it was not seen (-1, nan, or zeros), and who did not see it."""
     if outcome.ndim == 2:
-        missing = np.isnan(outcome).any(axis=1)
+        missing = ~(outcome > 0).any(axis=1)
         return np.where(missing[:, None], 0.0, outcome), missing
     missing = outcome < 0
     return np.eye(n_outcomes)[outcome] * ~missing[:, None], missing

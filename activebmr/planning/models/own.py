@@ -66,7 +66,13 @@ class OwnProspects:
                 ) from None
             self._warn(error)
             self.members = [[i] for i in touched]
-            groups = [self._group(tables, members, False) for members in self.members]
+            try:
+                groups = [self._group(tables, members, False) for members in self.members]
+            except TooLarge as alone:
+                raise ValueError(
+                    "max_size of Reasoning must be smaller for this model (beliefs are then kept as factor marginals): a table "
+                    f"of joint states and outcomes of one modality would hold {alone.args[0]:.3g} numbers, more than {LARGEST}"
+                ) from None
         self.groups = groups
         # a search branches over the joint outcomes of all modalities, also where gains are counted one by one
         self._whole = groups[0]

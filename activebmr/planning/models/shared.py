@@ -192,13 +192,13 @@ class _Part:
                 utility += c[0]
             elif m == r.modality:
                 seen = self.foreseen.sum(axis=1)
-                utility += np.where(seen > 0, seen * c, 0.0).sum(axis=2)
+                utility += (seen * np.where(seen > 0, c, 0.0)).sum(axis=2)
             else:
                 chance = r.kept[m]
-                worth = np.where(chance > 0, chance * c, 0.0).sum(axis=1)[r.columns[m]].T  # (T, B)
+                worth = (chance * np.where(chance > 0, c, 0.0)).sum(axis=1)[r.columns[m]].T  # (T, B)
                 given = self._of_states(np.ascontiguousarray(worth))
-                held = np.where(self.states[:, None, :] > 0, given * self.states[:, None, :], 0.0)
-                utility += held.sum(axis=2)
+                states = self.states[:, None, :]
+                utility += (np.where(states > 0, given, 0.0) * states).sum(axis=2)
         return utility
 
     def novelty(self, novelty: Floats) -> Floats:
