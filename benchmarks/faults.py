@@ -1,6 +1,6 @@
 """What becomes of commands that are killed, interrupted, run out of disk, or get in each other's way.
 
-    python benchmarks/faults.py [--kills 100] [--others 10] [--seed 0] [--only WORD]
+    python benchmarks/faults.py [--kills 100] [--others 10] [--seed 0] [--only WORD ...]
 
 A fault strikes a command at random times. A command that goes on where it was is begun again, and struck again, until it has
 come to its end; then its numbers are compared, bit for bit, with those of one that nothing happened to. After each strike
@@ -345,10 +345,10 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=100, help="how often SIGKILL is sent, over all commands")
     parser.add_argument("--others", type=int, default=10, help="how often each other fault is tried")
     parser.add_argument("--seed", type=int, default=0, help="of the times at which faults strike")
-    parser.add_argument("--only", default="", help="only rows in which this is found, such as SIGKILL or replay")
+    parser.add_argument("--only", nargs="+", default=[""], help="only rows in which one of these is found, such as SIGINT")
     asked = parser.parse_args()
     chance = random.Random(asked.seed)
-    wanted = lambda *words: asked.only in " ".join(words)  # noqa: E731
+    wanted = lambda *words: any(part in " ".join(words) for part in asked.only)  # noqa: E731
     print("| fault | command | held | seen |\n|---|---|---:|---|", flush=True)
     rows: list[Row] = []
 
