@@ -14,7 +14,7 @@ ROOT = Path(activebmr.__file__).parent
 WING = "activebmr.pruning"
 LAYERS = ("data", "networks", "units", "structures", "weights", "experiments")
 """From the ground up: a package imports from itself and from those before it."""
-OUTSIDE = ("arrays", "checks", "files", "dirichlet", "gaussian", "reduction")
+OUTSIDE = ("arrays", "checks", "files", "fingerprints", "folders", "workers", "dirichlet", "gaussian", "reduction")
 """What the wing may use of the rest; its figures use ``plots`` as well."""
 
 
