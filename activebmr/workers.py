@@ -104,19 +104,39 @@ def _with_a_pool(
     _start_trackers()
     with _without_interrupts():
         pool = ProcessPoolExecutor(min(jobs, max(1, len(tasks))), initializer=_begin, initargs=(os.getpid(),), env=limits)
+    dead = 0  # seconds for which a worker has been dead, and nobody has noticed
     try:
         while tasks or at_work:
             with _without_interrupts():  # workers begin with the first tasks
                 while tasks and len(at_work) < jobs:
                     at_work[pool.submit(function, *tasks[0])] = tasks[0]
                     tasks.popleft()
-            ended = wait(at_work, return_when=FIRST_COMPLETED).done
+            ended = wait(at_work, timeout=1.0, return_when=FIRST_COMPLETED).done
+            dead = 0 if ended or not _has_a_dead_worker(pool) else dead + 1
+            if dead == _PATIENCE:
+                _unstick(pool)
             # what ended well is handed out before a killed worker is noticed
             for future in sorted(ended, key=lambda f: f.exception() is not None):
                 outcome = future.result()
                 yield at_work.pop(future), outcome
     finally:
         pool.shutdown(wait=True, kill_workers=bool(at_work))
+
+
+_PATIENCE = 3
+
+
+def _has_a_dead_worker(pool: Any) -> bool:
+    return any(process.exitcode is not None for process in list((pool._processes or {}).values()))
+
+
+def _unstick(pool: Any) -> None:
+    """Let loky notice that a worker was killed while it handed over a result: it waits for the rest, which all others could
+    still write.
+    """
+    for process in list((pool._processes or {}).values()):
+        process.kill()
+    pool._result_queue._writer.close()  # the last one who could
 
 
 def _start_trackers() -> None:

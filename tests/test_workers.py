@@ -6,11 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import deque
 
+import numpy as np
 import pytest
 
+from activebmr import workers
 from activebmr.workers import WorkersKilledError, each
 
 needs_signals = pytest.mark.skipif(os.name != "posix", reason="sends signals")
@@ -51,6 +54,29 @@ def test_a_killed_worker_is_told_in_a_line_and_its_task_done_again(tmp_path):
     ) as told:
         done = sorted(outcome for _, outcome in each(die_once, deque((n, marker) for n in range(6)), 2))
     assert done == [0, 1, 4, 9, 16, 25] and len(told) == 1 and os.path.exists(marker)
+
+
+def die_while_sending(n, folder):
+    """Large results, each of which is cut off the first time: somewhere, as it is handed over or around that."""
+    marker = os.path.join(folder, str(n))
+    if not os.path.exists(marker):
+        with open(marker, "w"):
+            pass
+
+        def kill():
+            time.sleep(0.008 * n)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        threading.Thread(target=kill, daemon=True).start()
+    return np.full(2**23, n)
+
+
+@needs_signals
+@pytest.mark.filterwarnings("ignore:a worker process was killed")
+def test_workers_that_are_killed_while_they_hand_over_results_are_noticed(tmp_path, monkeypatch):
+    monkeypatch.setattr(workers, "KILLS", 100)
+    found = {n: outcome for (n, _), outcome in each(die_while_sending, deque((n, str(tmp_path)) for n in range(1, 10)), 2)}
+    assert sorted(found) == list(range(1, 10)) and all((found[n] == n).all() and len(found[n]) == 2**23 for n in found)
 
 
 @needs_signals
