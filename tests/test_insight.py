@@ -322,11 +322,10 @@ def test_other_options_are_other_numbers(call, tmp_path):
     assert (one.free_energy != two.free_energy).any()
 
 
-def test_the_last_of_several_values_counts(call, tmp_path):
+def test_several_values_of_an_option_are_refused(call):
     words = ("--set", "planner=2017", "--set", "planner=sophisticated")
-    assert call("run", "insight", *SMALL, *words, "--out", "o", "--quiet") == (0, "", "")
-    scheme = Result.load(tmp_path / "o" / "result.npz").settings["schemes"]["sleep"]
-    assert scheme["inference"] == "factorised"
+    said = "error: --set planner must be given once; got '2017' and 'sophisticated'\n"
+    assert call("run", "insight", *SMALL, *words, "--out", "o", "--quiet") == (2, "", said)
 
 
 def test_random_motifs_from_the_command_line(call, tmp_path):
