@@ -90,11 +90,13 @@ class PatientOutput:
 
 @contextmanager
 def patient_output() -> Iterator[PatientOutput]:
-    """While the block runs, standard output is a `PatientOutput`."""
-    before = sys.stdout
-    sys.stdout = patient = PatientOutput(before)  # type: ignore[assignment]
+    """While the block runs, standard output and standard error are `PatientOutput`; yields the former."""
+    before = sys.stdout, sys.stderr
+    patient, errors = map(PatientOutput, before)
+    sys.stdout, sys.stderr = patient, errors  # type: ignore[assignment]
     try:
         yield patient
     finally:
         patient.flush()
-        sys.stdout = before
+        errors.flush()
+        sys.stdout, sys.stderr = before

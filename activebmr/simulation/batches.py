@@ -11,7 +11,7 @@ import numpy as np
 
 from activebmr.arrays import Ints
 
-__all__ = ["BATCH", "Divided", "Watch", "batches_of", "divide"]
+__all__ = ["BATCH", "Watch", "batches_of", "divide"]
 
 T = TypeVar("T")
 
@@ -30,18 +30,6 @@ WORSE = 1.4
 _AFTER = 2.0  # seconds after which is estimated how long a batch will take
 
 
-class Divided(Exception):  # noqa: N818 (it is news, not an error)
-    """Of a batch that takes long and is better done in parts.
-
-    Args:
-        parts: the agents of each.
-    """
-
-    def __init__(self, parts: list[Ints]) -> None:
-        super().__init__(parts)
-        self.parts = parts
-
-
 class Watch:
     """Called after every step of a batch: notices early that it takes long.
 
@@ -49,15 +37,16 @@ class Watch:
         total: steps that there will be.
         steps: stop with `StopIteration` after so many of them, or
         seconds: after this time.
+        estimate: whether to notice that it takes long.
 
     Raises:
         TooLongError: after two seconds, if all will take longer than `LONG`.
         StopIteration: see above.
     """
 
-    def __init__(self, total: int, steps: int | None = None, seconds: float = np.inf) -> None:
+    def __init__(self, total: int, steps: int | None = None, seconds: float = np.inf, estimate: bool = True) -> None:
         self.total, self.steps, self.seconds = total, steps, seconds
-        self.done, self.begun, self.estimated = 0, time.perf_counter(), steps is not None
+        self.done, self.begun, self.estimate = 0, time.perf_counter(), estimate and steps is None
 
     @property
     def passed(self) -> float:
@@ -68,8 +57,8 @@ class Watch:
         self.done += 1
         if self.done == self.steps or self.passed > self.seconds:
             raise StopIteration
-        if not self.estimated and self.passed > _AFTER:
-            self.estimated = True
+        if self.estimate and self.passed > _AFTER:
+            self.estimate = False
             if self.passed * self.total / self.done > LONG:
                 raise TooLongError
 
@@ -78,26 +67,23 @@ class TooLongError(Exception):
     """Of a batch that will take longer than `LONG`."""
 
 
-def divide(live: Callable[[Ints, Watch], T], agents: Ints, total: int) -> T:
-    """Simulate a batch or, if that takes long and parts of it do not take much longer, say so.
+def divide(live: Callable[[Ints, Watch], T], agents: Ints, total: int) -> T | list[Ints]:
+    """Simulate a batch or, if that takes long and parts of it do not take much longer, say which parts.
 
     Args:
         live: simulates agents, and calls the watch after each step.
         agents: of the batch.
         total: steps of the simulation.
 
-    Raises:
-        Divided: with the parts.
+    Returns:
+        what ``live`` returns, or the agents of each part.
     """
-    watch = Watch(total)
-    if len(agents) < 2 * SMALLEST:
-        watch.estimated = True
+    watch = Watch(total, estimate=len(agents) >= 2 * SMALLEST)
     try:
         return live(agents, watch)
     except TooLongError:
         whole, steps = watch.passed, watch.done
-    best = len(agents)
-    pieces = 2
+    best, pieces = len(agents), 2
     while len(agents) // pieces >= SMALLEST and whole * total / steps > LONG * pieces / 2:
         size = -(-len(agents) // pieces)
         allowed = WORSE * whole * size / len(agents)
@@ -107,11 +93,7 @@ def divide(live: Callable[[Ints, Watch], T], agents: Ints, total: int) -> T:
         if short.passed > allowed:
             break
         best, pieces = size, 2 * pieces
-    if best == len(agents):
-        watch = Watch(total)
-        watch.estimated = True
-        return live(agents, watch)
-    raise Divided(batches_of(agents, best))
+    return live(agents, Watch(total, estimate=False)) if best == len(agents) else batches_of(agents, best)
 
 
 def batches_of(agents: Sequence[int] | Ints, size: int) -> list[Ints]:

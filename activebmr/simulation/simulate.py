@@ -19,7 +19,7 @@ from activebmr.agent.state import StepInfo
 from activebmr.arrays import Bools, Floats, Ints
 from activebmr.reduction.evidence import log_odds
 from activebmr.simulation.assembly import assemble
-from activebmr.simulation.batches import BATCH, Divided, Watch, batches_of, divide
+from activebmr.simulation.batches import BATCH, Watch, batches_of, divide
 from activebmr.simulation.checkpoints import Checkpoint, discard_checkpoint
 from activebmr.simulation.paradigm import Paradigm, describe, is_whole, stream
 from activebmr.simulation.recorder import Recorder, divergence_from, of_classes, surprise_of_truth
@@ -366,12 +366,10 @@ def _part(
         told = 0
         return run_batch(paradigm, some, n_trials, seed, trace, count, watch)
 
-    try:
-        return divide(live, agents, n_trials * paradigm.trial_length)
-    except Divided as news:
-        if tick is not None and told:
-            tick(-told)
-        return news.parts
+    outcome = divide(live, agents, n_trials * paradigm.trial_length)
+    if isinstance(outcome, list) and tick is not None and told:
+        tick(-told)
+    return outcome
 
 
 def _settings(schemes: list[Paradigm], n_agents: int, n_trials: int, seed: int) -> dict[str, Any]:
