@@ -5,6 +5,8 @@ NOX_ARGS ?=
 MUTATION_ARGS ?=
 # Processes that run tests. Whole files are handed out: what tests of a file share is made once.
 TEST_JOBS ?= 2
+# a test whose process has ended, as one that hangs is made to, has failed; others go on
+SHARED_OUT := -n $(TEST_JOBS) --dist loadfile --max-worker-restart 0
 PYTHON_FILES := activebmr paradigms benchmarks figures noxfile.py setup.py
 
 VENV := .venv
@@ -37,10 +39,10 @@ demo: $(RUN_STAMP) ## run the three-ball paradigm; figures and a page go to resu
 	@echo "open in a browser: file://$(CURDIR)/results/three-ball/page.html"
 
 test: $(TEST_STAMP) ## run the tests, except the slow scientific checks
-	$(BIN)/python -m pytest -m "not slow" -n $(TEST_JOBS) --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not slow" $(SHARED_OUT) $(PYTEST_ARGS)
 
 test-all: $(TEST_STAMP) ## run all the tests
-	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(SHARED_OUT) $(PYTEST_ARGS)
 
 test-versions: $(VERSIONS_STAMP) ## run the tests under every Python from 3.10 to 3.14 that is here
 	$(BIN)/nox $(NOX_ARGS)
@@ -49,7 +51,7 @@ coverage: $(QUALITY_STAMP) ## run the tests as test does, and tell which branche
 	@mkdir -p build/coverage
 	@# what was measured is told also where a test has failed
 	@status=0; \
-	$(BIN)/python -m pytest -m "not slow" -n $(TEST_JOBS) --dist loadfile --cov --cov-report= $(PYTEST_ARGS) || status=$$?; \
+	$(BIN)/python -m pytest -m "not slow" $(SHARED_OUT) --cov --cov-report= $(PYTEST_ARGS) || status=$$?; \
 	$(BIN)/coverage html --quiet; $(BIN)/python tests/branches.py; exit $$status
 	@echo "line by line: file://$(CURDIR)/build/coverage/index.html"
 

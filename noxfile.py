@@ -13,7 +13,15 @@ import nox
 from packaging.requirements import Requirement
 
 PYTHONS = ["3.10", "3.11", "3.12", "3.13", "3.14"]
-OLDEST = ["numpy==1.26.*", "scipy==1.11.*", "matplotlib==3.8.*", "typer==0.16.*", "rich==13.7.*", "loky==3.4.*"]
+OLDEST = [
+    "numpy==1.26.*",
+    "scipy==1.11.*",
+    "matplotlib==3.8.*",
+    "typer==0.16.*",
+    "rich==13.7.*",
+    "loky==3.4.*",
+    "cloudpickle==3.0.*",
+]
 XARRAY = "xarray==2024.6.*"
 """The lower bounds of setup.cfg; `tests/test_versions.py` compares them."""
 
@@ -23,6 +31,8 @@ SYSTEMS = {
     "windows": ("x86_64-pc-windows-msvc", "win32", "Windows"),
 }
 """What uv, ``sys_platform`` and ``platform_system`` call the systems."""
+
+PYTEST = ("python", "-m", "pytest", "-m", "not slow", "-n", "2", "--max-worker-restart", "0")
 
 PINNED_ELSEWHERE = re.compile(r"nvidia-.*|cuda-toolkit|triton|pip")
 """Parts of torch's builds for graphics cards, whose versions torch itself says, and the environment's own pip."""
@@ -35,7 +45,7 @@ nox.options.reuse_existing_virtualenvs = True
 
 def run(session: nox.Session) -> None:
     """The quick tests; options after ``--`` go to pytest."""
-    session.run("python", "-m", "pytest", "-m", "not slow", "-n", "2", "--dist", "loadfile", *session.posargs)
+    session.run(*PYTEST, "--dist", "loadfile", *session.posargs)
 
 
 @nox.session(python=PYTHONS)
@@ -48,15 +58,15 @@ def tests(session: nox.Session) -> None:
 @nox.session(python=["3.11", "3.10"])
 def oldest(session: nox.Session) -> None:
     """The package and xarray at the oldest versions that they may have: only files of tests that need no other extra."""
-    session.install(*OLDEST, XARRAY, "-e", ".", "pytest>=8", "pytest-xdist", "hypothesis")
-    session.run("python", "-m", "pytest", "-m", "not slow", "-n", "2", *(session.posargs or CORE))
+    session.install(*OLDEST, XARRAY, "-e", ".", "pytest>=9", "pytest-xdist", "hypothesis")
+    session.run(*PYTEST, *(session.posargs or CORE))
 
 
 @nox.session(python=PYTHONS)
 def core(session: nox.Session) -> None:
     """The package and xarray at the versions of constraints.txt: minutes, where all of it takes hours."""
     session.install("-c", "constraints.txt", "-e", ".[xarray]", "pytest", "pytest-xdist", "hypothesis")
-    session.run("python", "-m", "pytest", "-m", "not slow", "-n", "2", *(session.posargs or CORE))
+    session.run(*PYTEST, *(session.posargs or CORE))
 
 
 @nox.session(venv_backend="none")

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import atexit
 import os
-import re
+import pickle
 import signal
 import threading
 import time
+import traceback
 import warnings
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
 
 __all__ = ["WorkersKilledError", "all_cores", "each", "one_line"]
 
 T = TypeVar("T")
 
 KILLS = 3
-"""Workers that may be killed one after the other, with nothing finished in between, before the rest is given up."""
+"""Workers that may be killed one after the other, with nothing finished in between, or over one task, before the rest is
+given up.
+"""
 
 
 class WorkersKilledError(RuntimeError):
@@ -56,7 +64,8 @@ def each(
         the arguments of a call and what it returned, in the order in which calls end.
 
     Raises:
-        WorkersKilledError: if `KILLS` workers were killed one after the other, with nothing finished in between.
+        WorkersKilledError: if `KILLS` workers were killed one after the other, with nothing finished in between, or while
+            they were at the same task.
 
     Example:
         >>> sorted(n for _, n in each(abs, deque([(-1,), (2,)]), jobs=1))
@@ -67,76 +76,214 @@ def each(
             arguments = tasks.popleft()
             yield arguments, function(*arguments)
         return
-    from loky.process_executor import BrokenProcessPool  # takes long to import, and few need it
-
-    killed = 0
-    while tasks:
-        at_work: dict[Any, tuple[Any, ...]] = {}
-        try:
-            for arguments, outcome in _with_a_pool(function, tasks, at_work, jobs, threads):
-                killed = 0
-                yield arguments, outcome
-        except BrokenProcessPool as error:
-            killed += 1
-            tasks.extendleft(reversed(at_work.values()))
-            how = _how_it_ended(error)
-            if killed == KILLS:
-                raise WorkersKilledError(
-                    f"{KILLS} worker processes were killed one after the other ({how}); if this machine has too little memory, "
-                    "fewer jobs need less"
-                ) from None
-            warnings.warn(f"a worker process was killed ({how}); what it was at is done again", stacklevel=3)
-
-
-def _with_a_pool(
-    function: Callable[..., T],
-    tasks: deque[tuple[Any, ...]],
-    at_work: dict[Any, tuple[Any, ...]],
-    jobs: int,
-    threads: int | None,
-) -> Iterator[tuple[tuple[Any, ...], T]]:
-    """Do tasks until there are none, or a worker is killed; ``at_work`` then holds those that were not finished."""
-    from loky import FIRST_COMPLETED, ProcessPoolExecutor, wait
-
-    threads = max(1, all_cores() // jobs) if threads is None else threads
-    names = ("OMP", "OPENBLAS", "MKL", "BLIS", "NUMEXPR", "NUMBA")
-    limits = {f"{name}_NUM_THREADS": os.environ.get(f"{name}_NUM_THREADS", str(threads)) for name in names}
-    _start_trackers()
-    with _without_interrupts():
-        pool = ProcessPoolExecutor(min(jobs, max(1, len(tasks))), initializer=_begin, initargs=(os.getpid(),), env=limits)
-    dead = 0  # seconds for which a worker has been dead, and nobody has noticed
+    workers = _Workers(function, max(1, all_cores() // jobs) if threads is None else threads)
+    in_a_row, over = 0, Counter[int]()  # kills; of each task by its identity, which it keeps until it is done
     try:
-        while tasks or at_work:
-            with _without_interrupts():  # workers begin with the first tasks
-                while tasks and len(at_work) < jobs:
-                    at_work[pool.submit(function, *tasks[0])] = tasks[0]
-                    tasks.popleft()
-            ended = wait(at_work, timeout=1.0, return_when=FIRST_COMPLETED).done
-            dead = 0 if ended or not _has_a_dead_worker(pool) else dead + 1
-            if dead == _PATIENCE:
-                _unstick(pool)
-            # what ended well is handed out before a killed worker is noticed
-            for future in sorted(ended, key=lambda f: f.exception() is not None):
-                outcome = future.result()
-                yield at_work.pop(future), outcome
+        while tasks or workers.at_work:
+            while tasks and len(workers.at_work) < jobs:
+                workers.begin(tasks[0])
+                tasks.popleft()
+            killed = []
+            for worker in workers.heard_from():
+                task, said = worker.task, worker.says()
+                if isinstance(said, _Killed):
+                    killed.append((worker, task, said.how))
+                elif said is not None:
+                    in_a_row = over[id(task)] = 0
+                    yield task, said.value()
+            for worker, task, how in killed:  # after what ended well was handed out
+                workers.leave(worker)
+                tasks.appendleft(task)
+                in_a_row += 1
+                over[id(task)] += 1
+                if KILLS in (in_a_row, over[id(task)]):
+                    raise WorkersKilledError(
+                        f"{KILLS} worker processes were killed one after the other ({how}); if this machine has too little "
+                        "memory, fewer jobs need less"
+                    )
+                warnings.warn(f"a worker process was killed ({how}); what it was at is done again", stacklevel=2)
     finally:
-        pool.shutdown(wait=True, kill_workers=bool(at_work))
+        workers.end()
 
 
-_PATIENCE = 3
+@dataclass(frozen=True)
+class _Killed:
+    how: str  # SIGKILL(-9) and the like
 
 
-def _has_a_dead_worker(pool: Any) -> bool:
-    return any(process.exitcode is not None for process in list((pool._processes or {}).values()))
+@dataclass(frozen=True)
+class _Outcome:
+    """What came of a task: what its function returned, or an error and where it was raised."""
+
+    returned: Any = None
+    error: BaseException | None = None
+    where: str = ""
+
+    def value(self) -> Any:
+        if self.error is not None:
+            raise self.error from _InAWorkerError(self.where)
+        return self.returned
 
 
-def _unstick(pool: Any) -> None:
-    """Let loky notice that a worker was killed while it handed over a result: it waits for the rest, which all others could
-    still write.
-    """
-    for process in list((pool._processes or {}).values()):
-        process.kill()
-    pool._result_queue._writer.close()  # the last one who could
+class _InAWorkerError(Exception):
+    def __str__(self) -> str:
+        return f"in a worker process:\n{self.args[0]}"
+
+
+class _Workers:
+    """Processes, each with a pipe of its own: if one is killed, even halfway through its result, no other has part in it."""
+
+    def __init__(self, function: Callable[..., Any], threads: int) -> None:
+        import cloudpickle  # takes a while to import, and few need it
+
+        self.function = cloudpickle.dumps(function)
+        names = ("OMP", "OPENBLAS", "MKL", "BLIS", "NUMEXPR", "NUMBA")
+        self.limits = {f"{name}_NUM_THREADS": os.environ.get(f"{name}_NUM_THREADS", str(threads)) for name in names}
+        self.all: list[_Worker] = []
+        _start_trackers()
+        atexit.register(self.end)  # if nobody closes the iterator
+
+    @property
+    def at_work(self) -> list[_Worker]:
+        return [worker for worker in self.all if worker.task is not None]
+
+    def begin(self, task: tuple[Any, ...]) -> None:
+        """Have a task done by a worker that is free, or by a new one."""
+        for worker in [w for w in self.all if w.task is None]:
+            try:
+                worker.do(task)
+                return
+            except OSError:  # it was killed while it had nothing to do, which costs nothing
+                self.leave(worker)
+        self.all.append(_Worker(self.function, task, self.limits))
+
+    def heard_from(self) -> list[_Worker]:
+        """Wait a second at most for those at work: who has something to say, or was killed."""
+        from multiprocessing.connection import wait
+
+        at_work = {worker.pipe: worker for worker in self.at_work}
+        heard = [at_work[pipe] for pipe in wait(list(at_work), timeout=1.0)]  # a killed worker has left its end of the pipe
+        return heard or [worker for worker in at_work.values() if worker.process.exitcode is not None]
+
+    def leave(self, worker: _Worker) -> None:
+        self.all.remove(worker)
+        worker.stop()
+        worker.join()
+
+    def end(self) -> None:
+        atexit.unregister(self.end)
+        for worker in self.all:
+            worker.stop()
+        while self.all:
+            self.all.pop().join()
+
+
+class _Worker:
+    """A process, what it is at, and the pipe that leads to it."""
+
+    def __init__(self, function: bytes, task: tuple[Any, ...], limits: dict[str, str]) -> None:
+        from loky.backend import get_context
+
+        context = get_context("loky")  # unlike those of Python, its processes do not run the script of their parent again
+        self.function = function
+        self.task: tuple[Any, ...] | None = task
+        self.pipe, theirs = context.Pipe()
+        with theirs, _without_interrupts():
+            self.process = context.Process(target=_work, args=(theirs, os.getpid()), env=limits)
+            self.process.start()
+
+    def do(self, task: tuple[Any, ...]) -> None:
+        """Begin with a task.
+
+        Raises:
+            OSError: if the worker was killed.
+        """
+        import cloudpickle
+
+        self.pipe.send_bytes(cloudpickle.dumps(task))
+        self.task = task
+
+    def says(self) -> _Outcome | _Killed | None:
+        """What came of its task, if it has come that far."""
+        assert self.task is not None
+        try:
+            if not self.pipe.poll():  # it was killed, and what it had begun holds its end of the pipe
+                raise EOFError
+            said = self.pipe.recv_bytes()
+            if said == _BEGUN:  # only now, so that many can begin at the same time
+                self.pipe.send_bytes(self.function)
+                self.do(self.task)
+                return None
+        except (EOFError, OSError):
+            return _Killed(self.how_it_ended())
+        self.task = None
+        return cast(_Outcome, pickle.loads(said))
+
+    def how_it_ended(self) -> str:
+        self.process.join(5)
+        code = self.process.exitcode
+        if code is None or code >= 0:
+            return "its exit status is unknown" if code is None else f"exit status {code}"
+        return f"{signal.Signals(-code).name}({code})" if -code in set(signal.Signals) else f"signal {-code}"
+
+    def stop(self) -> None:
+        """Let the process end if it has nothing to do, else kill it."""
+        if self.task is None:
+            self.pipe.close()
+        else:
+            self.kill()
+
+    def join(self) -> None:
+        """Wait until the process has gone."""
+        if self.task is None:
+            self.process.join(5)
+        self.kill()
+        self.process.join()
+        self.pipe.close()
+
+    def kill(self) -> None:
+        if self.process.exitcode is None:
+            if os.name == "posix":  # loky's processes have no `kill`
+                os.kill(self.process.pid, signal.SIGKILL)
+            else:
+                self.process.terminate()
+
+
+_BEGUN = b"begun"  # what a worker says first
+
+
+def _work(pipe: Connection, parent: int) -> None:
+    """The life of a worker: it takes a function, and does task after task until its parent wants no more."""
+    _begin(parent)
+    if hasattr(os, "register_at_fork"):  # what tasks begin must not hold the pipe open when this process has gone
+        os.register_at_fork(after_in_child=pipe.close)
+    try:
+        pipe.send_bytes(_BEGUN)
+        function = pipe.recv_bytes()
+        loaded: list[Callable[..., Any]] = []
+        while True:
+            task = pipe.recv_bytes()
+            pipe.send_bytes(_outcome(loaded, function, task))
+    except (EOFError, OSError):
+        return
+
+
+def _outcome(loaded: list[Callable[..., Any]], function: bytes, task: bytes) -> bytes:
+    """An `_Outcome`, pickled; the function is loaded with the first task, whose outcome tells if that fails."""
+    import cloudpickle
+
+    try:
+        if not loaded:
+            loaded.append(pickle.loads(function))
+        return cast(bytes, cloudpickle.dumps(_Outcome(loaded[0](*pickle.loads(task)))))
+    except BaseException as error:
+        where = traceback.format_exc()
+        try:
+            held = cloudpickle.dumps(_Outcome(error=error, where=where))
+            pickle.loads(held)  # some errors can be written and not read
+            return cast(bytes, held)
+        except Exception:
+            return cast(bytes, cloudpickle.dumps(_Outcome(error=RuntimeError(f"{type(error).__name__}: {error}"), where=where)))
 
 
 def _start_trackers() -> None:
@@ -148,12 +295,6 @@ def _start_trackers() -> None:
 
         resource_tracker.ensure_running()
         of_loky.ensure_running()
-
-
-def _how_it_ended(error: BaseException) -> str:
-    """SIGKILL and the like, from what loky says of the exit codes."""
-    found = re.search(r"\{([^}]+)\}", str(error))
-    return found[1] if found else "its exit status is unknown"
 
 
 def _begin(parent: int) -> None:

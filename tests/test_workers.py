@@ -88,10 +88,117 @@ def test_work_that_is_always_killed_is_given_up():
         list(each(die, deque([(1,), (2,)]), 2))
 
 
+@needs_signals
+@pytest.mark.filterwarnings("ignore:a worker process was killed")
+def test_a_task_over_which_workers_are_always_killed_is_given_up_though_others_end_well(tmp_path):
+    done = []
+    with pytest.raises(WorkersKilledError, match="fewer jobs need less"):
+        for _, outcome in each(die_at_three, deque((n, str(tmp_path)) for n in range(1000)), 2):
+            done.append(outcome)
+    assert len(done) > 3 and len(list(tmp_path.iterdir())) == workers.KILLS
+
+
+def die_at_three(n, folder):
+    if n == 3:
+        open(os.path.join(folder, str(os.getpid())), "w").close()
+        die(n)
+    time.sleep(0.01)
+    return n
+
+
+@needs_signals
+def test_a_worker_that_is_killed_while_it_has_nothing_to_do_costs_nothing():
+    tasks = deque([(1,), (2,)])
+    pids = set()
+    for (n,), pid in each(pid_after, tasks, 2):
+        if n == 1:  # the other is at work for longer
+            os.kill(pid, signal.SIGKILL)
+            time.sleep(0.2)
+            tasks.append((3,))
+        pids.add(pid)
+    assert len(pids) == 3
+
+
+def pid_after(n):
+    time.sleep(3 * (n == 2))
+    return os.getpid()
+
+
+def die_with_a_child(marker):
+    """What a task has begun goes on when its process was killed, and holds open what it held open."""
+    if not os.path.exists(marker):
+        open(marker, "w").close()
+        if os.fork() > 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(20)
+        os._exit(0)
+    return 7
+
+
+@needs_signals
+@pytest.mark.filterwarnings("ignore:a worker process was killed")
+def test_children_of_killed_workers_keep_nobody_waiting(tmp_path):
+    begun = time.monotonic()
+    assert [outcome for _, outcome in each(die_with_a_child, deque([(str(tmp_path / "m"),)]), 2)] == [7]
+    assert time.monotonic() - begun < 15
+
+
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_errors_are_those_of_the_function(jobs):
-    with pytest.raises(ValueError, match="no 1"):
+    with pytest.raises(ValueError, match="no 1") as caught:
         list(each(fail, deque([(1,)] * 2), jobs))
+    assert jobs == 1 or "in fail\n" in str(caught.value.__cause__)
+
+
+class TwoWordsError(Exception):
+    """Can be written, but not read: Python calls it with its one message."""
+
+    def __init__(self, one, two):
+        super().__init__(one + two)
+
+
+def fail_oddly(how):
+    if how == "error":
+        raise TwoWordsError("a", "b")
+    if how == "exit":
+        sys.exit("enough")
+    return threading.Lock()
+
+
+@pytest.mark.parametrize(
+    "how, error, said",
+    [("error", RuntimeError, "TwoWordsError: ab"), ("exit", SystemExit, "enough"), ("result", TypeError, "pickle.*lock")],
+)
+def test_what_cannot_be_sent_is_told(how, error, said):
+    with pytest.raises(error, match=said):
+        list(each(fail_oddly, deque([(how,)]), 2))
+
+
+def test_a_function_that_workers_cannot_load_is_told():
+    with pytest.raises(ValueError, match="not here"):
+        list(each(Unloadable(), deque([(1,)]), 2))
+
+
+class Unloadable:
+    def __call__(self, n):
+        return n
+
+    def __reduce__(self):
+        return refuse, ()
+
+
+def refuse():
+    raise ValueError("not here")
+
+
+@needs_signals
+def test_an_iterator_that_nobody_closes_holds_no_process_up(tmp_path):
+    code = (
+        "import sys, time; from collections import deque; from activebmr.workers import each\n"
+        "held = each(time.sleep, deque([(0,), (100,), (100,)]), 2)\n"
+        "next(held); sys.modules['held for ever'] = held"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 @needs_signals
