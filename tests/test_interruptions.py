@@ -73,9 +73,13 @@ def test_other_signals_keep_what_is_finished_and_end_the_workers(tmp_path, whole
 @needs_signals
 def test_a_killed_worker_costs_a_line(tmp_path, whole):
     process = start(*RUN, "-q", "--jobs", 2, "--out", tmp_path)
+    worker = None
+    while worker is None and process.poll() is None:
+        worker = next((int(pid) for pid in children_of(process.pid) if b"loky.backend.popen" in line_of(pid)), None)
+        time.sleep(0.005)
+    os.kill(worker, signal.SIGSTOP)  # so that it is at work until the other has finished something
     wait_for("unfinished/*/*.npz", tmp_path, process)
-    workers = [int(pid) for pid in children_of(process.pid) if b"loky.backend.popen" in line_of(pid)]
-    os.kill(workers[0], signal.SIGKILL)
+    os.kill(worker, signal.SIGKILL)
     err = process.communicate(timeout=120)[1]
     assert (process.returncode, err) == (
         0,
