@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import math
 import warnings
+from dataclasses import replace
 
 import enumeration as brute
 import numpy as np
@@ -19,7 +20,7 @@ from activebmr import POMDP, Agent, HypothesisSpace, Learning, PathSettings, Pla
 from activebmr.inference.beliefs import Belief
 from activebmr.inference.paths import PathCounts, Paths
 from activebmr.inference.tables import KnownTable
-from activebmr.model.layout import layouts_of
+from activebmr.model.layout import dynamics_of, layouts_of
 from activebmr.planning.choice import Actions, policy_probabilities
 from activebmr.planning.paths.inference import PathInference
 from activebmr.planning.preferences import log_preferences
@@ -822,3 +823,80 @@ def test_spm_drops_states_up_to_e_to_the_minus_16():
         agent = Agent(POMDP(A=[speaks], B=[np.eye(2)[:, :, None]], D=[[p, 1 - p]]), planner=QUIET, inference="sequential")
         _, info = agent.step(agent.init(), 0)
         assert_allclose(np.ravel(info.qs[0])[0], 1.0 if kept else 0.0, atol=1e-4)
+
+
+@pytest.mark.parametrize("inference", ["exact", "factorised", "sequential"])
+def test_a_search_may_look_at_just_as_many_beliefs_as_it_needs(inference):
+    """Of two controls, after each of which three outcomes are possible."""
+    rng = np.random.default_rng(21)
+    model = POMDP(A=[full(rng, 3, 4)], B=[full(rng, 4, 4, 2)])
+    planner = Planner(depth=1, gains=("state",), alpha=None, max_nodes=6)
+    agent = Agent(model, planner=planner, inference=inference)
+    agent.step(agent.init(), 0)
+    agent = Agent(model, planner=replace(planner, max_nodes=5), inference=inference)
+    with pytest.raises(ValueError, match="max_nodes=5"):
+        agent.step(agent.init(), 0)
+
+
+# --- what agents know by themselves ------------------------------------------------------------------------------------------
+def test_places_that_controls_set_for_some_agents_alone():
+    """A hand goes where everyone wants, a foot slips with one of two agents. What depends on both may not be learned then."""
+    rng = np.random.default_rng(22)
+    hand, foot = (np.repeat(np.eye(n)[:, None, :], n, axis=1) for n in (2, 3))
+    slip = np.stack([foot, 0.7 * foot + 0.3 * full(rng, 3, 3, 3)])
+    model = POMDP(
+        A=[full(rng, 4, 2, 3, 2), full(rng, 3, 3)],
+        B=[hand, foot, full(rng, 2, 2, 1)],
+        A_dependencies=[[0, 1, 2], [1]],
+    )
+    agent = Agent(model, planner=QUIET, own={"B[1]": slip})
+    did = np.array([[1, 2, 0], [1, 2, 0]])
+    state, _ = agent.step(agent.init(2), np.array([[0, 1], [0, 1]]), action=did)
+    _, info = agent.step(state, np.array([[3, 0], [3, 0]]))
+    for k in range(2):
+        alone = Agent(model.with_(B=[hand, slip[k], model.B[2]]), planner=QUIET)
+        then, _ = alone.step(alone.init(), [0, 1], action=did[k])
+        _, own = alone.step(then, [3, 0])
+        for f in range(3):
+            assert_allclose(info.qs[f][k], np.ravel(own.qs[f]), rtol=1e-10)
+    learned = model.with_(A=[None, model.A[1]], pA=[2 * model.A[0], None])
+    with pytest.raises(ValueError, match="own B of Agent must not change which factors actions set if modality 0"):
+        Agent(learned, planner=QUIET, own={"B[1]": slip})
+
+
+def test_joint_beliefs_are_kept_where_nothing_moves_and_made_anew_where_actions_do():
+    go = np.repeat(np.eye(2)[:, None, :], 2, axis=1)
+    still_ = np.eye(2)[:, :, None]
+    deps = [[0, 1], [2, 3]]
+    model = POMDP(A=[np.full((2, 2, 2), 0.5)] * 2, B=[still_, still_, go, go], A_dependencies=deps)
+    belief = Belief([np.array([[0.25, 0.75]])] * 4, [None] * 4, (2, 2, 2, 2))
+    before = {f: belief.joint(f) for f in ((0, 1), (2, 3))}
+    after = belief.predict(dynamics_of(model), np.array([[0, 0, 1, 0]]))
+    assert after.joint((0, 1)) is before[0, 1]
+    assert after.joint((2, 3)).index.tolist() == [2] and after.joint((2, 3)).weight.tolist() == [1.0]
+
+
+# --- what is known well enough -----------------------------------------------------------------------------------------------
+def test_moves_that_are_known_well_teach_nothing_to_those_who_know_them():
+    rng = np.random.default_rng(23)
+    b = full(rng, 3, 3, 2)
+    counts = np.stack([2 * b, 1e5 * b])
+    model = POMDP(A=[full(rng, 3, 3)], B=[None], pB=[2 * b])
+    planner = Planner(gains=("param",), alpha=None)
+    alone = [Agent(model.with_(pB=[c]), planner=planner, inference="spm") for c in counts]
+    gains = [np.ravel(a.plan(a.perceive(a.init(), 0)[0]).terms.param) for a in alone]
+    assert np.abs(gains[0]).max() > 1e-3 and (gains[1] == 0).all()
+
+
+def test_precision_falls_to_a_thousandth_of_its_prior_rate_at_least():
+    """What was done is what is worth most by far, and nobody had expected it: the first step overshoots."""
+    n, others = 20, range(1, 20)
+    go = np.repeat(np.eye(n)[:, None, :], n, axis=1)
+    policies = np.array([[[0], [0]], *([[a], [b]] for a in others for b in others)])
+    model = POMDP(A=[np.eye(n)], B=[go], policies=policies, C=[[2.6] + [0.0] * 19])
+    settings = PathSettings(policies="trial", beta=0.5, iterations=1)
+    engine = PathInference(model, 3, (), 1.0, lambda t: log_preferences(model, t), settings)
+    paths, tables = Paths(), [KnownTable(a, layout) for a, layout in zip(model.A, layouts_of(model), strict=True)]
+    engine.advance(paths, tables, None, [np.array([1])])
+    engine.advance(paths, tables, np.array([[0]]), [np.array([0])])
+    assert_allclose(paths.policies.precision, 1024 / 0.5, rtol=1e-12)
