@@ -813,6 +813,10 @@ def test_telling_where_actions_lead_says_nothing(kind):
     for f in range(3):
         assert_allclose(a.qs[f], b.qs[f], rtol=1e-12)
     assert_allclose(a.qs[2][0] if np.ndim(a.qs[2]) == 2 else a.qs[2], [0.0, 1.0], atol=1e-12)
+    told_, silent = agent.tell(agent.init(), np.array([[1, -1, -1]])), agent.init()
+    (_, a), (_, b) = (agent.step(s, np.array([[0, 1]]), action=np.zeros((1, 3), dtype=int)) for s in (told_, silent))
+    for f in range(3):
+        assert_allclose(a.qs[f], b.qs[f], rtol=1e-12)
 
 
 def test_spm_drops_states_up_to_e_to_the_minus_16():
@@ -825,16 +829,22 @@ def test_spm_drops_states_up_to_e_to_the_minus_16():
         assert_allclose(np.ravel(info.qs[0])[0], 1.0 if kept else 0.0, atol=1e-4)
 
 
-@pytest.mark.parametrize("inference", ["exact", "factorised", "sequential"])
-def test_a_search_may_look_at_just_as_many_beliefs_as_it_needs(inference):
-    """Of two controls, after each of which three outcomes are possible."""
+@pytest.mark.parametrize(
+    "inference, search, nodes",
+    [("exact", "outcomes", 6), ("factorised", "outcomes", 6), ("sequential", "outcomes", 6), ("sequential", "states", 8)],
+)
+def test_a_search_may_look_at_just_as_many_beliefs_as_it_needs(inference, search, nodes):
+    """Of two controls, after each of which three outcomes, or four states, are possible."""
     rng = np.random.default_rng(21)
-    model = POMDP(A=[full(rng, 3, 4)], B=[full(rng, 4, 4, 2)])
-    planner = Planner(depth=1, gains=("state",), alpha=None, max_nodes=6)
+    goes = np.array([[0.3, 0.2, 0.25, 0.25], [0.2, 0.3, 0.3, 0.2]])
+    model = POMDP(A=[full(rng, 3, 4)], B=[np.repeat(goes.T[:, None, :], 4, axis=1)])
+    planner = Planner(
+        depth=1, gains=("state",), alpha=None, search=search, modalities="separate", policy_cutoff=0.0, max_nodes=nodes
+    )
     agent = Agent(model, planner=planner, inference=inference)
     agent.step(agent.init(), 0)
-    agent = Agent(model, planner=replace(planner, max_nodes=5), inference=inference)
-    with pytest.raises(ValueError, match="max_nodes=5"):
+    agent = Agent(model, planner=replace(planner, max_nodes=nodes - 1), inference=inference)
+    with pytest.raises(ValueError, match=f"max_nodes={nodes - 1}"):
         agent.step(agent.init(), 0)
 
 
@@ -900,3 +910,15 @@ def test_precision_falls_to_a_thousandth_of_its_prior_rate_at_least():
     engine.advance(paths, tables, None, [np.array([1])])
     engine.advance(paths, tables, np.array([[0]]), [np.array([0])])
     assert_allclose(paths.policies.precision, 1024 / 0.5, rtol=1e-12)
+
+
+def test_telling_where_one_is_says_nothing_to_who_is_about_to_be_put_somewhere():
+    """Even to those who do not know where they begin: a place that actions set is never told."""
+    rng = np.random.default_rng(24)
+    go = np.stack([np.eye(2)[:, [u, u]] for u in range(2)], axis=2)
+    model = POMDP(A=[full(rng, 3, 2, 2)], B=[go, np.eye(2)[:, :, None]], D=[[0.4, 0.6], [0.3, 0.7]])
+    space = HypothesisSpace({f"h{i}": {"A[0]": full(rng, 3, 2, 2)} for i in range(2)})
+    agent = Agent(model, space, QUIET)
+    seen = [agent.step(s, 0)[1].qs for s in (agent.tell(agent.init(), np.array([[0, -1]])), agent.init())]
+    for told_, silent in zip(*seen, strict=True):
+        assert_allclose(np.ravel(told_), np.ravel(silent), rtol=1e-12)
