@@ -922,3 +922,64 @@ def test_telling_where_one_is_says_nothing_to_who_is_about_to_be_put_somewhere()
     seen = [agent.step(s, 0)[1].qs for s in (agent.tell(agent.init(), np.array([[0, -1]])), agent.init())]
     for told_, silent in zip(*seen, strict=True):
         assert_allclose(np.ravel(told_), np.ravel(silent), rtol=1e-12)
+
+
+@pytest.mark.parametrize("lookahead", [1, 2])
+@pytest.mark.parametrize("kind", ["own", "shared", "values"])
+def test_outcomes_that_are_left_out_of_a_search_give_their_weight_to_the_others(kind, lookahead):
+    """What is worth the same whatever is seen is worth that, however few outcomes are looked at."""
+    rng = np.random.default_rng(25)
+    tables = [full(rng, 4, 2) for _ in range(3)]
+    counted = kind != "values"
+    b = [
+        full(rng, 2, 2, 2) if kind == "own" else np.eye(2)[:, :, None],
+        np.stack([np.eye(2)[:, [u] * 2] for u in (0, 1)], axis=2),
+    ]
+    model = POMDP(
+        A=[None if counted else tables[0], np.eye(2)],
+        B=b,
+        C=[None, [0.0, 1.0]],
+        pA=[2 * tables[0], None] if counted else None,
+        D=[[0.5, 0.5], [1.0, 0.0]],
+        A_dependencies=[[0], [1]],
+    )
+    space = HypothesisSpace({f"h{i}": {0: 5 * a} if counted else {"A[0]": a} for i, a in enumerate(tables)})
+    found = []
+    for cutoff in (0.0, 0.45):
+        few = Reasoning(lookahead=lookahead, discount=1.0, outcome_cutoff=cutoff, **({"counts": kind} if counted else {}))
+        agent = Agent(model, space, Planner(gains=(), alpha=None), reasoning=few, selection=Selection(threshold=np.inf))
+        _, info = agent.step(agent.init(2), np.array([[0, 0], [3, 0]]), action=np.array([[0, 1], [0, 0]]))
+        found.append(info.neg_efe)
+    assert_allclose(found[1], found[0], rtol=1e-10)
+    assert np.ptp(found[0], axis=1).min() > 0.5
+
+
+def test_gains_about_moves_are_those_of_each_agent_by_itself():
+    """Where modalities inform by themselves, as where they inform together."""
+    rng = np.random.default_rng(26)
+    model = POMDP(
+        A=[full(rng, 3, 2), full(rng, 3, 2)], B=[None], pB=[3 * full(rng, 2, 2, 2)], A_dependencies=[[0], [0]], policy_length=2
+    )
+    for modalities in ("together", "separate"):
+        agent = Agent(model, planner=Planner(gains=("param",), alpha=None, modalities=modalities))
+        seen = np.array([[0, 1], [2, 2], [1, 0]])
+        state, _ = agent.step(agent.init(3), seen, action=np.array([[0], [1], [1]]))
+        _, whole = agent.step(state, seen[::-1])
+        for k in range(3):
+            state, _ = agent.step(agent.init(), seen[k], action=[int(k > 0)])
+            _, own = agent.step(state, seen[::-1][k])
+            assert_allclose(whole.param_info_gain[k], own.param_info_gain, rtol=1e-9, atol=1e-12)
+        assert np.ptp(whole.param_info_gain, axis=0).min() > 1e-4
+
+
+@pytest.mark.parametrize("inference", ["exact", "factorised", "sequential"])
+def test_who_knows_all_moves_well_expects_nothing_more_though_others_do(inference):
+    """One agent has seen the one move that is not known well yet, one has not."""
+    model = POMDP(A=[np.eye(2)], B=[None], pB=[np.array([[4.0, 1.0], [1.0, 2.5]])[:, :, None]])
+    agent = Agent(model, planner=Planner(gains=("param",), alpha=None, novelty_cutoff=3.0), inference=inference)
+    state = agent.init(2)
+    for seen in ([1, 0], [1, 0]):
+        state, _ = agent.step(state, np.array(seen)[:, None], action=np.zeros((2, 1), dtype=int))
+    state, _ = agent.end_trial(state)
+    _, info = agent.step(state, np.array([[0], [0]]))
+    assert info.param_info_gain[0] == 0 and info.param_info_gain[1] > 1e-3
