@@ -46,6 +46,10 @@ def as_counts(value: ArrayLike, name: str) -> NDArray[np.float64]:
     Raises:
         ValueError: if it has no axis, is masked, holds a negative number, a nan or an infinity.
         TypeError: if it holds no real numbers.
+
+    Example:
+        >>> as_counts([[3, 1], [1, 1]], "pA").dtype
+        dtype('float64')
     """
     counts = float_array(value, name)
     if counts.ndim == 0:
@@ -71,6 +75,10 @@ def safe_log(p: ArrayLike) -> NDArray[np.float64]:
 
     Raises:
         ValueError, TypeError: on negative or non-finite numbers, and what is no array of real numbers.
+
+    Example:
+        >>> safe_log([1.0, 0.0])
+        array([  0., -32.])
     """
     return counts_of.safe_log(checks.numbers(p, "p", checks.NOT_NEGATIVE))
 
@@ -80,6 +88,11 @@ def mean(counts: ArrayLike) -> NDArray[np.float64]:
 
     Raises:
         ValueError, TypeError: on negative or non-finite numbers, and what is no array of real numbers.
+
+    Example:
+        >>> mean([[3.0, 0.0], [1.0, 0.0]])
+        array([[0.75, 0.5 ],
+               [0.25, 0.5 ]])
     """
     return counts_of.mean(_table(counts, "counts"))
 
@@ -92,6 +105,10 @@ def log_beta(counts: ArrayLike) -> NDArray[np.float64]:
 
     Raises:
         ValueError, TypeError: on negative or non-finite numbers, and what is no array of real numbers.
+
+    Example:
+        >>> log_beta([[1.0, 2.0], [1.0, 2.0]]).round(4)
+        array([ 0.    , -1.7918])
     """
     return counts_of.log_beta(_table(counts, "counts"))
 
@@ -101,6 +118,10 @@ def expected_log(counts: ArrayLike) -> NDArray[np.float64]:
 
     Raises:
         ValueError, TypeError: on negative or non-finite numbers, and what is no array of real numbers.
+
+    Example:
+        >>> expected_log([1.0, 2.0])
+        array([-1.5, -0.5])
     """
     return counts_of.expected_log(_table(counts, "counts"))
 
@@ -120,6 +141,10 @@ def kl_divergence(q: ArrayLike, p: ArrayLike, floor: float = COUNT_FLOOR) -> NDA
 
     Raises:
         ValueError: on negative or non-finite counts, shapes that differ or, with ``floor=0``, a zero in only one of the two.
+
+    Example:
+        >>> kl_divergence([[2.0], [1.0]], [[1.0], [1.0]]).round(4)
+        array([0.1931])
     """
     q, p = as_counts(q, "q"), as_counts(p, "p")
     if q.shape != p.shape:
@@ -149,7 +174,12 @@ def kl_divergence(q: ArrayLike, p: ArrayLike, floor: float = COUNT_FLOOR) -> NDA
 
 
 def kl_categorical(p: ArrayLike, q: ArrayLike) -> NDArray[np.float64]:
-    """KL divergence of the categorical distributions p from q per column, sum_o p (log p - log q), logs floored at -32."""
+    """KL divergence of the categorical distributions p from q per column, sum_o p (log p - log q), logs floored at -32.
+
+    Example:
+        >>> round(float(kl_categorical([1.0, 0.0], [0.5, 0.5])), 4)
+        0.6931
+    """
     p, q = as_counts(p, "p"), as_counts(q, "q")
     if p.shape != q.shape:
         raise ValueError(f"p and q must have the same shape; got {p.shape} and {q.shape}")
@@ -157,7 +187,12 @@ def kl_categorical(p: ArrayLike, q: ArrayLike) -> NDArray[np.float64]:
 
 
 def neg_entropy(p: ArrayLike) -> NDArray[np.float64]:
-    """Negative entropy sum_o p log p of each column, nats, <= 0; its expectation is minus the ambiguity of a likelihood."""
+    """Negative entropy sum_o p log p of each column, nats, <= 0; its expectation is minus the ambiguity of a likelihood.
+
+    Example:
+        >>> neg_entropy([[1.0, 0.5], [0.0, 0.5]]).round(4)
+        array([ 0.    , -0.6931])
+    """
     p = as_counts(p, "p")
     return xlogy(p, p).sum(axis=0)
 
@@ -178,6 +213,11 @@ def information_gain(counts: ArrayLike) -> NDArray[np.float64]:
 
     Raises:
         ValueError: on negative or non-finite counts.
+
+    Example:
+        >>> information_gain([[1.0, 100.0], [1.0, 100.0]]).round(4)
+        array([[0.1931, 0.0025],
+               [0.1931, 0.0025]])
     """
     counts = as_counts(counts, "counts")
     return column_information_gain(counts, axis=0)
@@ -227,6 +267,10 @@ def mutual_information(
 
     Raises:
         ValueError: if counts are negative or all zero, or preferences do not fit.
+
+    Example:
+        >>> round(mutual_information(np.eye(2)), 4), mutual_information(np.ones((2, 2)))
+        (0.6931, 0.0)
     """
     joint = _joint(counts)
     states = joint.shape[1:]
@@ -243,6 +287,11 @@ def mutual_information_gradient(
     """Derivative of `mutual_information` with respect to the normalised joint A, of the shape of ``counts``.
 
     log(A / (row sum x column sum)) - 1, floored at -32 before the 1 is taken, plus log preferences less their expectation.
+
+    Example:
+        >>> mutual_information_gradient(np.ones((2, 2)))
+        array([[-1., -1.],
+               [-1., -1.]])
     """
     joint = _joint(counts)
     table = joint.reshape(joint.shape[0], -1)
@@ -257,7 +306,12 @@ def mutual_information_gradient(
 
 
 def expected_mutual_information(counts: ArrayLike) -> float:
-    """Mutual information (nats) expected under the Dirichlet distribution over joint probabilities with these counts."""
+    """Mutual information (nats) expected under the Dirichlet distribution over joint probabilities with these counts.
+
+    Example:
+        >>> round(expected_mutual_information(1e6 * np.eye(2)), 4)
+        0.6931
+    """
     table = _table(counts, "counts")
     table = table.reshape(table.shape[0], -1)
     total = table.sum()

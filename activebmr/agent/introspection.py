@@ -40,6 +40,11 @@ class Introspection:
         evidence: whose beliefs say in which states things were seen. ``"own"``: the agent's, who may see what it has come to
             believe in (SPM). ``"unbiased"``: those that the model it was born with has, learning from the same trials; a
             wrong hypothesis is then refuted by what follows, at the price of perceiving every trial twice.
+
+    Example:
+        >>> sleep = Introspection(SingleParameters(), after=8, dream="generated", dreams=16)
+        >>> lamp = POMDP(A=[None], B=[np.eye(2)[:, :, None]], pA=[np.ones((2, 2))])
+        >>> agent = Agent(lamp, introspection=sleep)
     """
 
     spaces: ModelSpace | Mapping[Any, ModelSpace]

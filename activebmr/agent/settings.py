@@ -62,7 +62,9 @@ class Learning(_Settings):
         TypeError: if ``smooth`` or ``at_end`` is not a bool, or a number is none.
 
     Example:
-        ``Learning(rate=[0.1, 1.0])`` for a batch of two agents, of which the second learns ten times as fast.
+        >>> Learning(rate=[0.1, 1.0]).rate
+        array([0.1, 1. ])
+        >>> quick = Learning(rate={"pB[place]": 4.0}, retention={"pA": 0.99})
     """
 
     rate: float | Floats | Mapping[str, float | Floats] = 1.0
@@ -171,7 +173,8 @@ class Selection(_Settings):
         TypeError: if ``curious``, ``last_outcome`` or ``at_once`` is not a bool, or a number is none.
 
     Example:
-        ``Selection(threshold=[3.0, float("inf")])`` for a batch of two agents, of which the second adopts nothing.
+        >>> Selection(threshold=[3.0, np.inf]).threshold
+        array([ 3., inf])
     """
 
     threshold: float | Floats = 16.0

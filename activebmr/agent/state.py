@@ -37,6 +37,11 @@ class AgentState:
         marginals: turns beliefs into marginals, for ``qs``.
         perceived: whether the observation of time ``t`` was perceived, and not yet learned from.
         single: made by ``init()`` without a number: reports then come without an axis for agents.
+
+    Example:
+        >>> state = agent.init(3)
+        >>> state.trial, state.t, state.n_agents, state.qs[0].shape
+        (0, 0, 3, (3, 2))
     """
 
     t: int
@@ -117,6 +122,12 @@ class StepInfo:
         model_posterior: posterior over hypotheses ``(n_agents, n_hypotheses)``, or None: what policies were evaluated with;
             given the outcome or, where hypotheses are scored by counts, before the outcome is learned.
         policy_probabilities: with which policies were drawn ``(n_agents, n_policies)``.
+
+    Example:
+        >>> watcher = Agent(world, planner=Planner(alpha=None))
+        >>> state, info = watcher.step(watcher.init(), 0)
+        >>> info.qs[0].tolist(), round(float(info.free_energy), 4)
+        ([1.0, 0.0], 0.6931)
     """
 
     qs: Sequence[Floats]
@@ -197,6 +208,14 @@ class TrialInfo:
         counts: per learned table (likelihoods by index of the modality, others by `Table`) the counts after forgetting and
             before any adoption ``(n_agents, n_states, n_outcomes)``, columns in the order of the table's layout.
         reductions: likewise per table what introspection found, if it was due.
+
+    Example:
+        >>> lamp = POMDP(A=[None], B=[np.eye(2)[:, :, None]], pA=[np.ones((2, 2))])
+        >>> learner = Agent(lamp, planner=Planner(alpha=None))
+        >>> state, _ = learner.step(learner.init(), 0)
+        >>> state, done = learner.end_trial(state)
+        >>> done.counts[0][0].tolist()
+        [[1.5, 1.0], [1.5, 1.0]]
     """
 
     model_posterior: Floats | None

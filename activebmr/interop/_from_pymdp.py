@@ -111,6 +111,10 @@ def from_pymdp(agent: Agent, which: int | None = None) -> POMDP:
 
     Warns:
         UserWarning: if an agent with this model would, by default, believe or learn something else.
+
+    Example:
+        >>> theirs = to_pymdp(world, Planner(gains=("state",), modalities="separate"))
+        >>> ours = from_pymdp(theirs, 0).with_(labels=world.labels)
     """
     i = one_of_the_batch(agent, which)
     model = _model(agent, i)
@@ -195,7 +199,13 @@ def _without_time(c: NDArray[np.float64], m: int) -> NDArray[np.float64]:
 
 # --- its planner ---------------------------------------------------------------------------------------------------------
 def planner_from_pymdp(agent: Agent, which: int | None = None) -> Planner:
-    """A `Planner` that values and chooses policies as a pymdp agent does. Arguments and errors as in `from_pymdp`."""
+    """A `Planner` that values and chooses policies as a pymdp agent does. Arguments and errors as in `from_pymdp`.
+
+    Example:
+        >>> theirs = to_pymdp(world, Planner(gains=("state",), modalities="separate", alpha=16.0))
+        >>> planner_from_pymdp(theirs, 0).alpha
+        16.0
+    """
     return _planner(agent, one_of_the_batch(agent, which))
 
 

@@ -217,6 +217,10 @@ def register_paradigms() -> list[str]:
 
     Returns:
         the ids.
+
+    Example:
+        >>> "activebmr/three-ball-v0" in register_paradigms()
+        True
     """
     ids = []
     for name in paradigm_names():

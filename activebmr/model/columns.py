@@ -28,6 +28,11 @@ class ColumnTable:
         assignment: which column stands at each state under each hypothesis, ``(n_hypotheses, n_columns_of_the_likelihood)``,
             the states of the likelihood's factors flattened in C order.
         shape: shape of the likelihood, ``(n_outcomes, n_states_0, ...)``.
+
+    Example:
+        >>> table = three_ball.rules().tables[2]
+        >>> len(table.columns), len(table.assignment)
+        (3, 81)
     """
 
     columns: NDArray[np.float64]

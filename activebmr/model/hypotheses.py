@@ -75,8 +75,9 @@ class HypothesisSpace:
         TypeError: if counts or values are no real numbers.
 
     Example:
-        ``HypothesisSpace({"left": {"pA[feedback]": left, "B[place]": moves}, "right": {"pA[feedback]": right, "B[place]":
-        other}})``
+        >>> clear, random = np.array([[0.9, 0.1], [0.1, 0.9]]), np.full((2, 2), 0.5)
+        >>> space = HypothesisSpace({"clear": {"A[light]": clear}, "random": {"A[light]": random}}, prior=[0.2, 0.8])
+        >>> agent = Agent(world, space)
     """
 
     models: tuple[POMDP, ...] = ()

@@ -57,8 +57,10 @@ class POMDP:
         TypeError: likewise, when they are no real numbers, or indices no whole numbers.
 
     Example:
-        ``POMDP(A=[np.eye(2)], B=[np.stack([np.eye(2), np.eye(2)[::-1]], axis=2)], C=[[0, 1]])``: two places that are seen, to
-        stay at or to leave, of which the second is liked better.
+        >>> stay_or_leave = np.stack([np.eye(2), np.eye(2)[::-1]], axis=2)
+        >>> place = POMDP(A=[np.eye(2)], B=[stay_or_leave], C=[[0, 1]])
+        >>> place.policies[:, 0, 0].tolist()
+        [0, 1]
     """
 
     A: Sequence[Any]

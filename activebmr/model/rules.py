@@ -56,6 +56,12 @@ def context_rules(
     Returns:
         a space whose rules are ordered with the context fastest, then the criterion of the first value, stored as its
         (at most three) distinct columns.
+
+    Example:
+        >>> model = three_ball.world_model(2, 2)
+        >>> rules = context_rules(model, "feedback", objects=["ball 1", "ball 2"], answer="choice")
+        >>> print(rules.descriptions[0])
+        the colour of ball 1 says whose colour is right: red: ball 1, green: ball 1
     """
     m = model.modality(feedback)
     deps = model.A_dependencies[m]
@@ -122,7 +128,9 @@ def reachable_rules(
         ValueError: if a state or control does not exist, a move is no such pair, or the factor moves with others.
 
     Example:
-        ``reachable_rules(model, "room", {"door": [(("hall", "east"), "kitchen")], "wall": []})``
+        >>> rooms = {"factor": ["room"], "states": {"room": ["hall", "kitchen"]}, "controls": {"room": ["east"]}}
+        >>> house = POMDP(A=[np.eye(2)], B=[np.eye(2)[:, :, None]], labels=rooms)
+        >>> space = reachable_rules(house, "room", {"door": [(("hall", "east"), "kitchen")], "wall": []})
     """
     if len(moves) < 2:
         raise ValueError(f"moves must name at least 2 hypotheses; got {len(moves)}")
@@ -169,6 +177,11 @@ def frozen(
 
     Raises:
         ValueError: if the factor has several controls or moves with others, or ``otherwise`` does not fit.
+
+    Example:
+        >>> season = POMDP(A=[np.eye(2)], B=[np.full((2, 2, 1), 0.5)], labels={"factor": ["season"]})
+        >>> frozen(season, "season").names
+        ('season stays', 'season changes')
     """
     f = model.factor(factor)
     name, n = model.labels["factor"][f], model.num_states[f]
@@ -210,7 +223,10 @@ def depends(
             returns no probabilities of as many outcomes as there are.
 
     Example:
-        ``depends(model, "A[payoff]", [["colour"], ["side"]], lambda state: [0.9, 0.1] if state == 0 else [0.2, 0.8])``
+        >>> factors = {"factor": ["colour", "side"], "modality": ["payoff"]}
+        >>> seen = POMDP(A=[np.full((2, 2, 2), 0.5)], B=[np.eye(2)[:, :, None]] * 2, labels=factors)
+        >>> pays = lambda state: [0.9, 0.1] if state == 0 else [0.2, 0.8]
+        >>> space = depends(seen, "A[payoff]", [["colour"], ["side"]], pays)
     """
     try:
         at = model.table(table)

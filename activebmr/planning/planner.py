@@ -52,7 +52,8 @@ class Planner:
         TypeError, ValueError: naming the setting, the rule and the value.
 
     Example:
-        ``Planner(depth=2, gains=("state",), gamma=[0.5, 2.0])`` for a batch of two agents.
+        >>> Planner(depth=2, gains=("state",), gamma=[0.5, 2.0]).gamma
+        array([0.5, 2. ])
     """
 
     depth: int = 0

@@ -59,7 +59,9 @@ def model_posterior(
         TypeError: if counts are given as dicts without a `HypothesisSpace`.
 
     Example:
-        ``model_posterior({"pB[place]": after}, {"pB[place]": before}, space)``
+        >>> prior, seen = np.array([1.0, 1.0]), np.array([4.0, 0.0])
+        >>> model_posterior(prior + seen, prior, [[8.0, 1.0], [1.0, 8.0]]).round(3)
+        array([0.997, 0.003])
     """
     odds = np.zeros(()) if log_prior_odds is None else checks.numbers(log_prior_odds, "log_prior_odds", checks.ANY_NUMBER)
     if isinstance(reduced_priors, HypothesisSpace):
@@ -89,7 +91,8 @@ def softmax(x: ArrayLike, axis: int = -1) -> NDArray[np.float64]:
         ValueError, TypeError: if ``x`` holds nan, no numbers, or nothing along the axis; or there is no such axis.
 
     Example:
-        ``softmax([0.0, 0.0])`` is ``[0.5, 0.5]``.
+        >>> softmax([0.0, np.log(3.0)])
+        array([0.25, 0.75])
     """
     array = checks.numbers(x, "x", checks.ANY_NUMBER)
     if not array.ndim or not array.size:
@@ -108,6 +111,10 @@ def log_odds(probabilities: ArrayLike) -> NDArray[np.float64]:
 
     Returns:
         nats ``(...)``, >= 0 where one model has at least half of the whole.
+
+    Example:
+        >>> round(float(log_odds([0.75, 0.25])), 4)
+        1.0986
     """
     p = checks.numbers(probabilities, "probabilities", checks.NOT_NEGATIVE)
     if p.ndim == 0 or not p.size:
@@ -127,7 +134,8 @@ def log_odds_of_scores(log_scores: ArrayLike) -> NDArray[np.float64]:
         ValueError: if a score is nan or inf, or somewhere all are -inf.
 
     Example:
-        ``log_odds_of_scores([0.0, -1000.0])`` is 1000.
+        >>> float(log_odds_of_scores([0.0, -1000.0]))
+        1000.0
     """
     scores = float_array(log_scores, "log_scores")
     if scores.ndim == 0 or not scores.size:
@@ -161,6 +169,12 @@ def bayesian_model_average(
 
     Raises:
         ValueError: if the hypotheses do not speak about it, or some give counts of it and others values.
+
+    Example:
+        >>> left, right = np.array([[9.0], [1.0]]), np.array([[1.0], [9.0]])
+        >>> two = HypothesisSpace({"left": {"pA[0]": left}, "right": {"pA[0]": right}})
+        >>> bayesian_model_average(two, 0, [0.75, 0.25]).ravel()
+        array([7., 3.])
     """
     checks.an(HypothesisSpace)(space, "space")
     concentration = checks.number(concentration, "concentration", checks.POSITIVE)

@@ -32,6 +32,10 @@ def reduced_posterior(posterior: ArrayLike, prior: ArrayLike, reduced_prior: Arr
     Raises:
         ValueError: if shapes differ, or a count would become negative (the prior holds more than the posterior did, as after
             forgetting).
+
+    Example:
+        >>> reduced_posterior([5.0, 1.0], [1.0, 1.0], [8.0, 1.0])
+        array([12.,  1.])
     """
     *_, r, n = _evidence_counts(posterior, prior, reduced_prior)
     s = r + n
@@ -58,6 +62,11 @@ def log_evidence_ratio(
 
     Raises:
         ValueError: on negative or non-finite counts, shapes that differ, a negative offset, or a reduced posterior below zero.
+
+    Example:
+        >>> prior, seen = np.array([1.0, 1.0]), np.array([4.0, 0.0])
+        >>> round(float(log_evidence_ratio(prior + seen, prior, [8.0, 1.0])), 3)
+        1.204
     """
     score, refuted, unforeseen = _scores(posterior, prior, reduced_prior, offset)
     if (refuted & unforeseen).any():

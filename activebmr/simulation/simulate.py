@@ -229,6 +229,12 @@ def simulate(
     Raises:
         ValueError, TypeError: on arguments out of range.
         KeyboardInterrupt: if interrupted before any agent had finished.
+
+    Example:
+        >>> schemes = [three_ball.paradigm("reasoning"), three_ball.paradigm("paper")]
+        >>> result = simulate(schemes, n_agents=4, n_trials=3, seed=0)
+        >>> result.wins.shape
+        (2, 4, 3)
     """
     checks.flag(progress, "progress")
     checks.flag(trace, "trace")

@@ -48,6 +48,12 @@ class ModelProcess:
         hypotheses: structures that the world may have; of what the true one says, the values or the means of the counts hold.
             (For models of their own see `ModelsProcess`.)
         truth: index of the true hypothesis of each agent ``(n_agents,)``.
+
+    Example:
+        >>> process = ModelProcess(world)
+        >>> states, outcomes = process.reset(np.random.default_rng(0).random((3, process.n_uniforms)))
+        >>> outcomes.shape
+        (3, 1)
     """
 
     comparable = True

@@ -33,7 +33,8 @@ class Reasoning:
         TypeError, ValueError: naming the setting, the rule and the value.
 
     Example:
-        ``Agent(model, hypotheses, reasoning=Reasoning(lookahead=1))``
+        >>> model, rules = three_ball.naive_model(), three_ball.rules()
+        >>> agent = Agent(model, rules, Planner(alpha=None), reasoning=Reasoning(lookahead=1))
     """
 
     max_size: int = 1_000_000

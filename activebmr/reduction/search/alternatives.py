@@ -46,7 +46,8 @@ class Alternatives:
         ValueError: if an argument is out of range, the table is not one of the space's, or the models give values of it.
 
     Example:
-        ``Alternatives(HypothesisSpace({"fixed": {"pB[place]": fixed}, "drifts": {"pB[place]": drifts}}))``
+        >>> stays, drifts = np.diag([9.0, 9.0])[:, :, None], np.array([[6.0, 3.0], [3.0, 6.0]])[:, :, None]
+        >>> space = Alternatives(HypothesisSpace({"stays": {"pB[0]": stays}, "drifts": {"pB[0]": drifts}}))
     """
 
     def __init__(

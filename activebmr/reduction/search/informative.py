@@ -77,6 +77,12 @@ class InformativeMappings:
     Raises:
         ValueError: if an argument is out of range.
         TypeError: if a factor to contract is not a whole number.
+
+    Example:
+        >>> before, seen = np.ones((2, 2)), np.array([[20.0, 0.0], [1.0, 9.0]])
+        >>> found = InformativeMappings().reduce((before + seen)[None], before)
+        >>> found.accepted, found.log_evidence_ratio > 0
+        (array([ True]), array([ True]))
     """
 
     def __init__(

@@ -35,6 +35,12 @@ class Reduction:
         ratios: log evidence ratio of every model of a list ``(n, n_models)``, or None.
         held: model of a list that the counts to go on with belong to ``(n,)``, -1 for the parent; None in other spaces.
         removed: entries that were given up ``(n, n_outcomes, n_states_0, ...)``, or None in spaces that give up none.
+
+    Example:
+        >>> before, seen = np.ones((2, 1)), np.array([[100.0], [0.0]])
+        >>> found = SingleParameters().reduce((before + seen)[None], before)
+        >>> found.accepted, found.removed.ravel()
+        (array([ True]), array([False,  True]))
     """
 
     prior: Floats

@@ -145,6 +145,12 @@ class SingleParameters:
     Raises:
         ValueError: if an argument is out of range.
         TypeError: if the rate is neither a number nor ``"learn"``.
+
+    Example:
+        >>> before, seen = np.ones((2, 1)), np.array([[100.0], [0.0]])
+        >>> found = SingleParameters(adopt="zero").reduce((before + seen)[None], before)
+        >>> found.posterior.ravel()
+        array([101.,   0.])
     """
 
     def __init__(
