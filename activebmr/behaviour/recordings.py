@@ -33,6 +33,10 @@ def load_recording(path: str | os.PathLike[str]) -> dict[str, NDArray[np.intp]]:
     Raises:
         FileNotFoundError, ValueError: if the file is not there, damaged, no ``.npz``, or lacks an array.
         TypeError: if an array does not hold whole numbers.
+
+    Example:
+        >>> load_recording("participant7.npz")["outcomes"].shape  # trials, modalities, times
+        (3, 3, 6)
     """
     checks.path_like(path, "path")
     arrays = read_npz(path, "recording", ("controls", "outcomes"))
@@ -54,6 +58,11 @@ class Recording:
             recorded.
         lengths: observations of every trial ``(participants, trials)``, 0 for trials that did not take place.
         single: handed over without an axis for participants.
+
+    Example:
+        >>> recording = Recording.of(model, **load_recording("participant7.npz"))
+        >>> recording.n_participants, recording.lengths.tolist()
+        (1, [[6, 6, 6]])
     """
 
     outcomes: Ints

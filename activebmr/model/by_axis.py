@@ -30,6 +30,11 @@ def names_by_axis(model: POMDP) -> dict[str, Any]:
 
 @checks.checked(model=checks.an(POMDP))
 def policy_names(model: POMDP) -> list[str]:
-    """What every policy does: the controls of the controlled factors, steps after one another."""
+    """What every policy does: the controls of the controlled factors, steps after one another.
+
+    Example:
+        >>> policy_names(three_ball.world_model())[:2]
+        ['left, red', 'centre, red']
+    """
     names = names_by_axis(model)["control"]
     return [" → ".join(", ".join(names[f][step[f]] for f in model.controlled_factors) for step in p) for p in model.policies]

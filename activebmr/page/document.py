@@ -67,7 +67,7 @@ def html(
             its scene is no function.
 
     Example:
-        ``Path("page.html").write_text(page.html(result, agents=[0, 3]), encoding="utf-8")``
+        >>> written = Path("page.html").write_text(html(result, agents=[0, 1]), encoding="utf-8")
     """
     contents, scene = contents_of(result, agents, schemes, paradigm)
     code = f'(() => {{\n"use strict";\n{program(scene)}{_START}}})();'
@@ -98,7 +98,8 @@ def write(
         ValueError: if the path is that of a folder, and as `html` does.
 
     Example:
-        ``page.write(result, "three_ball.html")``
+        >>> write(result, "three_ball.html").name
+        'three_ball.html'
     """
     with in_one_move(checks.path_like(path, "path")) as part:
         part.write_text(html(result, agents=agents, schemes=schemes, paradigm=paradigm), encoding="utf-8", newline="\n")

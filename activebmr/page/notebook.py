@@ -67,7 +67,7 @@ def widget(
         ImportError: if ``frame`` is false and anywidget is not installed.
 
     Example:
-        ``page.widget(result, agents=[0])``
+        >>> shown = widget(result, agents=[0])
     """
     height = checks.whole_number(height, "height", 200)
     frame = None if frame is None else checks.flag(frame, "frame")

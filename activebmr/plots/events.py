@@ -47,7 +47,7 @@ def events(
         ValueError: if the trial, the scheme or the agent is not there, or the model is another one.
 
     Example:
-        ``plots.events(result, three_ball.world_model(), agent=3, trial=1)``
+        >>> ax = events(result, model, agent=1, trial=2)
     """
     rows = one_trial(source, scheme, agent, trial)
     return draw_events(rows, names_of(model, rows), ax=ax)

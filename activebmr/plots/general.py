@@ -41,7 +41,8 @@ def curves(
         ValueError: if a measure or a scheme is not there, or no scheme is left.
 
     Example:
-        ``plots.curves(result, "true_model_posterior", ["reasoning", "paper"])``
+        >>> both = ab.simulate([three_ball.paradigm(scheme) for scheme in ("reasoning", "paper")], n_agents=4, n_trials=3)
+        >>> ax = curves(both, "true_model_posterior", ["reasoning", "paper"])
     """
     chosen = [
         result.index(s) for s in (range(result.sizes["scheme"]) if schemes is None else checks.sequence(schemes, "schemes"))
@@ -97,6 +98,11 @@ def general_figures(result: Result, folder: str | Path) -> list[Path]:
 
     Returns:
         the files written.
+
+    Example:
+        >>> paths = general_figures(result, "figures")
+        >>> paths[0].name
+        'trials_answered_right.png'
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

@@ -52,6 +52,9 @@ def trajectories(
         cumulative: whether to add up over trials.
         highlight: agents to draw in another colour ``(n_agents,)``, true or false.
         ax: where to draw.
+
+    Example:
+        >>> ax = trajectories(result, "net_wins", cumulative=True)
     """
     values = per_trial(result, measure, scheme)
     s, trials = result.index(scheme), np.arange(1, values.shape[1] + 1)
@@ -143,7 +146,7 @@ def series(
         ValueError: if one of them is not there.
 
     Example:
-        ``plots.series(result, "confidence", agent=3)``
+        >>> ax = series(result, "confidence", agent=1)
     """
     values = per_trial(result, measure, scheme)
     s, a = result.index(scheme), index("agent", agent, result.sizes["agent"])
@@ -170,6 +173,9 @@ def series(
 def wins_and_losses(result: Result, scheme: str | int = 0, agent: int = 0, *, ax: Axes | None = None) -> Axes:
     """Wins (up) and losses (down) of one agent (its position, from 0) in every trial. A dashed line marks its insight, a dotted
     one that it adopted a wrong hypothesis.
+
+    Example:
+        >>> ax = wins_and_losses(result, agent=1)
     """
     s, a = result.index(scheme), index("agent", agent, result.sizes["agent"])
     wins, losses = result["wins"][s, a], result["losses"][s, a]
@@ -213,6 +219,9 @@ def histogram(
         schemes: names or positions; by default all, in the result's order.
         bins: number of bins, the same for all rows.
         ax: where to draw.
+
+    Example:
+        >>> ax = histogram(result, "score", bins=12)
     """
     chosen = [
         result.index(s) for s in (range(result.sizes["scheme"]) if schemes is None else checks.sequence(schemes, "schemes"))
@@ -293,6 +302,10 @@ def paired_scatter(
     """A measure under two schemes, one dot per agent: agent k lived through the same random numbers under both.
 
     Agents without a value under one of the schemes (of the trial of adoption: who adopted nothing) are left out.
+
+    Example:
+        >>> both = ab.simulate([three_ball.paradigm(scheme) for scheme in ("reasoning", "paper")], n_agents=4, n_trials=3)
+        >>> ax = paired_scatter(both, "score", "reasoning", "paper")
     """
     x, y = per_agent(result, measure, scheme_a), per_agent(result, measure, scheme_b)
     a, b = result.schemes[result.index(scheme_a)], result.schemes[result.index(scheme_b)]

@@ -50,6 +50,9 @@ def model_posterior(result: Result, scheme: str | int = 0, agent: int = 0, *, ba
         agent: number of the agent.
         bar: whether to add the scale of the shades.
         ax: where to draw.
+
+    Example:
+        >>> ax = model_posterior(result, agent=1)
     """
     s = result.index(scheme)
     values = _posterior(result, s)[index("agent", agent, result.sizes["agent"])]
@@ -107,6 +110,9 @@ def log_odds(
         agent: number of the agent.
         threshold: Occam's window in nats; by default the scheme's own. Not drawn if infinite.
         ax: where to draw.
+
+    Example:
+        >>> ax = log_odds(result, agent=1)
     """
     s, a = result.index(scheme), index("agent", agent, result.sizes["agent"])
     _posterior(result, s)
@@ -171,6 +177,9 @@ def insight(result: Result, scheme: str | int = 0, *, bar: bool = True, legend: 
 
     Dots mark when an agent adopted the true hypothesis (or one that agrees with it everywhere), crosses when it adopted
     another one.
+
+    Example:
+        >>> ax = insight(result, "reasoning")
     """
     s = result.index(scheme)
     _posterior(result, s)

@@ -71,6 +71,12 @@ def firing_rates(responses: NeuronalResponses, factor: str | int, *, bar: bool =
         factor: name or index.
         bar: whether to add the scale of the shades.
         ax: where to draw.
+
+    Example:
+        >>> from activebmr.simulation.neurons import neuronal_responses
+        >>> lived, agent = record(result), three_ball.paradigm().agent
+        >>> responses = neuronal_responses(agent, agent.init(), lived["outcomes"][0], lived["controls"][0])
+        >>> ax = firing_rates(responses, "left")
     """
     f, name, states = _factor(responses, factor)
     rates = responses.rates[f]
@@ -110,6 +116,12 @@ def local_field_potentials(
         factor: name or index.
         colours: one for each state of the factor; by default those of the palette.
         ax: where to draw.
+
+    Example:
+        >>> from activebmr.simulation.neurons import neuronal_responses
+        >>> lived, agent = record(result), three_ball.paradigm().agent
+        >>> responses = neuronal_responses(agent, agent.init(), lived["outcomes"][0], lived["controls"][0])
+        >>> ax = local_field_potentials(responses, "left", colours=["red", "green", "blue"])
     """
     f, name, states = _factor(responses, factor)
     paints = [colour(j) for j in range(len(states))] if colours is None else list(colours)
@@ -147,6 +159,12 @@ def dopamine(responses: NeuronalResponses, *, ax: Axes | None = None) -> Axes:
     """Simulated phasic dopamine: the rate of change of confidence, up when it becomes clear what to do, down when less so.
 
     Once nothing is left to do, all policies are alike again, and confidence falls.
+
+    Example:
+        >>> from activebmr.simulation.neurons import neuronal_responses
+        >>> lived, agent = record(result), three_ball.paradigm().agent
+        >>> responses = neuronal_responses(agent, agent.init(), lived["outcomes"][0], lived["controls"][0])
+        >>> ax = dopamine(responses)
     """
     values = responses.dopamine
     ax = axes_of(ax, height=1.9)
@@ -177,6 +195,12 @@ def policy_rates(responses: NeuronalResponses, *, names: Sequence[str] | None = 
         responses: from `activebmr.simulation.neurons.neuronal_responses`.
         names: of the policies, such as `policy_names` gives; numbers by default.
         ax: where to draw.
+
+    Example:
+        >>> from activebmr.simulation.neurons import neuronal_responses
+        >>> lived, agent = record(result), three_ball.paradigm().agent
+        >>> responses = neuronal_responses(agent, agent.init(), lived["outcomes"][0], lived["controls"][0])
+        >>> ax = policy_rates(responses, names=policy_names(agent.model))
     """
     times, iterations, n_policies = responses.policies.shape
     words = [f"policy {k}" for k in range(n_policies)] if names is None else [str(n) for n in names]

@@ -47,7 +47,14 @@ def _ticks(value: Any, name: str) -> list[float]:
 
 
 class Page:
-    """A figure with a heading, below which axes are placed in inches from the left and from the top."""
+    """A figure with a heading, below which axes are placed in inches from the left and from the top.
+
+    Example:
+        >>> page = Page(2.8, "Two agents", "Left: the first. Right: the second.")
+        >>> for agent, left in enumerate((0.7, 5.1)):
+        ...     ax = series(result, "net_wins", agent=agent, ax=page.axes(left, 0.3, 3.6, 2.0))
+        >>> path = save(page, "two_agents.png")
+    """
 
     @checks.checked(height=checks.real(checks.POSITIVE), head=checks.text, below=checks.text)
     def __init__(self, height: float, head: str, below: str) -> None:
@@ -104,6 +111,12 @@ def output(form: str | None = None, dpi: float | None = None) -> Iterator[None]:
 
     Raises:
         ValueError: if one of them is out of range.
+
+    Example:
+        >>> with output("svg"):
+        ...     path = save(insight(result), "insight.png")
+        >>> path.name
+        'insight.svg'
     """
     if dpi is not None and not 20 <= dpi <= 1200:
         raise ValueError(f"dpi must lie in 20..1200; got {dpi}")
@@ -134,6 +147,10 @@ def save(figure: Figure | Axes | Page, path: str | Path, dpi: float | None = Non
 
     Raises:
         ValueError: if the ending is none of them.
+
+    Example:
+        >>> save(log_odds(result), "log_odds.pdf").name
+        'log_odds.pdf'
     """
     path = Path(path)
     form, dots = _OUTPUT.get()

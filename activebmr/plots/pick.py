@@ -199,6 +199,10 @@ def record(source: Result | Mapping[str, Any], scheme: str | int = 0, agent: int
         source: a result of ``simulate(..., trace=True)``, its ``trace``, or what `activebmr.replay` returned (already
             one agent).
         scheme, agent: which one, for results.
+
+    Example:
+        >>> record(result, agent=1)["q_pi"].shape  # trials, times, policies
+        (3, 6, 16)
     """
     if isinstance(source, Result):
         if not source.trace:

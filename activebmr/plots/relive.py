@@ -34,6 +34,10 @@ def paradigm_of(result: Result, scheme: str | int = 0, module: ParadigmModule | 
 
     Raises:
         ValueError: if there is no such paradigm, or it has no such scheme or options any more.
+
+    Example:
+        >>> paradigm_of(result, "reasoning").trial_length
+        6
     """
     settings, name = result.settings, result.schemes[result.index(scheme)]
     called = settings.get("paradigm")
@@ -67,7 +71,8 @@ def relive(
         ValueError: if the agent cannot live again, or does not live as the result says: then the paradigm was another one.
 
     Example:
-        ``plots.policies(plots.relive(Result.load("result.npz"), agent=3, trial=1), model, trial=1)``
+        >>> saved = Result.load(result.save("result.npz"))
+        >>> ax = policies(relive(saved, agent=1, trial=2), model, trial=2)
     """
     s, a = result.index(scheme), index("agent", agent, result.sizes["agent"])
     index("trial", trial, result.sizes["trial"])

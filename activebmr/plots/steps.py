@@ -90,6 +90,9 @@ def beliefs(
         trial, scheme, agent: which trial.
         bar: whether to add the scale of the shades.
         ax: where to draw.
+
+    Example:
+        >>> ax = beliefs(result, model, "left", agent=1, trial=2)
     """
     f = model.factor(factor)
     rows = one_trial(source, scheme, agent, trial)
@@ -144,6 +147,9 @@ def policies(
         numbers: whether to write probabilities of at least 0.01 into the cells.
         bar: whether to add the scale of the shades.
         ax: where to draw.
+
+    Example:
+        >>> ax = policies(result, model, agent=1, trial=2, numbers=True)
     """
     rows = one_trial(source, scheme, agent, trial)
     return draw_policies(rows, names_of(model, rows), numbers=numbers, bar=bar, ax=ax)
@@ -197,7 +203,11 @@ def _sure(q_pi: NDArray[np.float64], words: Sequence[str]) -> str:
 @checks.checked(source=of_source, ax=checks.optional(checks.an(Axes)))
 def doubt(source: Source, *, trial: int = 0, scheme: str | int = 0, agent: int = 0, ax: Axes | None = None) -> Axes:
     """Entropy of the belief over hypotheses at every time of a trial. The numbers beside the dots: how many equally likely
-    hypotheses have this entropy."""
+    hypotheses have this entropy.
+
+    Example:
+        >>> ax = doubt(result, agent=1, trial=2)
+    """
     rows = one_trial(source, scheme, agent, trial)
     if "model_posterior" not in rows or np.isnan(rows["model_posterior"]).any():
         raise ValueError("source must be recorded from agents with hypotheses; its agents have none")
@@ -230,7 +240,11 @@ def _count(value: float) -> str:
 @checks.checked(source=of_source, ax=checks.optional(checks.an(Axes)))
 def confidence(source: Source, *, trial: int = 0, scheme: str | int = 0, agent: int = 0, ax: Axes | None = None) -> Axes:
     """Confidence at every time of a trial: negative entropy of the posterior over policies, 0 for certainty, and what
-    indifference between all policies would give as a dashed line."""
+    indifference between all policies would give as a dashed line.
+
+    Example:
+        >>> ax = confidence(result, agent=1, trial=2)
+    """
     rows = one_trial(source, scheme, agent, trial)
     values, floor = rows["confidence"], -np.log(rows["q_pi"].shape[-1])
     times = np.arange(1, len(values) + 1)
@@ -257,7 +271,11 @@ def outcomes(
     agent: int = 0,
     ax: Axes | None = None,
 ) -> Axes:
-    """What was observed in every modality (rows) at every time of a trial, in words."""
+    """What was observed in every modality (rows) at every time of a trial, in words.
+
+    Example:
+        >>> ax = outcomes(result, model, agent=1, trial=2)
+    """
     rows = one_trial(source, scheme, agent, trial)
     seen, modalities = rows["outcomes"], names_of(model, rows).modalities
     ax = axes_of(ax, height=0.9 + 0.25 * len(modalities))
@@ -307,6 +325,10 @@ def likelihood(
         columns: factors whose states make the columns, the first one varying slowest; by default those that ``rows`` leaves.
         bar: whether to add the scale of the shades.
         ax: where to draw.
+
+    Example:
+        >>> learned = record(result)["pA_feedback"][-1]  # counts after the last trial
+        >>> ax = likelihood(learned, model, "feedback", "right")
     """
     m = model.modality(modality)
     table, deps = checks.numbers(A, "A", checks.NOT_NEGATIVE), model.A_dependencies[m]  # type: ignore[index]

@@ -108,7 +108,8 @@ def style(kind: str = "print") -> Iterator[None]:
         ValueError: if there is no such kind.
 
     Example:
-        ``with plots.style("talk"): plots.save(plots.log_odds(result), "log_odds.png")``
+        >>> with style("talk"):
+        ...     path = save(log_odds(result), "log_odds.png")
     """
     checks.choice(kind, "kind", STYLES)
     settings = _STYLE | ({"savefig.dpi": 256, "axes.titlesize": 10} if kind == "talk" else {})
@@ -127,7 +128,12 @@ def style_now() -> str:
 
 @checks.checked(index=checks.whole(0))
 def colour(index: int) -> str:
-    """Colour of the scheme with this position in a result; they repeat after seven."""
+    """Colour of the scheme with this position in a result; they repeat after seven.
+
+    Example:
+        >>> colour(0), colour(7)
+        ('#0072B2', '#0072B2')
+    """
     return PALETTE[_SCHEMES[index % len(_SCHEMES)]]
 
 
@@ -178,7 +184,12 @@ def time_axis(ax: Axes, n_times: int) -> None:
 
 @checks.checked(ax=checks.an(Axes), text=checks.text)
 def title(ax: Axes, text: str) -> None:
-    """A title at the left, broken into lines that are no wider than the axes are when they are drawn."""
+    """A title at the left, broken into lines that are no wider than the axes are when they are drawn.
+
+    Example:
+        >>> ax = log_odds(result)
+        >>> title(ax, "What the first agent thinks of the likeliest rule")
+    """
     fit(ax.set_title(" ".join(text.split()), loc="left"))
 
 

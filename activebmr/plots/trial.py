@@ -97,7 +97,7 @@ def trial(
         ValueError: if the scheme, the agent, the trial or a panel is not there, or the model is another one.
 
     Example:
-        ``plots.save(plots.trial(result, "reasoning", agent=3, trial=1), "trial.png")``
+        >>> figure = trial(result, "reasoning", agent=1, trial=2)
     """
     strange = [p for p in panels or () if p not in PANELS]
     if strange:

@@ -100,7 +100,7 @@ def values(
         ValueError: if a part, the trial, the scheme or the agent is not there, or the model is another one.
 
     Example:
-        ``plots.values(result, three_ball.world_model(), agent=3, trial=1)``
+        >>> ax = values(result, model, agent=1, trial=2)
     """
     rows = one_trial(source, scheme, agent, trial)
     return draw_values(rows, names_of(model, rows), parts=parts, relative=relative, numbers=numbers, legend=legend, ax=ax)
@@ -128,6 +128,9 @@ def gains(
 ) -> Axes:
     """The information gains of every policy alone, and not its utility: `values` of the parts ``state``, ``param`` and
     ``model``, or those of them that are not zero throughout the trial. The arguments are those of `values`.
+
+    Example:
+        >>> ax = gains(result, model, agent=1, trial=2)
     """
     rows = one_trial(source, scheme, agent, trial)
     chosen = [g for g in _GAINS if rows[f"{g}_info_gain"].any()] if parts is None else parts
@@ -209,6 +212,11 @@ def value_handles(
     Args:
         source, trial, scheme, agent, relative: as of `values`.
         words: what to call some of the parts.
+
+    Example:
+        >>> ax = values(result, model, legend=False)
+        >>> handles = value_handles(result, words={"model": "gain about rules"})
+        >>> legend = ax.figure.legend(handles=handles, loc="outside lower left")
     """
     rows = one_trial(source, scheme, agent, trial)
     stack = {p: v for p, v in parts_of(rows, relative).items() if v.any()}

@@ -32,6 +32,11 @@ def wrap(text: str, points: float, size: float, weight: str | float = "normal") 
     """Break a text into lines that are no wider than so many points when set in type of this size.
 
     Lines are broken between words; a word that is too long for a line of its own is broken within.
+
+    Example:
+        >>> print(wrap("words that fit", points=40, size=8.5))
+        words
+        that fit
     """
     room = 0.97 * points  # on screen, letters are set a little wider
     lines = [""]

@@ -42,6 +42,11 @@ class NeuronalResponses:
             later schemes of SPM take for the (log) precision of policies, whose rate of change they call dopamine.
         dopamine: its change in each iteration ``(T * iterations,)``, nats: positive when it becomes clear what to do.
         labels: names of the factors, and of the states of each.
+
+    Example:
+        >>> responses = neuronal_responses(agent, agent.init(), [[1], [1]], [[0]])
+        >>> responses.rates[0].shape  # times, iterations, moments, states
+        (2, 16, 2, 2)
     """
 
     rates: list[Floats]
@@ -68,6 +73,11 @@ def neuronal_responses(agent: Agent, state: AgentState, outcomes: Any, controls:
 
     Raises:
         ValueError, TypeError: if the state is not that of one agent between trials, or outcomes and controls do not fit.
+
+    Example:
+        >>> responses = neuronal_responses(agent, agent.init(), outcomes=[[1], [1]], controls=[[0]])
+        >>> responses.rates[0][-1, -1, -1].round(2)  # in the end, about the last moment
+        array([0., 1.])
     """
     checks.an(Agent)(agent, "agent")
     check_state(state)

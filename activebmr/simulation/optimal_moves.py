@@ -44,8 +44,9 @@ def optimal_moves(maps: ArrayLike, prior: ArrayLike | None = None, *, max_sets: 
         TypeError: if maps hold other than whole numbers.
 
     Example:
-        ``optimal_moves([[[1], [0]], [[1], [1]]])``: two states and one door; where it leads from the second differs, so that it
-        takes a move there and two from the first, ``[[2, 1], [2, 1]]``.
+        >>> optimal_moves([[[1], [0]], [[1], [1]]])  # one door, and where it leads from the second state differs
+        array([[2., 1.],
+               [2., 1.]])
     """
     tables, weights = _checked(maps, prior)
     max_sets = checks.whole_number(max_sets, "max_sets", least=1)
@@ -71,6 +72,11 @@ def fewest_moves(maps: ArrayLike, *, max_sets: int = 200_000) -> Floats:
 
     Raises:
         ValueError, TypeError: as for `optimal_moves`.
+
+    Example:
+        >>> maps = [[[1, 0], [0, 0]], [[0, 1], [0, 0]], [[0, 0], [0, 0]]]
+        >>> fewest_moves(maps)[:, 0], optimal_moves(maps)[:, 0]  # who knows the map tries the right control first
+        (array([1., 1., 2.]), array([1., 2., 2.]))
     """
     tables, _ = _checked(maps, None)
     max_sets = checks.whole_number(max_sets, "max_sets", least=1)

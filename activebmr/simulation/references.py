@@ -23,7 +23,12 @@ __all__ = ["ObserverResult", "clairvoyant", "evidence_bound", "ideal_observer", 
 
 @dataclass(frozen=True, eq=False)
 class ObserverResult:
-    """Trials that an observer needed ``(n_agents,)``; those who were not done in time count with all trials."""
+    """Trials that an observer needed ``(n_agents,)``; those who were not done in time count with all trials.
+
+    Example:
+        >>> ObserverResult(np.array([4, 6, 8]), np.array([True, True, False]))
+        6.00 +- 1.15 trials (n = 3, median 6, 1 not done in time)
+    """
 
     trials: Ints
     finished: Any
@@ -47,6 +52,10 @@ def lower_bound(space: HypothesisSpace, answers: int) -> float:
     """log(hypotheses) / log(answers): trials without which no experiment with so many answers can tell all hypotheses apart.
 
     Hypotheses that agree everywhere count once.
+
+    Example:
+        >>> round(lower_bound(three_ball.paradigm().hypotheses, answers=3), 2)
+        3.93
     """
     checks.an(HypothesisSpace)(space, "space")
     return log(len(space.distinct()[0])) / log(checks.whole_number(answers, "answers", 2))
@@ -78,7 +87,8 @@ def evidence_bound(outcomes: ArrayLike, prior: ArrayLike | None = None, sure: fl
         ValueError: if probabilities or shapes do not fit.
 
     Example:
-        ``evidence_bound([[[0.9, 0.1], [0.1, 0.9]]])``: a coin of two kinds, log(19) / KL = 1.7 throws.
+        >>> evidence_bound([[[0.9, 0.1], [0.1, 0.9]]]).round(1)  # a coin of two kinds: log(19) / KL throws
+        array([1.7, 1.7])
 
     Source: Wald (1945), "Sequential tests of statistical hypotheses", Ann. Math. Stat. 16 (log odds of a sum of a random number
     of terms); Chernoff (1959), "Sequential design of experiments", Ann. Math. Stat. 30 (the choice of experiments).
@@ -158,6 +168,10 @@ def ideal_observer(paradigm: Paradigm, n_agents: int = 1024, n_trials: int = 256
     Raises:
         ValueError: if the paradigm has no hypotheses, or its world leaves outcomes to chance: then `clairvoyant` is the
             reference.
+
+    Example:
+        >>> ideal_observer(three_ball.paradigm(), n_agents=64)
+        9.53 +- 0.53 trials (n = 64, median 9.5)
     """
     if not isinstance(paradigm, Paradigm) or paradigm.hypotheses is None:
         raise ValueError(f"paradigm must be a Paradigm with hypotheses to tell apart; got {checks.brief(paradigm)}")
@@ -202,6 +216,11 @@ def clairvoyant(paradigm: Paradigm, n_agents: int = 1024, n_trials: int = 64, se
 
     Raises:
         ValueError, TypeError: if there is no such paradigm, its agents do not reason jointly, or as `simulate` does.
+
+    Example:
+        >>> told = clairvoyant(three_ball.paradigm(), n_agents=2, n_trials=3)
+        >>> told.schemes
+        ['clairvoyant']
     """
     checks.an(Paradigm)(paradigm, "paradigm")
     return simulate(replace(paradigm, scheme="clairvoyant", preparation="told"), n_agents, n_trials, seed, jobs=jobs)

@@ -83,7 +83,7 @@ def bars(
         ValueError: if there is nothing to draw, series do not have the same names, or a negative number is to be stacked.
 
     Example:
-        ``draw.bars({"before": {"red": 0.5, "blue": 0.5}, "after": {"red": 0.75, "blue": 0.25}}, "belief", most=1)``
+        >>> ax = bars({"before": {"red": 0.5, "blue": 0.5}, "after": {"red": 0.75, "blue": 0.25}}, "belief", most=1)
     """
     from activebmr.plots.style import PALETTE, axes_of, colour, number, tidy
     from activebmr.plots.style import title as set_title
@@ -165,7 +165,7 @@ def lines(
         ValueError: if there is nothing to draw.
 
     Example:
-        ``draw.lines({"belief": [0.5, 0.75, 0.9]}, "mostly red", "draw", start=0, most=1)``
+        >>> ax = lines({"belief": [0.5, 0.75, 0.9]}, "mostly red", "draw", start=0, most=1)
     """
     from activebmr.plots.style import PALETTE, axes_of, colour, tidy, whole_numbers
     from activebmr.plots.style import title as set_title
@@ -219,7 +219,8 @@ def shades(
         ValueError: if there is not a name for every row and column.
 
     Example:
-        ``draw.shades(A, ["red", "blue"], ["mostly red", "mostly blue"], "probability", most=1)``
+        >>> A = [[0.75, 0.25], [0.25, 0.75]]
+        >>> ax = shades(A, ["red", "blue"], ["mostly red", "mostly blue"], "probability", most=1)
     """
     from activebmr.plots.style import SHADES, axes_of, number
     from activebmr.plots.style import title as set_title
@@ -266,7 +267,9 @@ def curves(x: ArrayLike, values: Mapping[str, ArrayLike], label: str, across: st
         ValueError: if there is nothing to draw, or a curve has another length than x.
 
     Example:
-        ``draw.curves(x, {"prior": prior, "posterior": posterior}, "density", "value of a weight")``
+        >>> x = np.linspace(-3, 3, 61)
+        >>> heights = {"prior": np.exp(-(x**2) / 2), "posterior": np.exp(-2 * (x - 1) ** 2)}
+        >>> ax = curves(x, heights, "relative density", "value of a weight")
     """
     from activebmr.plots.style import PALETTE, axes_of, colour, tidy
     from activebmr.plots.style import title as set_title
@@ -301,7 +304,7 @@ def dots(x: ArrayLike, y: ArrayLike, across: str, label: str, title: str = "") -
         ValueError: if there are not as many x as y.
 
     Example:
-        ``draw.dots(truth, predicted, "truth", "predicted")``
+        >>> ax = dots([1.0, 2.0, 3.0], [1.2, 1.7, 3.1], "truth", "predicted")
     """
     from activebmr.plots.style import axes_of, colour, tidy
     from activebmr.plots.style import title as set_title

@@ -26,6 +26,10 @@ def example_recording() -> Path:
     It was made by **simulated** students, 18 of them, who played 16 trials of the three-ball paradigm each; no human being was
     recorded. It has the form of recordings made by ``activebmr play``. Besides what is loaded, it holds ``made_by``: how each
     student was simulated.
+
+    Example:
+        >>> load_recording(example_recording())["outcomes"].shape  # students, trials, modalities, times
+        (18, 16, 3, 6)
     """
     return Path(str(files("activebmr.teaching") / "example_recording.npz"))
 
