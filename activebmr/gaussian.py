@@ -36,6 +36,12 @@ class Gaussian:
     Attributes:
         mean: any shape.
         variance: same shape or one that broadcasts to it, > 0; 0 only in reduced priors, where it makes a point mass.
+
+    Example:
+        >>> posterior, prior = Gaussian([0.0, 1.0], 0.25), Gaussian([0.0, 0.0], 1.0)
+        >>> found = reduce_gaussian(posterior, prior, Gaussian.point([0.0, 0.0]))
+        >>> [round(ratio, 4) for ratio in found.log_evidence_ratio.tolist()]
+        [0.6931, -1.3069]
     """
 
     mean: Array
@@ -65,6 +71,12 @@ class DenseGaussian:
     Attributes:
         mean: ``(n,)``.
         covariance: ``(n, n)``, symmetric; positive definite, in reduced priors semidefinite.
+
+    Example:
+        >>> posterior = DenseGaussian([0.0, 1.0], [[0.25, 0.1], [0.1, 0.25]])
+        >>> found = remove_block(posterior, DenseGaussian([0.0, 0.0], np.eye(2)), [0])
+        >>> round(float(found.posterior.covariance[0, 0]), 4)
+        0.21
     """
 
     mean: Array
@@ -113,6 +125,11 @@ def reduce_gaussian(
         TypeError: if the three are not all `Gaussian` or all `DenseGaussian`.
         ValueError: if shapes differ, a variance of posterior or prior is 0, or no proper posterior follows: the reduced prior
             is wider than the prior where data have taken precision away (1/s^2 + 1/r^2 - 1/p^2 <= 0).
+
+    Example:
+        >>> found = reduce_gaussian(Gaussian(1.0, 0.25), Gaussian(0.0, 1.0), Gaussian.point())
+        >>> round(float(found.log_evidence_ratio), 4)
+        -1.3069
     """
     if all(isinstance(g, Gaussian) for g in (posterior, prior, reduced)):
         return _reduce_each(posterior, prior, reduced)  # type: ignore[arg-type]
@@ -186,6 +203,12 @@ def remove_block(posterior: DenseGaussian, prior: DenseGaussian, index: Sequence
 
     Returns:
         the log evidence ratio, and the posterior over the weights that stay, in their order.
+
+    Example:
+        >>> posterior = DenseGaussian([0.0, 1.0], np.eye(2) / 4)
+        >>> found = remove_block(posterior, DenseGaussian([0.0, 0.0], np.eye(2)), [0])
+        >>> round(float(found.log_evidence_ratio), 4), round(float(found.posterior.mean[0]), 4)
+        (0.6931, 1.0)
     """
     for name, g in (("posterior", posterior), ("prior", prior)):
         if not isinstance(g, DenseGaussian):
@@ -280,6 +303,10 @@ def removal_evidence(mean: Array, variance: Array, prior_variance: Array | float
 
     Positive where the weight should go: with a prior around 0 iff SNR^2 < `removal_threshold`. Beckers et al. (2024), eq. 24,
     in the limit of a reduced prior without width.
+
+    Example:
+        >>> round(float(removal_evidence(1.0, 0.25, prior_variance=1.0)), 4)
+        -1.3069
     """
     return removal_evidence_of(*_weights(mean=mean, variance=variance, prior_variance=prior_variance, prior_mean=prior_mean))
 

@@ -58,7 +58,6 @@ SHOWN_ONLY = {"activebmr.pruning.load_compact", "activebmr.pruning.prune_weights
 """Names whose examples show what is written, but need a folder that is not there, or half a minute."""
 
 WITHOUT_EXAMPLE = {
-    "activebmr.pruning": 6,
     "activebmr.interop.pymdp.from_pymdp": 1,
     "activebmr.interop.pymdp.planner_from_pymdp": 1,
 }

@@ -32,6 +32,11 @@ class ImageData:
         y_val: their labels.
         x_test: the test set, on the same scale.
         y_test: its labels.
+
+    Example:
+        >>> data = load_images("digits")
+        >>> data.shape, data.classes, len(data.y_test)
+        ((1, 8, 8), 10, 359)
     """
 
     name: str

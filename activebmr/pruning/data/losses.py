@@ -194,6 +194,10 @@ def accuracy(
     Raises:
         TypeError: if data are no pairs of tensors, or outputs no tensor.
         ValueError: if shapes do not fit, or there is nothing to count.
+
+    Example:
+        >>> accuracy(nn.Identity(), torch.eye(4), torch.tensor([0, 1, 2, 0]))
+        0.75
     """
     if isinstance(x, DataLoader) and y is not None:
         raise ValueError("y must be None where x is a loader: its batches hold the targets")

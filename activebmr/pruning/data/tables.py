@@ -55,6 +55,11 @@ class RegressionData:
         dropped: columns of features that are left out because they do not vary over the training rows.
         y_mean: ``(n_out,)``, float32: what was subtracted from the targets, 0 where they are as they were.
         y_sd: ``(n_out,)``, float32, > 0: what they were divided by then, 1 where they are as they were.
+
+    Example:
+        >>> data = load_regression("diabetes", split=None)
+        >>> data.n_in, data.n_out, len(data.x_train)
+        (10, 1, 442)
     """
 
     name: str
@@ -149,6 +154,12 @@ def standardise_targets(data: RegressionData) -> RegressionData:
 
     Raises:
         TypeError: if ``data`` is no `RegressionData`.
+
+    Example:
+        >>> data = standardise_targets(load_regression("diabetes"))
+        >>> round(float(data.y_train.std(correction=0)), 4)
+        1.0
+        >>> y_train = data.y_train * data.y_sd + data.y_mean  # as they were
     """
     checks.an(RegressionData)(data, "data")
     mean, sd = data.y_train.double().mean(dim=0), data.y_train.double().std(dim=0, correction=0)

@@ -49,6 +49,11 @@ def network_named(model: str, data: ImageData | str) -> nn.Module:
 
     Raises:
         ValueError: if there is no such network or data set.
+
+    Example:
+        >>> net = network_named("mlp", "digits")
+        >>> net(torch.zeros(2, 1, 8, 8)).shape
+        torch.Size([2, 10])
     """
     checks.choice(model, "model", NETWORKS)
     shape, classes = _shape(data)

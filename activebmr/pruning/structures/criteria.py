@@ -33,7 +33,13 @@ from below, so the exact rule (log prior odds 0) removes nothing, while the rele
 
 @dataclass(frozen=True)
 class ReducedNormal:
-    """Reduced prior N(mean, sd^2) over x = log theta, truncated to the posterior's interval."""
+    """Reduced prior N(mean, sd^2) over x = log theta, truncated to the posterior's interval.
+
+    Example:
+        >>> posterior = TruncatedLogNormal(torch.tensor([-10.0]), torch.tensor([0.0]))
+        >>> log_evidence_ratio(posterior, ReducedNormal(mean=-10.0, sd=1e-6))
+        tensor([2.0768], dtype=torch.float64)
+    """
 
     mean: float
     sd: float
@@ -45,7 +51,13 @@ class ReducedNormal:
 
 @dataclass(frozen=True)
 class ReducedUniform:
-    """Reduced prior that is uniform on an interval of x = log theta within the posterior's."""
+    """Reduced prior that is uniform on an interval of x = log theta within the posterior's.
+
+    Example:
+        >>> posterior = TruncatedLogNormal(torch.tensor([-10.0]), torch.tensor([-5.0]))
+        >>> log_evidence_ratio(posterior, ReducedUniform(low=-12.0, high=-8.0))
+        tensor([1.6094], dtype=torch.float64)
+    """
 
     low: float
     high: float
@@ -64,6 +76,11 @@ def log_evidence_ratio(posterior: TruncatedLogNormal, reduced: ReducedNormal | R
     Raises:
         TypeError: if one of them is something else.
         ValueError: if the reduced prior lies outside the posterior's interval.
+
+    Example:
+        >>> posterior = TruncatedLogNormal(torch.tensor([-15.0, -5.0]), torch.tensor([-1.0, -1.0]))
+        >>> log_evidence_ratio(posterior, ReducedUniform(-20.0, -10.0))
+        tensor([  0.6931, -95.2038], dtype=torch.float64)
     """
     checks.an(TruncatedLogNormal)(posterior, "posterior")
     checks.an((ReducedNormal, ReducedUniform))(reduced, "reduced")
@@ -154,6 +171,11 @@ class BMRS_N:  # noqa: N801 (the paper's name)
     Attributes:
         log_prior_odds: nats in favour of removal before any data; 0 is the exact rule, `RELEASED_ODDS` the released code's.
         sd: width of the point, in log theta.
+
+    Example:
+        >>> noisy.of("0").log_sigma.data[:8] = 5.0  # as uncertain as the prior
+        >>> prune(noisy, BMRS_N()).removed, prune(noisy, BMRS_N.released()).removed
+        ({'0': 0}, {'0': 8})
     """
 
     log_prior_odds: float = 0.0
@@ -182,6 +204,11 @@ class BMRS_U:  # noqa: N801
 
     With p2 = 23, the precision of float32, and p1 = 8 or 4, that of bfloat16 or of 4 bits. A posterior that has collapsed below
     2^-p2 has no mass there, and the paper's rule keeps it; ``from_end=True`` begins the interval at its lower end instead.
+
+    Example:
+        >>> noisy.of("0").mu.data[:8] = -10.0  # theta of about 0.00005, less than 2^-4
+        >>> prune(noisy, BMRS_U(p1=4)).removed
+        {'0': 8}
     """
 
     p1: float = 8.0
@@ -210,7 +237,13 @@ class BMRS_U:  # noqa: N801
 
 @dataclass(frozen=True)
 class MeanBelow:
-    """Baseline: E[theta] below a threshold."""
+    """Baseline: E[theta] below a threshold.
+
+    Example:
+        >>> noisy.of("0").mu.data[:8] = -3.0  # theta of about 0.05
+        >>> prune(noisy, MeanBelow(threshold=0.1)).removed
+        {'0': 8}
+    """
 
     threshold: float = 0.1
     name: str = "mean"
@@ -227,7 +260,13 @@ class MeanBelow:
 
 @dataclass(frozen=True)
 class SNRBelow:
-    """Baseline: signal-to-noise ratio below a threshold (Neklyudov et al. 2017)."""
+    """Baseline: signal-to-noise ratio below a threshold (Neklyudov et al. 2017).
+
+    Example:
+        >>> noisy.of("0").log_sigma.data[:8] = 2.0  # a wide posterior
+        >>> prune(noisy, SNRBelow(threshold=1.0)).removed
+        {'0': 8}
+    """
 
     threshold: float = 1.0
     name: str = "snr"
@@ -244,7 +283,12 @@ class SNRBelow:
 
 @dataclass(frozen=True)
 class L2Norm:
-    """Baseline that only ranks: small norm of the incoming weights first."""
+    """Baseline that only ranks: small norm of the incoming weights first.
+
+    Example:
+        >>> prune_share(noisy, L2Norm(), 0.5).left
+        {'0': 16}
+    """
 
     name: str = "l2"
     decides: bool = False
@@ -264,7 +308,12 @@ class L2Norm:
 
 @dataclass(frozen=True)
 class RandomRank:
-    """Baseline that only ranks: by chance, the same for the same seed and layer, independent between layers."""
+    """Baseline that only ranks: by chance, the same for the same seed and layer, independent between layers.
+
+    Example:
+        >>> prune_share(noisy, RandomRank(seed=1), 0.25).left
+        {'0': 24}
+    """
 
     seed: int = 0
     name: str = "random"
@@ -307,6 +356,12 @@ def criterion_for(criterion: Criterion, layer: str) -> Criterion:
 
     Raises:
         TypeError: if it is no criterion, or the name no text.
+
+    Example:
+        >>> criterion_for(RandomRank(seed=1), "0").layer
+        '0'
+        >>> criterion_for(L2Norm(), "0")
+        L2Norm(name='l2', decides=False)
     """
     checks.text(layer, "layer")
     own = getattr(checked_criterion(criterion), "for_layer", None)
@@ -330,6 +385,10 @@ def criterion_named(name: str) -> Criterion:
 
     Raises:
         ValueError: if there is none of that name.
+
+    Example:
+        >>> criterion_named("mean")
+        MeanBelow(threshold=0.1, name='mean', decides=True)
     """
     checks.choice(name, "criterion", _NAMED)
     return _NAMED[name]

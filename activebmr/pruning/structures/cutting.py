@@ -52,6 +52,12 @@ def structure_of(small: nn.Module) -> list[Structure]:
 
     Raises:
         ValueError: if it has not been made by `compact` or `activebmr.pruning.load_compact`.
+
+    Example:
+        >>> step = prune_share(noisy, L2Norm(), 0.5)
+        >>> last = structure_of(compact(noisy, x[:1]))[-1]
+        >>> last.sites["0"]["n"], len(last.sites["0"]["kept"])
+        (32, 16)
     """
     structures = getattr(small, "_compactions", None)
     if structures is None or not isinstance(small, nn.Module):

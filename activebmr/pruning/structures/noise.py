@@ -125,6 +125,12 @@ class TruncatedLogNormal:
     Raises:
         TypeError: if they are no tensors of real numbers.
         ValueError: if shapes differ or the interval is empty.
+
+    Example:
+        >>> posterior = TruncatedLogNormal(mu=torch.tensor([-1.0]), log_sigma=torch.tensor([-9.0]))
+        >>> posterior.mean()
+        tensor([0.3679], dtype=torch.float64)
+        >>> theta = posterior.sample(draws=100)
     """
 
     mu: Tensor

@@ -80,6 +80,11 @@ class NoisyModule(nn.Module):
         net: the network itself.
         plan: where its structures lie (`activebmr.pruning.units.plan.Plan`).
         noise: its variables, by name of the site with dots as ``/``.
+
+    Example:
+        >>> noisy = attach_noise(net)
+        >>> optimizer = torch.optim.Adam(noisy.parameter_groups(lr=1e-3))
+        >>> loss = F.cross_entropy(noisy(x), y) + noisy.kl() / n_examples
     """
 
     def __init__(self, net: nn.Module, plan: Plan, draws: int | None = 16) -> None:

@@ -45,6 +45,10 @@ def save_compact(small: nn.Module, folder: str | Path) -> Path:
 
     Raises:
         ValueError: if ``small`` has not been made by `compact`, or has state that is no tensor.
+
+    Example:
+        >>> folder = save_compact(compact(noisy, x[:1]), "small")
+        >>> small = load_compact(net, folder)
     """
     from safetensors.torch import save
 

@@ -52,6 +52,13 @@ class Step:
         accuracy: share of validation targets got right, or None.
         loss: nats per validation example by the user's own loss, or None.
         epoch: epoch (from 0) that it came after, or None.
+
+    Example:
+        >>> step = prune_share(noisy, L2Norm(), 0.5)
+        >>> step.removed, step.parameters
+        ({'0': 16}, 131)
+        >>> print(step)
+        0 16/32; compression 49.4%
     """
 
     left: dict[str, int] = field(default_factory=dict)
@@ -92,6 +99,11 @@ class Step:
 def compression(noisy: NoisyModule) -> float:
     """Share of all trainable parameters that pruning has made useless, as Wright et al. (2024) count it: the network's own that
     go when it is compacted, and the two parameters of each removed structure's noise, of all parameters including the noise's.
+
+    Example:
+        >>> step = prune_share(noisy, L2Norm(), 0.5)
+        >>> round(compression(noisy), 3)
+        0.495
     """
     check_noisy(noisy)
     own, all_ = sum(p.numel() for p in noisy.net.parameters()), sum(p.numel() for p in noisy.parameters())
@@ -103,6 +115,12 @@ def prune(noisy: NoisyModule, criterion: Criterion) -> Step:
 
     Raises:
         ValueError: if the criterion only ranks (use `prune_share`), or a score is not finite: that never decides.
+
+    Example:
+        >>> noisy.of("0").mu.data[:8] = -20.0  # eight units whose noise has collapsed
+        >>> step = prune(noisy, BMRS_N.released())
+        >>> print(step)
+        0 24/32; compression 24.7%
     """
     check_noisy(noisy)
     if not checked_criterion(criterion).decides:
@@ -304,6 +322,12 @@ def prune_ranked(
 
     Yields:
         a report after every round; stopping early is fine, the network is then as the last report says.
+
+    Example:
+        >>> noisy.of("0").mu.data[:8] = -20.0
+        >>> again = Training(epochs=1, fine_tune=0)
+        >>> for step in prune_ranked(noisy, BMRS_N.released(), lambda noisy: fit(noisy, data, again), at_once=4):
+        ...     print(step)
     """
     check_noisy(noisy)
     few = max(1, noisy.n_structures // 20) if at_once is None else checks.whole_from(at_once, "at_once", 1)

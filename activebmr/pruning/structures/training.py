@@ -48,6 +48,12 @@ class Training:
         schedule: ``"cosine"`` lets both learning rates fall to 0 over the epochs of fine-tuning or, without them, over the last
             third; before that, and with ``"constant"``, they stay as they are.
         seed: of batches and noise.
+
+    Example:
+        >>> settings = Training(epochs=3, fine_tune=1, batch=8, prune_from=1)
+        >>> found = fit(noisy, data, settings, criterion=BMRS_N.released())
+        >>> len(found.steps)
+        4
     """
 
     epochs: int = 20
@@ -79,6 +85,11 @@ class FitResult:
         losses: mean training loss of each epoch, nats per example.
         seconds: time of each epoch.
         interrupted: whether it ended before its time (Ctrl-C); the checkpoint then holds all finished epochs.
+
+    Example:
+        >>> found = fit(noisy, data, Training(epochs=2, fine_tune=0))
+        >>> len(found.losses), found.steps[-1].left
+        (2, {'0': 32})
     """
 
     steps: list[Step] = field(default_factory=list)

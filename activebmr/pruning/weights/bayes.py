@@ -48,6 +48,12 @@ class BayesianModule(nn.Module):
         posterior: over its weights.
         inference: one of `INFERENCES`.
         trained_in: modes of all modules in the last training by `prune_weights`, if there was one.
+
+    Example:
+        >>> bayes = attach_posterior(net)
+        >>> bayes.predict(x, samples=20).shape
+        torch.Size([20, 24, 3])
+        >>> net = bayes.write_means()
     """
 
     def __init__(self, net: nn.Module, posterior: WeightPosterior, inference: str) -> None:

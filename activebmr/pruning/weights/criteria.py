@@ -57,6 +57,11 @@ class ByEvidence:
 
     Near-ties, whose evidence says next to nothing either way, decide the rate of removal: most of the weights of a wide network
     lie within 0.1 nats. A tolerance takes those that would stay by less than it.
+
+    Example:
+        >>> posterior = WeightPosterior({"w": torch.tensor([0.0, 1.0])}, variance=torch.tensor([0.25, 0.25]))
+        >>> ByEvidence().select(posterior)
+        tensor([ True, False])
     """
 
     tolerance: float = 0.0
@@ -79,6 +84,9 @@ class SpikeAndSlab:
         spared: layers of which nothing goes, by name; None spares the last one that has weights.
         at_most: share of a layer's weights that are left which may go in one round: those with the most evidence. Evidence is
             each weight's alone, while the others stay; what many at once would cost is seen only after training has gone on.
+
+    Example:
+        >>> found = sparsify(net, data, method=SpikeAndSlab(a=1.0, b=9.0), epochs=2, start=1)
     """
 
     a: float = 1.0
@@ -115,6 +123,9 @@ class Horseshoe:
 
     A weight goes iff a point at 0 has at most ``tolerance`` nats less evidence than its row's fitted scale: in rows whose scale
     is next to 0 both say the same. For ``at_most`` see `SpikeAndSlab`.
+
+    Example:
+        >>> found = sparsify(net, data, method=Horseshoe(tau0=0.1, steps=20), epochs=2, start=1)
     """
 
     tau0: float = 0.01
@@ -239,6 +250,13 @@ class ByRank:
     Attributes:
         by: one of `RANKS`.
         removed: weights gone after each round, not falling.
+
+    Example:
+        >>> criterion = ByRank("snr", removed=(100, 150))
+        >>> bayes.remove(criterion.select(bayes.posterior, round=0))
+        100
+        >>> bayes.remove(criterion.select(bayes.posterior, round=1))
+        50
     """
 
     by: str

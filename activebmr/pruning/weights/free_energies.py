@@ -146,6 +146,11 @@ def refresh_statistics(bayes: BayesianModule, data: Data | Batches, batch: int =
 
     Raises:
         TypeError, ValueError: as `free_energy` does.
+
+    Example:
+        >>> bayes = attach_posterior(nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Linear(8, 3)))
+        >>> refresh_statistics(bayes, data)
+        1
     """
     batch, seed = checks.whole_from(batch, "batch", 2), checks.whole_number(seed, "seed", 0)
     batches = batches_for(bayes, data)

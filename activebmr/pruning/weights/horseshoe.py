@@ -36,6 +36,10 @@ class HorseshoeModule(BayesianModule):
 
     Raises:
         TypeError, ValueError: if the network has no weights that learn, or a number is out of range.
+
+    Example:
+        >>> bayes = HorseshoeModule(net)
+        >>> loss = F.cross_entropy(bayes(x), y) + bayes.kl() / len(x)
     """
 
     def __init__(self, net: nn.Module, tau0: float = 0.01, slab: tuple[float, float] = (2.0, 6.0), sd: float = 0.1) -> None:

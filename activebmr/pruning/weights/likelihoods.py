@@ -195,6 +195,11 @@ class GaussianNoise(Likelihood):
             one for each.
         variance: of the noise at first, > 0; by default rate / shape. A small one lets a network learn much before what it does
             not explain counts as noise.
+
+    Example:
+        >>> noise = GaussianNoise(n_out=3, n_examples=24, variance=0.01)
+        >>> found = sparsify(net, (x, torch.randn(24, 3)), noise, epochs=2, start=1)
+        >>> variance = noise.beta / noise.alpha
     """
 
     rate: Tensor

@@ -104,6 +104,11 @@ class WeightPosterior(SinglePrecision):
         mean, variance: of the posterior ``(n,)``; removed weights are at their prior's mean, with variance 0.
         prior_mean, prior_variance: ``(n,)``.
         alive: which weights are left ``(n,)``.
+
+    Example:
+        >>> posterior = WeightPosterior({"w": torch.tensor([0.0, 1.0])}, variance=torch.tensor([0.25, 0.25]))
+        >>> posterior.removal_evidence()
+        tensor([ 0.6931, -1.3069], dtype=torch.float64)
     """
 
     prior_mean: Tensor
@@ -267,7 +272,12 @@ class WeightPosterior(SinglePrecision):
 
 
 class MeanField(WeightPosterior):
-    """Means and log standard deviations as parameters, for any optimiser (Blundell et al. 2015)."""
+    """Means and log standard deviations as parameters, for any optimiser (Blundell et al. 2015).
+
+    Example:
+        >>> posterior = MeanField(dict(net.named_parameters()), prior_variance=0.1)
+        >>> bayes = BayesianModule(net, posterior, "bbb-local")
+    """
 
     def _start(self, mean: Tensor, variance: Tensor | None) -> None:
         given = self._checked_variance(mean, variance)
@@ -317,6 +327,11 @@ class NaturalGaussian(WeightPosterior):
         curvature: zeros ``(n,)``, in no state, a parameter for its gradient alone: the sum over draws of gradient x (weight -
             mean), from which IVON estimates the Hessian. What is done to gradients (accumulated, scaled, clipped, reduced over
             machines, dropped) is done to both.
+
+    Example:
+        >>> posterior = NaturalGaussian({"w": torch.zeros(2)}, n_examples=10, hessian=0.9)
+        >>> posterior.variance
+        tensor([0.1000, 0.1000])
     """
 
     hessian: Tensor

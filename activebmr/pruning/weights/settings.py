@@ -37,6 +37,12 @@ class WeightTraining:
             the past: where the noise of targets shrinks fast, steps would be too large for what the loss has become.
         patience: seconds between checkpoints, at least.
         seed: of batches and draws.
+
+    Example:
+        >>> settings = WeightTraining(epochs=4, retrain=2, rounds=1, batch=8)
+        >>> found = prune_weights(bayes, Categorical(), data, settings, criterion=ByEvidence())
+        >>> len(found.losses)
+        6
     """
 
     epochs: int = 750
@@ -112,6 +118,11 @@ class WeightFit:
         vfe_trained: free energy before the first removal.
         outcome: how it ended, in a sentence.
         interrupted: whether by Ctrl-C; a checkpoint then holds what was finished.
+
+    Example:
+        >>> settings = WeightTraining(epochs=4, retrain=2, rounds=1)
+        >>> found = prune_weights(bayes, Categorical(), data, settings, criterion=ByEvidence())
+        >>> print(found.outcome, found.vfe, found.rounds[0].removed)
     """
 
     rounds: list[Round] = field(default_factory=list)

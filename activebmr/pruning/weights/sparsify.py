@@ -40,6 +40,11 @@ class Sparsified:
         bayes: the network with its posterior: ``bayes.predict(x)`` draws from it.
         likelihood: what outputs say about targets, with what it has learned.
         fit: rounds, losses and how it ended.
+
+    Example:
+        >>> found = sparsify(net, data, epochs=6)
+        >>> print(found.fit.outcome)
+        >>> logits, samples = found.net(x), found.bayes.predict(x, samples=20)
     """
 
     net: nn.Module
