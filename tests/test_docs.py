@@ -57,12 +57,6 @@ NOT_TRIED = ("activebmr.interop.pymdp",)
 SHOWN_ONLY = {"activebmr.pruning.load_compact", "activebmr.pruning.prune_weights"}
 """Names whose examples show what is written, but need a folder that is not there, or half a minute."""
 
-WITHOUT_EXAMPLE = {
-    "activebmr.interop.pymdp.from_pymdp": 1,
-    "activebmr.interop.pymdp.planner_from_pymdp": 1,
-}
-"""Names, at most so many of a module, that have no example yet."""
-
 _FENCE = re.compile(r"^(?P<ticks>`{3,})(?P<language>[\w{}-]*)[^\n]*\n(?P<body>.*?)^(?P=ticks)[ \t]*$", re.M | re.S)
 _MARK = re.compile(r"<!-- not run: (?P<why>[^>]+?) -->\s*\Z")
 
@@ -150,17 +144,8 @@ def test_the_reference_has_every_public_name() -> None:
     assert single - wanted == set()  # nothing that is gone
 
 
-def test_every_public_name_has_an_example() -> None:
-    """In its docstring, or in code of the documentation; of pruning's many results and settings some still lack one."""
-    shown = "\n".join(b.text for page in PAGES for b in blocks_of(page))
-    lacking = Counter()
-    for module in PUBLIC:
-        for name, value in public_objects(module):
-            told = inspect.getdoc(value) or ""
-            if "Example:" not in told and ">>>" not in told and not re.search(rf"\b{name.rpartition('.')[2]}\b", shown):
-                lacking[module if module == "activebmr.pruning" else name] += 1
-    assert {name: n for name, n in lacking.items() if name not in WITHOUT_EXAMPLE} == {}
-    assert all(lacking[name] <= n for name, n in WITHOUT_EXAMPLE.items())
+def test_every_public_name_has_an_example_of_its_own() -> None:
+    assert [name for module in PUBLIC for name, value in public_objects(module) if ">>> " not in (value.__doc__ or "")] == []
 
 
 class Runs(doctest.OutputChecker):
