@@ -22,8 +22,10 @@ from activebmr.inference.paths import PathCounts, Paths
 from activebmr.inference.tables import KnownTable
 from activebmr.model.layout import dynamics_of, layouts_of
 from activebmr.planning.choice import Actions, policy_probabilities
+from activebmr.planning.joint.keeping import keep
 from activebmr.planning.paths.inference import PathInference
 from activebmr.planning.preferences import log_preferences
+from activebmr.reduction import model_posterior
 
 QUIET = Planner(gains=(), alpha=None)
 TOGETHER, AHEAD = Planner(gains=("state",), alpha=None), Planner(depth=1, gains=("state",), alpha=None)
@@ -983,3 +985,123 @@ def test_who_knows_all_moves_well_expects_nothing_more_though_others_do(inferenc
     state, _ = agent.end_trial(state)
     _, info = agent.step(state, np.array([[0], [0]]))
     assert info.param_info_gain[0] == 0 and info.param_info_gain[1] > 1e-3
+
+
+# --- along paths -------------------------------------------------------------------------------------------------------------
+def indifferent(settings, gamma=1.0):
+    """Free energy after two moments, of who has nothing to choose by."""
+    rng = np.random.default_rng(27)
+    model = POMDP(
+        A=[full(rng, 3, 3)],
+        B=[full(rng, 3, 3, 2)],
+        policies=np.array([[[0], [0]], [[0], [1]], [[1], [1]]]),
+    )
+    engine = PathInference(model, 3, (), gamma, lambda t: log_preferences(model, t), settings)
+    paths, tables = Paths(), [KnownTable(a, layout) for a, layout in zip(model.A, layouts_of(model), strict=True)]
+    engine.advance(paths, tables, None, [np.array([1])])
+    return float(engine.advance(paths, tables, np.array([[0]]), [np.array([2])])[1][0])
+
+
+def test_precision_is_free_where_it_stays_as_it_was():
+    given = indifferent(PathSettings(policies="trial"))
+    for beta in (0.25, 1.0, 3.0):
+        assert_allclose(indifferent(PathSettings(policies="trial", beta=beta)), given, rtol=1e-12)
+
+
+def test_spm_counts_a_given_precision_as_if_the_rate_were_one():
+    one, other = (indifferent(PathSettings.spm(policies="trial", beta=None), gamma) for gamma in (1.0, 4.0))
+    assert_allclose(other - one, 4.0 - math.log(4.0) - 1.0, rtol=1e-9)
+
+
+def test_before_anything_is_seen_learned_initial_states_are_believed():
+    counts = np.array([1.0, 2.0, 5.0])
+    agent = Agent(
+        POMDP(A=[np.eye(3)], B=[np.eye(3)[:, :, None]], pD=[counts]), planner=QUIET, inference="paths", trial_length=2
+    )
+    assert_allclose(agent.init(2).qs[0], np.tile(counts / 8, (2, 1)), rtol=1e-12)
+
+
+def test_spm_tells_what_moves_teach_of_every_control_though_states_are_fewer():
+    """Two controls with the same counts are worth the same, a third is not."""
+    rng = np.random.default_rng(30)
+    b = full(rng, 2, 2, 3)
+    b[..., 2] = b[..., 0]
+    model = POMDP(A=[np.eye(2)], B=[None], pB=[2 * b])
+    planner = Planner(gains=("param",), alpha=None)
+    agent = Agent(model, planner=planner, inference="paths", paths=PathSettings.spm(), trial_length=2)
+    _, info = agent.step(agent.init(), 0)
+    assert_allclose(info.param_info_gain[2], info.param_info_gain[0], rtol=1e-9)
+    assert abs(info.param_info_gain[1] - info.param_info_gain[0]) > 1e-3
+
+
+# --- in hindsight ------------------------------------------------------------------------------------------------------------
+def test_an_outcome_is_the_vector_that_is_certain_of_it_in_hindsight_too():
+    rng = np.random.default_rng(28)
+    model = POMDP(A=[None], B=[full(rng, 2, 2, 1)], pA=[3 * full(rng, 3, 2)])
+    agent = Agent(model, planner=QUIET, inference="spm", learning=Learning(smooth=True))
+    found = []
+    for as_told in (np.array, lambda o: np.eye(3)[o]):
+        state = agent.init(2)
+        for outcome in ([0, 2], [1, 0], [0, 0]):
+            state, _ = agent.step(state, [as_told(outcome)])
+        found.append(agent.end_trial(state)[1].counts[0])
+    assert_allclose(found[0], found[1], rtol=1e-12)
+    assert found[0][0, :, 0].sum() > model.pA[0][0].sum() + 1.9
+
+
+def test_what_moves_by_itself_where_one_is_is_smoothed_agent_by_agent():
+    """Three controls in two places that are known: what moves a state is a matter of both."""
+    rng = np.random.default_rng(29)
+    go = np.repeat(np.eye(2)[:, None, :], 2, axis=1)
+    model = POMDP(
+        A=[None, np.eye(2)],
+        B=[full(rng, 3, 3, 2, 3), go],
+        pA=[3 * full(rng, 3, 3), None],
+        D=[[0.2, 0.3, 0.5], [1.0, 0.0]],
+        A_dependencies=[[0], [1]],
+        B_dependencies=[[0, 1], [1]],
+    )
+    agent = Agent(model, planner=QUIET, learning=Learning(smooth=True))
+    did = [np.array([[c, p] for c in range(3) for p in range(2)]), np.array([[2 - c, p] for c in range(3) for p in range(2)])]
+
+    def lived(rows):
+        state, place = agent.init(len(rows)), np.zeros(len(rows), dtype=int)
+        for t in range(3):
+            seen = np.stack([(np.array(rows) + t) % 3, place], axis=1)
+            action = did[t][rows] if t < 2 else np.zeros((len(rows), 2), dtype=int)
+            state, place = agent.step(state, seen, action=action)[0], action[:, 1]
+        return agent.end_trial(state)[1].counts[0]
+
+    whole = lived(list(range(6)))
+    for k in range(6):
+        assert_allclose(whole[k], lived([k])[0], rtol=1e-12)
+    assert np.ptp(whole, axis=0).max() > 0.1
+
+
+# --- what is kept, and what is refused ---------------------------------------------------------------------------------------
+def test_what_is_kept_stays_until_there_is_no_room():
+    kept = {}
+    for i in range(64):
+        keep(kept, i, (np.zeros(2**17),))
+    assert len(kept) == 64
+    keep(kept, 64, (np.zeros(1),))
+    assert list(kept) == [64]
+    keep(kept, 65, (np.zeros(2**24 - 1),))
+    keep(kept, 66, (np.zeros(1),))
+    assert list(kept) == [66]
+
+
+def test_certain_choices_are_the_best_ones_in_a_search_over_states():
+    go = np.repeat(np.eye(3)[:, None, :], 3, axis=1)
+    model = POMDP(A=[np.eye(3)], B=[go], C=[[0.0, 1.0, 1.0]])
+    planner = Planner(depth=1, search="states", modalities="separate", gamma=np.inf, alpha=None)
+    agent = Agent(model, planner=planner, inference="sequential")
+    _, info = agent.step(agent.init(), 0)
+    assert_allclose(info.q_pi, [0.0, 0.5, 0.5], atol=1e-12)
+
+
+def test_models_given_as_arrays_take_counts_as_arrays():
+    counts = np.ones((2, 1))
+    for posterior, prior in (({0: counts}, counts), (counts, {0: counts})):
+        with pytest.raises(TypeError, match="dicts of them need a HypothesisSpace"):
+            model_posterior(posterior, prior, [counts])
