@@ -63,7 +63,7 @@ NEAR = _NEAR.split()
 kill more, and take most of the time.
 """
 FIRST, FEW_FILES = 40, 3  # tests that are tried before all the others, and the files that they may come from
-BUDGET = 20.0
+BUDGET = 40.0
 MEMORY = 24 << 30
 _IMPORTED = """
     numpy scipy.special scipy.sparse scipy.stats scipy.optimize scipy.integrate matplotlib.pyplot pytest hypothesis
