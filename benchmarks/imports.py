@@ -98,6 +98,7 @@ def seconds_of(modules: str, python: str = sys.executable, repeats: int = 3, cwd
     """Processor seconds until modules are imported, in a fresh process, the fastest of some; None if they cannot be."""
     code = f"import time; t = time.process_time(); import {modules}; print(time.process_time() - t)"
     env = {**os.environ, "MPLBACKEND": "Agg", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    env.pop("PYTHONDONTWRITEBYTECODE", None)  # the first of all imports compiles
     times = []
     for _ in range(repeats):
         done = subprocess.run([python, "-c", code], capture_output=True, text=True, cwd=cwd, env=env)
