@@ -42,7 +42,7 @@ test: $(TEST_STAMP) ## run the tests, except the slow scientific checks
 	$(BIN)/python -m pytest -m "not slow" $(SHARED_OUT) $(PYTEST_ARGS)
 
 test-all: $(TEST_STAMP) ## run all the tests
-	$(BIN)/python -m pytest $(SHARED_OUT) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(SHARED_OUT) -o faulthandler_timeout=3600 $(PYTEST_ARGS)
 
 test-versions: $(VERSIONS_STAMP) ## run the tests under every Python from 3.10 to 3.14 that is here
 	$(BIN)/nox $(NOX_ARGS)
