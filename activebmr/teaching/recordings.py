@@ -28,6 +28,7 @@ def example_recording() -> Path:
     student was simulated.
 
     Example:
+        >>> from activebmr import load_recording
         >>> load_recording(example_recording())["outcomes"].shape  # students, trials, modalities, times
         (18, 16, 3, 6)
     """
