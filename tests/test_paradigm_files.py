@@ -49,6 +49,21 @@ def call(capsys, tmp_path, monkeypatch):
 
 
 # --- files -----------------------------------------------------------------------------------------------------------------
+def test_a_file_that_lies_beside_the_package_itself(tmp_path):
+    """Where the source was fetched to, and where everyone tries first: the installed command looks for packages elsewhere."""
+    assert write_paradigm("my-maze", tmp_path)
+    for name in ("activebmr", "paradigms"):
+        try:
+            (tmp_path / name).symlink_to(Path(registry.__file__).parents[2] / name, target_is_directory=True)
+        except OSError as refused:  # Windows, without the right to
+            pytest.skip(f"no links here: {refused}")
+    code = "import sys; sys.path.pop(0); from activebmr.cli import main; sys.exit(main(sys.argv[1:]))"
+    words = ["run", "./my_maze.py", "--scheme", "all", "--agents", "4", "--trials", "2", "--jobs", "2", "--no-figures", "-q"]
+    for _ in range(2):  # also where finished agents are read
+        done = subprocess.run([sys.executable, "-c", code, *words], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_file_runs_by_its_path(call, tmp_path):
     status, out, err = call("run", "./mine.py", "--scheme", "all", "--agents", 4, "--set", "pace=fast")
     assert (status, err) == (0, "")

@@ -218,17 +218,21 @@ def _beside(folder: str, helpers: dict[str, Any]) -> Iterator[None]:
         yield
     finally:
         more = [p for p in sys.path if p not in path]  # the file may have added some itself
-        sys.path[:] = path + more
+        sys.path[:] = elsewhere
         for name in [n for n in sys.modules if n not in kept]:
-            if name in helpers or _is_helper(name, folder, elsewhere):
+            # what is imported of a package that was there before belongs to that
+            if name in helpers or (name.partition(".")[0] not in kept and _is_helper(name, folder)):
                 helpers[name] = sys.modules.pop(name)
+        sys.path[:] = path + more
 
 
-def _is_helper(name: str, folder: str, elsewhere: list[str]) -> bool:
-    """Whether a module lies in a folder, and nowhere else."""
+def _is_helper(name: str, folder: str) -> bool:
+    """Whether a module lies in a folder, and is nowhere to be found else: not by finders of their own either, as those of
+    packages are that are installed to be worked on.
+    """
     top = name.partition(".")[0]
     beside = Path(folder, f"{top}.py").is_file() or Path(folder, top).is_dir()
-    return beside and importlib.machinery.PathFinder.find_spec(top, elsewhere) is None
+    return beside and all(f.find_spec(top, None) is None for f in sys.meta_path if hasattr(f, "find_spec"))
 
 
 def _where(error: BaseException, path: Path) -> str:
