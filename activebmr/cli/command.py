@@ -141,9 +141,14 @@ def _options(
 ) -> None: ...
 
 
-@app.command("list", epilog="\b\nExample:\n  activebmr list")
-def list_paradigms() -> None:
-    """List the paradigms, their rules and their schemes.
+@app.command("list", epilog="\b\nExample:\n  activebmr list three-ball")
+def list_paradigms(
+    paradigm: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="PARADIGM...", help="Only these, by name or file.", show_default="all that are installed"),
+    ] = None,
+) -> None:
+    """List the paradigms, their rules, schemes and options.
 
     A paradigm is an experiment; a scheme is a way in which its agents reason. A file of one's own is run by its path, and
     'activebmr new NAME' writes one to begin with. Other packages can add paradigms through the entry-point group
@@ -152,14 +157,18 @@ def list_paradigms() -> None:
     from rich.table import Table
 
     screen = console()
-    names = paradigm_names()
+    names = paradigm or paradigm_names()
     if not names:
         raise Problem("no paradigm is installed (is activebmr itself installed, as with 'pip install -e .'?)")
     for name in names:
         try:
-            module = load_paradigm(name)
+            module = module_named(name) if paradigm else load_paradigm(name)
             rules = _rules_sentence(module)
+        except Problem:
+            raise
         except Exception as error:  # a broken plug-in must not hide the others
+            if paradigm:
+                raise Problem(f"paradigm {name!r} cannot be listed: {error}") from error
             screen.print(f"{name}: not usable: {error}\n")
             continue
         screen.print(f"{name}: {module.DESCRIPTION}\n{rules}")

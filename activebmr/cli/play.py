@@ -36,7 +36,9 @@ def _option(text: str, metavar: str | None = None, default: str | bool = True) -
 
 
 def play(
-    paradigm: Annotated[str, typer.Argument(metavar="PARADIGM", help="Name of the paradigm; see 'activebmr list'.")],
+    paradigm: Annotated[
+        str, typer.Argument(metavar="PARADIGM", help="Name of the paradigm, see 'activebmr list', or a file of one's own.")
+    ],
     against: Annotated[
         str | None,
         _option("How the agent that you are compared with reasons, see 'activebmr list'.", "SCHEME", "the paradigm's own"),

@@ -103,7 +103,7 @@ def report_replay(schemes: Sequence[Paradigm], replays: Sequence[dict[str, Any]]
 _REPLAY_NOTES = (
     "log likelihood: of what was done, mean per choice in nats, by the posterior over policies (q_pi), the best scheme first; "
     "by chance: if every policy were as probable as any other; probability: by q_pi, mean per choice",
-    "acting: the log likelihood by the probabilities with which the agents act: those that hardly ever err (a large alpha) "
+    "acting: the same by the probabilities with which the agents act: those that hardly ever err (a large alpha) "
     "hold every lapse for all but impossible",
     "impossible: observations that cannot be under the scheme; adopted: participants for whom a rule was adopted",
 )

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from activebmr import checks
 from activebmr.plots.measures import mark_adoption, trial_axis
-from activebmr.plots.pick import adoption, index, truth_of, window_of
+from activebmr.plots.pick import adoption, index, truth_of, whose, window_of
 from activebmr.plots.style import (
     PALETTE,
     SHADES,
@@ -66,12 +66,14 @@ def model_posterior(result: Result, scheme: str | int = 0, agent: int = 0, *, ba
     trial_axis(ax, n_trials)
     whole_numbers(ax.yaxis, 6)
     ax.set_ylabel("hypothesis")
+    names = [str(m) for m in range(n_models)]
     if n_models <= _NAMED and len(result["model_names"]) == n_models:
-        ax.set_yticks(range(n_models), [short(str(n)) for n in result["model_names"]])
+        names = [short(str(n)) for n in result["model_names"]]
+        ax.set_yticks(range(n_models), names)
     true = truth_of(result, agent)
     best = int(values[-1].argmax())
     share = lambda p: f"{p:.2g}" if p >= 0.005 else "less than 0.01"  # noqa: E731
-    ends = f"{share(values[-1, best])} for hypothesis {best}"
+    ends = f"{share(values[-1, best])} for hypothesis {names[best]}"
     if true is not None:
         ax.annotate(
             "◀ true",
@@ -84,8 +86,9 @@ def model_posterior(result: Result, scheme: str | int = 0, agent: int = 0, *, ba
             fontsize="small",
             annotation_clip=False,
         )
-        ends = f"{share(values[-1, true])} for the true hypothesis ({true})"
-    title(ax, f"Posterior over {n_models} hypotheses ends at {ends}" + (f"; {adopted.sentence}" if adopted else ""))
+        ends = f"{share(values[-1, true])} for the true hypothesis ({names[true]})"
+    said = f"Posterior over {n_models} hypotheses ends at {ends}" + (f"; {adopted.sentence}" if adopted else "")
+    title(ax, whose(result, s, agent, said))
     if bar:
         shade_bar(ax, image, "probability", [0, 0.01, 0.1, 0.3, 1], pad=0.09)
     if alone and legend_below(ax):
@@ -163,9 +166,10 @@ def log_odds(
     ax.set_ylabel("log odds (nats)")
     if adopted is not None:
         which = "the true hypothesis" if adopted.right else "a wrong hypothesis" if adopted.right is False else "hypothesis"
-        title(ax, f"Log odds: {which} ({adopted.model}) is adopted after trial {adopted.trial}")
+        said = f"Log odds: {which} ({adopted.model}) is adopted after trial {adopted.trial}"
     else:
-        title(ax, f"Log odds reach {number(odds.max(), '.1f')} nats: no hypothesis is adopted")
+        said = f"Log odds reach {number(odds.max(), '.1f')} nats: no hypothesis is adopted"
+    title(ax, whose(result, s, a, said))
     tidy(ax)
     return ax
 

@@ -27,6 +27,7 @@ __all__ = [
     "record",
     "trial_measures",
     "truth_of",
+    "whose",
     "window_of",
 ]
 
@@ -160,6 +161,14 @@ def truth_of(result: Result, agent: int) -> int | None:
     true = np.asarray(result.arrays.get("true_model", -1))
     number = int(true[agent] if true.ndim else true)
     return number if number >= 0 else None
+
+
+def whose(result: Result, scheme: int, agent: int, said: str) -> str:
+    """A headline, with the agent and the scheme that it is about where there are several."""
+    if result.sizes["agent"] == 1 and len(result.schemes) == 1:
+        return said
+    of = f" ({result.schemes[scheme]})" if len(result.schemes) > 1 else ""
+    return f"Agent {agent}{of}: {said[0].lower()}{said[1:]}"
 
 
 def window_of(result: Result, scheme: int, within: bool = False, agent: int | None = None) -> float:

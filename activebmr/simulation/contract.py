@@ -82,10 +82,11 @@ def _flaw_of_schemes(module: Any) -> str | None:
 def _flaw_of_more(module: Any) -> str | None:
     options = getattr(module, "OPTIONS", {})
     if not isinstance(options, Mapping) or not all(
-        isinstance(k, str) and isinstance(v, (list, tuple)) and v and all(isinstance(x, str) for x in v)
-        for k, v in options.items()
+        isinstance(k, str) and isinstance(v, (list, tuple)) and v for k, v in options.items()
     ):
         return "has OPTIONS that do not map names to lists of values"
+    for name, value in ((k, x) for k, v in options.items() for x in v if not isinstance(x, str)):
+        return f'has OPTIONS whose values are not all text, which is what --set gives: {name!r} may be {value!r}; say "{value}"'
     trials = getattr(module, "TRIALS", 1)
     if not is_whole(trials) or trials < 1:
         return f"has TRIALS that are no whole number >= 1: {trials!r}"

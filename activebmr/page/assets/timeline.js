@@ -68,17 +68,24 @@ function timelinePanel(root) {
     move();
   }
 
+  function beyond(odds) {
+    return data.window > 0 && odds.some((row) => row.some((v) => v > data.window * 1.35));
+  }
+
   function curve(odds) {
     const all = odds.flat().filter((v) => known(v));
-    const finite = all.filter(Number.isFinite), top = data.window ? data.window * 1.35 : Math.max(4, ...finite) * 1.05;
-    const low = Math.min(0, ...finite.map((v) => Math.max(v, -top)));
-    const y = (v) => box.bottom - ((Math.max(low, Math.min(top, v)) - low) / (top - low)) * (box.bottom - box.top);
+    const finite = all.filter(Number.isFinite), most = Math.max(0, ...finite), edge = data.window, far = beyond(odds);
+    const top = edge ? Math.max(edge * 1.35, most) : Math.max(4, most) * 1.05, low = Math.min(0, ...finite);
+    // beyond the window there may be hundreds of nats: they share the upper third
+    const up = (v) => far && v > edge ? edge * (1 + 0.5 * (Math.log(v / edge) / Math.log(top / edge))) : v;
+    const y = (v) => box.bottom - ((up(Math.max(low, Math.min(top, v))) - low) / (up(top) - low)) * (box.bottom - box.top);
     const label = (v, text) => svg.append(shape("text", { class: "label", x: box.left - 5, y: y(v) + 4 * big, "text-anchor": "end", text }));
     svg.append(shape("line", { class: "nought", x1: box.left, x2: box.right, y1: y(0), y2: y(0) }));
     label(0, "0");
     if (data.window) {
       svg.append(shape("line", { class: "window", x1: box.left, x2: box.right, y1: y(data.window), y2: y(data.window) }));
       label(data.window, nats(data.window, Number.isInteger(data.window) ? 0 : 1));
+      if (far) label(top, all.includes(Infinity) ? "∞" : nats(top, 0));
     } else label(top / 1.05, nats(top / 1.05, 0));
     const points = [];
     odds.forEach((row, trial) => row.slice(0, data.lengths[trial]).forEach((v, time) => {
@@ -128,7 +135,7 @@ function timelinePanel(root) {
       words.replaceChildren(
         el("b", { text: data.odds ? "How sure it is of its best hypothesis (log odds, nats)" : data.lengths.length > 1 ? "Trials" : "Moments" }),
         ...(data.odds && data.right ? [key("right", "the best one is true"), key("wrong", "it is not")] : []),
-        ...(data.odds && data.window ? [key("window", "Occam’s window: beyond it, it adopts the hypothesis")] : []),
+        ...(data.odds && data.window ? [key("window", `Occam’s window: beyond it, it adopts the hypothesis${beyond(data.odds) ? " (the scale there is logarithmic)" : ""}`)] : []),
         ...(won ? [key("won", "won")] : []), ...(lost ? [key("lost", "lost")] : []),
       );
       draw();
