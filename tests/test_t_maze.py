@@ -440,7 +440,9 @@ def test_structure_is_found_and_pays():
     assert abs(gap.mean()) < 4 * standard_error(gap)
     looks, when = t_maze.looks(result), t_maze.known_after(result)[0]
     assert t_maze.floor(result) < when.mean() < 1.25 * watch(0, result.agent, result.true_model, sessions).mean()
+    before = []
     for k, s in enumerate(structures_of(result)):
         if result.adopted_truth[0, k] and when[k] < sessions:
             assert looks[k, when[k] :].mean() == pytest.approx(best_session(s).looks, abs=1e-9)
-            assert looks[k, : when[k]].mean() > 2
+            before.append(looks[k, : when[k]].mean())  # who takes long is nearly sure for long, and looks less
+    assert np.mean(before) - 4 * standard_error(np.array(before)) > 2
