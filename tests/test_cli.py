@@ -125,6 +125,10 @@ def test_list_shows_rules_and_all_schemes(call: Call) -> None:
     assert "reasoning (default)" in out
     # every paradigm marks the one scheme that is its default
     assert out.count("(default)") == out.count("schemes (--scheme):") == len(registry.paradigm_names())
+    status, out, err = call("list", "bandit", "three-ball")
+    assert (status, err, out.count("schemes (--scheme):")) == (0, "", 2) and "option (--set preference=...)" in out
+    status, out, err = call("list", "bandt")
+    assert (status, out) == (2, "") and "did you mean 'bandit'?" in err
 
 
 # --- run -------------------------------------------------------------------------------------------------------------------

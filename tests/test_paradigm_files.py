@@ -129,6 +129,10 @@ FLAWS = {
     "no schemes": (GOOD + "SCHEMES = {}", "has no SCHEMES"),
     "no function": (GOOD + "paradigm = 3", "has a paradigm that is no function"),
     "no argument": (GOOD + "def paradigm(): pass", "cannot be called as paradigm(scheme, true_rule): too many positional"),
+    "numbers": (
+        GOOD + "OPTIONS = {'pace': [0.5]}",
+        "has OPTIONS whose values are not all text, which is what --set gives: 'pace'",
+    ),
     "no option": (GOOD + "OPTIONS = {'mood': ['good']}", "has a paradigm that does not take its OPTIONS ['mood']"),
     "no measures": (GOOD + "MEASURES = {'a b': 3}", "has MEASURES that are none: measures must have names like variables"),
     "no figures": (GOOD + "figures = 'x.png'", "has a figures that is no function"),

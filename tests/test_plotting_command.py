@@ -45,6 +45,14 @@ def test_the_inside_of_a_trial_counted_from_one(saved, tmp_path):
     assert (tmp_path / "reasoning-agent0-trial1.png").exists()
 
 
+def test_where_nothing_could_be_drawn_no_folder_is_left(saved, tmp_path):
+    (tmp_path / "old").mkdir()
+    for name in ("new", "old"):
+        with pytest.raises(Problem, match="--agent must be one of the result's, 0 to 2; got 7"):
+            plot(saved, "--agent", 7, "--out", tmp_path / name)
+    assert [p.name for p in tmp_path.iterdir()] == ["old"]
+
+
 @pytest.mark.parametrize(("form", "start"), [("svg", b"<?xml"), ("pdf", b"%PDF"), ("png", b"\x89PNG")])
 def test_formats(saved, tmp_path, form, start):
     plot(saved, "--format", form, "--out", tmp_path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -97,8 +97,9 @@ def plot_command(
         raise Problem(f"--trial must be 1 or more, as trials count from 1; got {trial}")
     os.environ.setdefault("MPLBACKEND", "Agg")
     inside = agent is not None or trial is not None or scheme is not None or bool(panel)
+    new = None if out is None or _is_dir(out) else out
     folder = make_folder(out if out is not None else result.parent) if os.path.isfile(result) else None
-    with _checked():
+    with _emptied(new), _checked():
         source = _read(result)
         if folder is None:  # (the file went away meanwhile)
             folder = make_folder(out if out is not None else result.parent)
@@ -118,6 +119,18 @@ def _is_dir(path: Path) -> bool:
         return path.is_dir()
     except OSError:  # a name that is too long, say
         return False
+
+
+@contextmanager
+def _emptied(folder: Path | None) -> Iterator[None]:
+    """Leave no empty folder behind where nothing could be drawn."""
+    try:
+        yield
+    except Problem:
+        with suppress(OSError):  # there is something in it
+            if folder is not None:
+                folder.rmdir()
+        raise
 
 
 @contextmanager
