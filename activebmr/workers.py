@@ -12,7 +12,7 @@ import traceback
 import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -101,9 +101,14 @@ def each(
                         f"{KILLS} worker processes were killed one after the other ({how}); if this machine has too little "
                         "memory, fewer jobs need less"
                     )
-                warnings.warn(f"a worker process was killed ({how}); what it was at is done again", stacklevel=2)
+                _tell(f"a worker process was killed ({how}); what it was at is done again")
     finally:
         workers.end()
+
+
+def _tell(text: str) -> None:
+    """Warn each time: of warnings with the same words Python shows the first alone."""
+    warnings.warn_explicit(text, UserWarning, __name__, 0, registry={})
 
 
 @dataclass(frozen=True)
@@ -140,6 +145,7 @@ class _Workers:
         names = ("OMP", "OPENBLAS", "MKL", "BLIS", "NUMEXPR", "NUMBA")
         self.limits = {f"{name}_NUM_THREADS": os.environ.get(f"{name}_NUM_THREADS", str(threads)) for name in names}
         self.all: list[_Worker] = []
+        self.owner = os.getpid()
         _start_trackers()
         atexit.register(self.end)  # if nobody closes the iterator
 
@@ -149,13 +155,17 @@ class _Workers:
 
     def begin(self, task: tuple[Any, ...]) -> None:
         """Have a task done by a worker that is free, or by a new one."""
+        import cloudpickle
+
+        held = cloudpickle.dumps(task)
         for worker in [w for w in self.all if w.task is None]:
             try:
-                worker.do(task)
+                worker.do(task, held)
                 return
             except OSError:  # it was killed while it had nothing to do, which costs nothing
                 self.leave(worker)
-        self.all.append(_Worker(self.function, task, self.limits))
+        self.all.append(_Worker(self.function, task, held, self.limits))
+        self.all[-1].start()  # known before it is there: Ctrl-C may come at any time
 
     def heard_from(self) -> list[_Worker]:
         """Wait a second at most for those at work: who has something to say, or was killed."""
@@ -168,40 +178,45 @@ class _Workers:
     def leave(self, worker: _Worker) -> None:
         self.all.remove(worker)
         worker.stop()
-        worker.join()
+        worker.join(0.0)
 
     def end(self) -> None:
-        atexit.unregister(self.end)
-        for worker in self.all:
-            worker.stop()
+        if os.getpid() != self.owner:  # a copy in a process that somebody forked
+            return
+        with _without_interrupts():  # whoever is impatient must not leave some of them at work
+            for worker in self.all:
+                worker.stop()
+        last = time.monotonic() + 5
         while self.all:
-            self.all.pop().join()
+            self.all[-1].join(max(0.0, last - time.monotonic()))
+            self.all.pop()
+        atexit.unregister(self.end)
 
 
 class _Worker:
     """A process, what it is at, and the pipe that leads to it."""
 
-    def __init__(self, function: bytes, task: tuple[Any, ...], limits: dict[str, str]) -> None:
+    def __init__(self, function: bytes, task: tuple[Any, ...], held: bytes, limits: dict[str, str]) -> None:
         from loky.backend import get_context
 
         context = get_context("loky")  # unlike those of Python, its processes do not run the script of their parent again
-        self.function = function
+        self.first = (function, held)
         self.task: tuple[Any, ...] | None = task
-        self.pipe, theirs = context.Pipe()
-        with theirs, _without_interrupts():
-            self.process = context.Process(target=_work, args=(theirs, os.getpid()), env=limits)
+        self.pipe, self.theirs = context.Pipe()
+        self.process = context.Process(target=_work, args=(self.theirs, os.getpid()), env=limits)
+
+    def start(self) -> None:
+        with self.theirs, _without_interrupts():
             self.process.start()
 
-    def do(self, task: tuple[Any, ...]) -> None:
-        """Begin with a task.
+    def do(self, task: tuple[Any, ...], held: bytes) -> None:
+        """Begin with a task, which is also given pickled.
 
         Raises:
             OSError: if the worker was killed.
         """
-        import cloudpickle
-
-        self.pipe.send_bytes(cloudpickle.dumps(task))
-        self.task = task
+        self.task = task  # first: if this is interrupted, it may be at it
+        self.pipe.send_bytes(held)
 
     def says(self) -> _Outcome | _Killed | None:
         """What came of its task, if it has come that far."""
@@ -211,8 +226,9 @@ class _Worker:
                 raise EOFError
             said = self.pipe.recv_bytes()
             if said == _BEGUN:  # only now, so that many can begin at the same time
-                self.pipe.send_bytes(self.function)
-                self.do(self.task)
+                for held in self.first:
+                    self.pipe.send_bytes(held)
+                self.first = ()
                 return None
         except (EOFError, OSError):
             return _Killed(self.how_it_ended())
@@ -229,40 +245,46 @@ class _Worker:
     def stop(self) -> None:
         """Let the process end if it has nothing to do, else kill it."""
         if self.task is None:
+            with suppress(OSError):  # it has gone
+                self.pipe.send_bytes(_ENOUGH)
             self.pipe.close()
         else:
             self.kill()
 
-    def join(self) -> None:
-        """Wait until the process has gone."""
+    def join(self, seconds: float) -> None:
+        """Wait until the process has gone, so long at most for one that may end by itself."""
+        self.pipe.close()
+        if self.process.pid is None:  # it was not begun
+            return
         if self.task is None:
-            self.process.join(5)
+            self.process.join(seconds)
         self.kill()
         self.process.join()
-        self.pipe.close()
 
     def kill(self) -> None:
-        if self.process.exitcode is None:
+        if self.process.pid is not None and self.process.exitcode is None:
             if os.name == "posix":  # loky's processes have no `kill`
-                os.kill(self.process.pid, signal.SIGKILL)
+                with suppress(ProcessLookupError):
+                    os.kill(self.process.pid, signal.SIGKILL)
             else:
                 self.process.terminate()
 
 
 _BEGUN = b"begun"  # what a worker says first
+_ENOUGH = b"enough"  # what it is told last
 
 
 def _work(pipe: Connection, parent: int) -> None:
     """The life of a worker: it takes a function, and does task after task until its parent wants no more."""
     _begin(parent)
-    if hasattr(os, "register_at_fork"):  # what tasks begin must not hold the pipe open when this process has gone
+    if os.name == "posix":  # what tasks begin must not hold the pipe open when this process has gone
         os.register_at_fork(after_in_child=pipe.close)
+        os.set_inheritable(pipe.fileno(), False)
     try:
         pipe.send_bytes(_BEGUN)
         function = pipe.recv_bytes()
         loaded: list[Callable[..., Any]] = []
-        while True:
-            task = pipe.recv_bytes()
+        while (task := pipe.recv_bytes()) != _ENOUGH:
             pipe.send_bytes(_outcome(loaded, function, task))
     except (EOFError, OSError):
         return
@@ -283,7 +305,8 @@ def _outcome(loaded: list[Callable[..., Any]], function: bytes, task: bytes) -> 
             pickle.loads(held)  # some errors can be written and not read
             return cast(bytes, held)
         except Exception:
-            return cast(bytes, cloudpickle.dumps(_Outcome(error=RuntimeError(f"{type(error).__name__}: {error}"), where=where)))
+            said = "".join(traceback.format_exception_only(error)).strip()
+            return cast(bytes, cloudpickle.dumps(_Outcome(error=RuntimeError(said), where=where)))
 
 
 def _start_trackers() -> None:

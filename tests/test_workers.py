@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -223,3 +224,79 @@ def test_workers_end_with_their_parent(tmp_path, how):
     finally:
         if parent.poll() is None:
             os.killpg(parent.pid, signal.SIGKILL)
+
+
+# --- parents with habits -----------------------------------------------------------------------------------------------------
+HABITS = {
+    # what a script does, how it ends, within so many seconds
+    "interrupted while it starts workers": (
+        "from loky.backend.popen_loky_posix import Popen; begin = Popen._launch\n"
+        "def launch(self, process): begin(self, process); os.kill(os.getpid(), signal.SIGINT)\n"
+        "Popen._launch = launch; list(each(abs, deque([(-1,), (2,)]), 2))",
+        -signal.SIGINT,
+    ),
+    "interrupted again while it ends workers": (
+        "stop = workers._Worker.stop; stopped = []\n"
+        "def impatient(self):\n    stop(self); stopped.append(1)\n"
+        "    if len(stopped) == 1: os.kill(os.getpid(), signal.SIGINT)\n"
+        "workers._Worker.stop = impatient; held = each(time.sleep, deque([(0,), (99,), (99,), (99,)]), 3); next(held)\n"
+        "held.close()",
+        -signal.SIGINT,
+    ),
+    "not told of children that end": (
+        "signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"
+        "assert sorted(n for _, n in each(abs, deque([(-1,), (2,)]), 2)) == [1, 2]",
+        0,
+    ),
+    "leaves something behind in a task": (
+        "def work(n):\n    os.system('sleep 60 >/dev/null 2>&1 &') if n == 1 else time.sleep(n)\n    return os.getpid()\n"
+        "tasks = deque([(1,), (2,)])\n"
+        "for (n, *_), pid in each(work, tasks, 2):\n"
+        "    if n == 1: os.kill(pid, signal.SIGKILL); time.sleep(0.3); tasks.append((0,))\n",
+        0,
+    ),
+    "forks meanwhile": (
+        "for (n,), _ in each(abs, deque([(1,), (2,), (3,)]), 2):\n"
+        "    if n == 1 and os.fork() == 0: os._exit(0) if os.fork() else (os.closerange(0, 3), time.sleep(60), os._exit(0))\n",
+        0,
+    ),
+    "has copies that end": (
+        "warnings.simplefilter('error')\n"
+        "for (n,), _ in each(time.sleep, deque([(0.1,), (2,)]), 2):\n"
+        "    if n < 1:\n        child = os.fork()\n        if child == 0: sys.exit()\n        os.waitpid(child, 0)\n",
+        0,
+    ),
+}  # fmt: skip
+
+
+@needs_signals
+@pytest.mark.filterwarnings("ignore:a worker process was killed")
+@pytest.mark.parametrize("habit", HABITS)
+def test_no_parent_waits_for_long_or_loses_its_workers(habit):
+    code, status = HABITS[habit]
+    begin = (
+        "import os, signal, sys, time, warnings; from collections import deque\n"
+        "from activebmr import workers; from activebmr.workers import each\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", begin + code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        assert process.wait(timeout=30) == status
+    finally:
+        with suppress(ProcessLookupError):  # nobody is left
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+@needs_signals
+def test_every_kill_is_told(tmp_path):
+    """Also where Python shows a warning once."""
+    code = (
+        "import os, signal; from collections import deque; from activebmr.workers import each\n"
+        "def work(n, marker):\n"
+        "    if not os.path.exists(marker): open(marker, 'w').close(); os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"list(each(work, deque((n, {str(tmp_path)!r} + f'/{{n}}') for n in range(3)), 2))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and done.stderr.count("a worker process was killed") == 3, done.stderr
