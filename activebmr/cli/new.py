@@ -124,6 +124,9 @@ MEASURES = {
     "rewarded": ("trials in which the reward was found", "share", rewarded),
     "trials_to_truth": ("trials until the true hypothesis is adopted (all, if it never is)", "trials", trials_to_truth),
 }
+# More that activebmr looks for, where it is there: OPTIONS = {"reliability": ["0.95", "0.75"]} for --set reliability=0.75, an
+# argument of `paradigm` that is text; figures(result, folder) and table(result) instead of the general ones; SCENE and
+# scene_data(paradigm), how the page draws a moment.
 
 
 # --- the world ---------------------------------------------------------------------------------------------------------------
