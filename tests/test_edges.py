@@ -367,6 +367,46 @@ def test_wishes_of_each_agent_are_those_of_a_model_that_has_them(kind, n):
         assert_allclose(whole.utility[k], np.ravel(info.utility), rtol=1e-10)
 
 
+def beside(modalities, counts, wish=None, **own):
+    """Hypotheses about what a hidden state shows, and a modality that is known and depends on that and on where one goes."""
+    rng = np.random.default_rng(31)
+    go = np.repeat(np.eye(3)[:, None, :], 3, axis=1)
+    model = POMDP(
+        A=[None, full(rng, 4, 2, 3)],
+        B=[np.eye(2)[:, :, None], go],
+        C=[None, wish],
+        D=[[0.7, 0.3], [1.0, 0.0, 0.0]],
+        pA=[3 * full(rng, 3, 2), None],
+        A_dependencies=[[0], [0, 1]],
+    )
+    space = HypothesisSpace({f"h{i}": {0: 5 * full(rng, 3, 2)} for i in range(3)})
+    planner = Planner(gains=("state", "model"), alpha=None, modalities=modalities)
+    return Agent(model, space, planner, reasoning=Reasoning(counts=counts), **own)
+
+
+@pytest.mark.parametrize("modalities", ["together", "separate"])
+@pytest.mark.parametrize("n", [2, 3, 4])
+def test_wishes_of_each_agent_about_what_is_known_beside_hypotheses(n, modalities):
+    wishes = np.random.default_rng(8).normal(size=(n, 4))
+    together, seen = beside(modalities, "own", own={"C[1]": wishes}), np.stack([np.arange(n) % 3, np.arange(n) % 4], axis=1)
+    _, whole = together.step(together.init(n), seen)
+    for k in range(n):
+        alone = beside(modalities, "own", wishes[k])
+        _, info = alone.step(alone.init(), seen[k])
+        for name in ("neg_efe", "utility", "state_info_gain", "model_info_gain"):
+            assert_allclose(getattr(whole, name)[k], np.ravel(getattr(info, name)), rtol=1e-9, atol=1e-12, err_msg=name)
+
+
+@pytest.mark.parametrize("modalities", ["together", "separate"])
+def test_before_anything_is_counted_it_does_not_matter_whose_counts_they_are(modalities):
+    agents = [beside(modalities, counts) for counts in ("own", "shared")]
+    plans = [a.plan(a.perceive(a.init(), [0, 1])[0]) for a in agents]
+    for name in ("state", "model"):
+        own, shared = (np.ravel(getattr(p.terms, name)) for p in plans)
+        assert_allclose(own, shared, rtol=1e-9, atol=1e-12, err_msg=name)
+    assert np.ptp(np.ravel(plans[0].terms.state)) > 1e-3
+
+
 @pytest.mark.parametrize("inference", WAYS)
 def test_a_factor_of_one_state_changes_nothing_whatever_is_done_to_it(inference):
     rng = np.random.default_rng(9)
