@@ -30,7 +30,7 @@ FLAWS = {
     "without": (GOOD.format(name="without") + "OPTIONS = {'pace': []}", "OPTIONS that do not map names to lists of values"),
     "numbered": (
         GOOD.format(name="numbered") + "OPTIONS = {'pace': [1, 2]}",
-        "OPTIONS that do not map names to lists of values",
+        "OPTIONS whose values are not all text",
     ),
     "endless": (GOOD.format(name="endless") + "TRIALS = 0", "TRIALS that are no whole number >= 1: 0"),
     "still": (GOOD.format(name="still") + "paradigm = 3", "paradigm that is no function"),
