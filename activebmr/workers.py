@@ -89,7 +89,8 @@ def each(
                 if isinstance(said, _Killed):
                     killed.append((worker, task, said.how))
                 elif said is not None:
-                    in_a_row = over[id(task)] = 0
+                    in_a_row = 0
+                    over.pop(id(task), None)
                     yield task, said.value()
             for worker, task, how in killed:  # after what ended well was handed out
                 workers.leave(worker)
@@ -97,9 +98,10 @@ def each(
                 in_a_row += 1
                 over[id(task)] += 1
                 if KILLS in (in_a_row, over[id(task)]):
+                    when = "one after the other" if in_a_row == KILLS else "while they were at the same work"
                     raise WorkersKilledError(
-                        f"{KILLS} worker processes were killed one after the other ({how}); if this machine has too little "
-                        "memory, fewer jobs need less"
+                        f"{KILLS} worker processes were killed {when} ({how}); if this machine has too little memory, "
+                        "fewer jobs need less"
                     )
                 _tell(f"a worker process was killed ({how}); what it was at is done again")
     finally:

@@ -192,6 +192,18 @@ def test_insight_is_marked_and_told(browser, file, run):
         assert tab.locator(".hypotheses .tag.adopted").count() == 1
 
 
+def test_odds_far_beyond_the_window_stay_apart(browser, file):
+    """They are not all drawn at its upper edge, and their highest is written beside it."""
+    with opened(browser, file) as tab:
+        points = "[...document.querySelectorAll('.timeline circle.right, .timeline circle.wrong')]"
+        window = "document.querySelector('.timeline line.window').getAttribute('y1')"
+        above = tab.evaluate(f"{points}.map((c) => c.getAttribute('cy')).filter((y) => +y < {window} - 1)")
+        assert len(set(above)) > 3
+        labels = [float(text) for text in tab.locator(".timeline svg text.label").all_text_contents()]
+        assert "16" in tab.locator(".timeline svg text.label").all_text_contents() and max(labels) > 1.35 * 16
+        assert "the scale there is logarithmic" in tab.inner_text(".timeline-words")
+
+
 def test_two_schemes_side_by_side(browser, file):
     with opened(browser, file) as tab:
         tab.get_by_label("beside").select_option("1")

@@ -162,13 +162,12 @@ def list_paradigms(
         raise Problem("no paradigm is installed (is activebmr itself installed, as with 'pip install -e .'?)")
     for name in names:
         try:
-            module = module_named(name) if paradigm else load_paradigm(name)
+            module = load_paradigm(name)
             rules = _rules_sentence(module)
-        except Problem:
-            raise
-        except Exception as error:  # a broken plug-in must not hide the others
+        except Exception as error:
             if paradigm:
-                raise Problem(f"paradigm {name!r} cannot be listed: {error}") from error
+                raise Problem(error) from error
+            # a broken plug-in must not hide the others
             screen.print(f"{name}: not usable: {error}\n")
             continue
         screen.print(f"{name}: {module.DESCRIPTION}\n{rules}")

@@ -9,7 +9,7 @@ from os import PathLike
 from types import ModuleType
 from typing import Any
 
-from activebmr.checks import is_whole
+from activebmr.checks import brief, is_whole
 from activebmr.simulation.measures import measures_of
 
 __all__ = ["flaw_of", "odd_name"]
@@ -86,7 +86,7 @@ def _flaw_of_more(module: Any) -> str | None:
     ):
         return "has OPTIONS that do not map names to lists of values"
     for name, value in ((k, x) for k, v in options.items() for x in v if not isinstance(x, str)):
-        return f'has OPTIONS whose values are not all text, which is what --set gives: {name!r} may be {value!r}; say "{value}"'
+        return f"has OPTIONS whose values are not all text, which is what --set gives: {name!r} may be {brief(value)}"
     trials = getattr(module, "TRIALS", 1)
     if not is_whole(trials) or trials < 1:
         return f"has TRIALS that are no whole number >= 1: {trials!r}"

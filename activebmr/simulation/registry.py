@@ -219,11 +219,13 @@ def _beside(folder: str, helpers: dict[str, Any]) -> Iterator[None]:
     finally:
         more = [p for p in sys.path if p not in path]  # the file may have added some itself
         sys.path[:] = elsewhere
-        for name in [n for n in sys.modules if n not in kept]:
-            # what is imported of a package that was there before belongs to that
-            if name in helpers or (name.partition(".")[0] not in kept and _is_helper(name, folder)):
-                helpers[name] = sys.modules.pop(name)
-        sys.path[:] = path + more
+        try:
+            for name in [n for n in sys.modules if n not in kept]:
+                # what is imported of a package that was there before belongs to that
+                if name in helpers or (name.partition(".")[0] not in kept and _is_helper(name, folder)):
+                    helpers[name] = sys.modules.pop(name)
+        finally:
+            sys.path[:] = path + more
 
 
 def _is_helper(name: str, folder: str) -> bool:
